@@ -1,0 +1,189 @@
+"""The whole native surface: the Rust core as Python sees it.
+
+Only the middle floor of the package (client, streams, index, emulator) imports this module. Every call that
+waits releases the GIL and feels Ctrl-C within 200 ms. Every error is a class of `osstorchconnector.errors`.
+URIs are `oss://bucket/key` or `/bucket/key`. Times are seconds since the epoch, sizes are bytes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, final
+
+from _typeshed import ReadableBuffer, WriteableBuffer
+
+__version__: str
+
+_Fetched = tuple[str, str, str | None, float | None]
+_Credentials = (
+    tuple[Literal["chain", "environment", "anonymous"]]
+    | tuple[Literal["file"], str]
+    | tuple[Literal["static"], str, str, str | None]
+    | tuple[Literal["provider"], Callable[[], _Fetched], str]
+)
+_Option = int | float | str | bool
+
+class ObjectInfo(NamedTuple):
+    """What HEAD says of an object; a field the answer did not carry is None."""
+
+    uri: str
+    size: int
+    etag: str | None
+    crc64: int | None
+    last_modified: str | None
+    content_type: str | None
+    storage_class: str | None
+    metadata: dict[str, str]
+
+@final
+class Client:
+    """One endpoint, one identity, one configuration.
+
+    Holds values only: sockets, threads and credentials come with the first request, and are made anew in a
+    forked child. `endpoint=None` and `region=None` are resolved from the environment or the host name.
+
+    `credentials` is ("chain",), ("environment",), ("anonymous",), ("file", path),
+    ("static", id, secret, token or None) or ("provider", callable, name): the callable returns
+    (id, secret, token or None, expiry as epoch seconds or None) and is called without any lock held.
+
+    `options` are the flat names of the Rust `ClientConfig` (see `option_names`).
+
+    Raises:
+        ConfigError: an endpoint, region or option is wrong; nothing is sent.
+    """
+
+    def __new__(
+        cls,
+        endpoint: str | None,
+        region: str | None,
+        addressing: str,
+        credentials: _Credentials,
+        options: Mapping[str, _Option],
+    ) -> Client: ...
+    @property
+    def endpoint(self) -> str: ...
+    @property
+    def region(self) -> str: ...
+    def head_object(self, uri: str) -> ObjectInfo: ...
+    def get_object(self, uri: str, size: int | None = None, etag: str | None = None) -> bytes:
+        """Read one whole object, verified, split into parallel ranges when it is large."""
+    def list_objects(self, uri: str, delimiter: str | None = None) -> Iterator[tuple[str, int, str]]:
+        """Yield (key, size, etag) in byte order of keys, a page at a time; keys without the bucket."""
+    def put_object(self, uri: str, data: ReadableBuffer) -> None: ...
+    def delete_object(self, uri: str) -> None: ...
+    def copy_object(self, source: str, target: str) -> None: ...
+    def open_reader(self, uri: str, size: int | None = None, etag: str | None = None) -> Reader:
+        """Make a reader; the first request goes out with its first use."""
+    def open_writer(
+        self,
+        uri: str,
+        *,
+        size_hint_bytes: int | None = None,
+        if_absent: bool = False,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Writer: ...
+    def build_index(self, uri: str, path: str, include_empty: bool) -> int:
+        """List everything below `uri` into the index file `path`, unless it is there already.
+
+        One process builds, the others wait for it. Returns the number of zero-byte objects left out.
+        """
+    def prefetch(
+        self,
+        index: Index,
+        positions: Sequence[int] | range,
+        *,
+        missing: Literal["raise", "skip"] = "raise",
+    ) -> Prefetch:
+        """Fetch whole objects ahead, in the order of `positions`, under the byte budget."""
+    def stats(self) -> dict[str, int | float]:
+        """Counters of this process and client; flat, names documented in docs/stats.md."""
+
+@final
+class Index:
+    """A read-only, memory-mapped index file: which objects, in which order."""
+
+    @staticmethod
+    def open(path: str) -> Index: ...
+    @staticmethod
+    def build(path: str, rows: Iterable[tuple[str, int | None, str | None, str]]) -> Index:
+        """Write rows of (uri, size or None, etag or None, label) to `path` unless it is there; open it."""
+    def __len__(self) -> int: ...
+    def row(self, position: int) -> tuple[str, int | None, str | None, str]:
+        """Return ("/bucket/key", size or None, etag or None, label)."""
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def left_out_empty(self) -> int: ...
+
+@final
+class Prefetch:
+    """Objects in the order of the positions asked for, each whole and verified.
+
+    Yields (position, data). With `missing="skip"` a missing object yields (position, None).
+    """
+
+    def __iter__(self) -> Prefetch: ...
+    def __next__(self) -> tuple[int, bytes | None]: ...
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds the consumer waited for data so far."""
+    @property
+    def in_flight(self) -> int: ...
+    def close(self) -> None:
+        """Cancel what is in flight and give its memory back; within 200 ms."""
+
+@final
+class Reader:
+    """Random access and read-ahead over one pinned version of one object."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def size(self) -> int:
+        """The object's size; asks OSS when it is not known yet."""
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def closed(self) -> bool: ...
+    def read(self, size: int = -1) -> bytes: ...
+    def readinto(self, buffer: WriteableBuffer) -> int: ...
+    def readline(self, size: int = -1) -> bytes: ...
+    def seek(self, offset: int, whence: int = 0) -> int: ...
+    def tell(self) -> int: ...
+    def close(self) -> None: ...
+
+@final
+class Writer:
+    """Bytes on their way into one object; visible only by `publish`."""
+
+    @property
+    def uri(self) -> str: ...
+    @property
+    def bytes_accepted(self) -> int: ...
+    @property
+    def state(self) -> Literal["open", "sealed", "published", "aborted", "unknown"]: ...
+    @property
+    def forked(self) -> bool:
+        """True in a child process that inherited this writer: every use of it is an error there."""
+    def write(self, data: ReadableBuffer) -> int:
+        """Accept all of `data`; blocks without the GIL while the window is full."""
+    def seal(self) -> None:
+        """Accept no more bytes; nothing becomes visible."""
+    def publish(self) -> None:
+        """Make the object visible, whole and verified, or raise; the only call that does."""
+    def abort(self) -> None:
+        """Give up: cancel, drain and abort the upload; the previous object stays."""
+    def abandon(self) -> None:
+        """As `abort`, best effort and without raising; for finalisers."""
+
+def option_names() -> list[str]:
+    """Name every option that `Client` takes."""
+
+def process_stats() -> dict[str, int | float]:
+    """Counters of all clients of this process."""
+
+def drain_logs() -> list[tuple[int, str, str]]:
+    """Take the waiting log records: (level as in `logging`, module, text)."""
+
+def emulator_main(arguments: list[str]) -> int:
+    """Run the emulator until SIGTERM; returns the exit status."""
