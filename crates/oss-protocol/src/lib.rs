@@ -1,1 +1,5 @@
 //! oss-protocol
+
+pub mod error;
+pub mod http1;
+pub mod operation;
