@@ -1,0 +1,278 @@
+"""The JSON config file of the original and our own keys in it, read into one frozen value.
+
+This module maps names and units; defaults and bounds of the client live once, on the native side. Rules for values:
+a wrong type or a negative number is an error that names the key, 0 means the default, an unknown key is a warning that
+names the nearest known one. A value equal to the original's default is in every published sample: it is no choice of
+the user's and binds nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from osstorchconnector.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_PATH = "/etc/oss-connector/config.json"
+
+Option = int | float | str | bool
+
+_MIB = 1 << 20
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+_LEVEL_NAMES = {"DEBUG": 0, "INFO": 1, "WARN": 2, "WARNING": 2, "ERROR": 3}
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What a config file says. Without a file everything is absent and the defaults hold.
+
+    Attributes:
+        options: flat names and values for the native client, only those that were given.
+        addressing: how buckets are addressed, None if the file does not say.
+        log_level: a level of `logging`, None if the file does not say.
+        log_path: log files are `<log_path>_<worker>`; None for no file.
+        audit_path: the same for the audit file.
+        audit_all: whether every request is audited.
+        missing: what a dataset does about missing objects when its caller says nothing.
+        empty_prefix: the same for a prefix without objects.
+        stats_log_seconds: how often `stats()` is logged, None for never.
+        source: the file, "" without one.
+    """
+
+    options: dict[str, Option] = field(default_factory=dict)
+    addressing: str | None = None
+    log_level: int | None = None
+    log_path: str | None = None
+    audit_path: str | None = None
+    audit_all: bool = False
+    missing: Literal["error", "skip"] = "error"
+    empty_prefix: Literal["error", "allow"] = "error"
+    stats_log_seconds: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What one key of the file means.
+
+    Attributes:
+        kind: the JSON type it must have.
+        target: a native option, or a field of `ClientConfig` where `is_field`; "" has no effect.
+        scale: factor from the file's unit to ours.
+        original: the original's default where equal values are no choice.
+        idle: the value that means nothing; any other is ignored with a warning.
+        most: larger values mean this one, as in the original.
+        words: the texts allowed.
+    """
+
+    kind: Literal["count", "number", "switch", "text", "bytes", "level"]
+    target: str = ""
+    is_field: bool = False
+    scale: float = 1
+    original: int | None = None
+    idle: Option | None = None
+    most: int | None = None
+    words: tuple[str, ...] = ()
+
+
+_KEYS: dict[str, _Key] = {
+    "logLevel": _Key("level", "log_level", is_field=True),
+    "logPath": _Key("text", "log_path", is_field=True),
+    "auditPath": _Key("text", "audit_path", is_field=True),
+    "ioEngineType": _Key("count", idle=0),
+    "datasetConfig.prefetchConcurrency": _Key("count", "dataset_max_concurrency", original=24),
+    "datasetConfig.prefetchWorker": _Key("count"),
+    "datasetConfig.prefetchMB": _Key("count", "max_bytes_in_flight", scale=_MIB),
+    "datasetConfig.prefetchUnitMB": _Key("count", "first_range_bytes", scale=_MIB, most=64),
+    "datasetConfig.enableFastList": _Key("switch", "fast_list"),
+    "datasetConfig.listConcurrency": _Key("count", "list_max_concurrency", original=16),
+    "datasetConfig.listWorker": _Key("count"),
+    "datasetConfig.enableBatchGet": _Key("switch", idle=False),
+    "datasetConfig.batchGetSize": _Key("count"),
+    "datasetConfig.timeoutMs": _Key("count", "read_stall_seconds", scale=0.001),
+    "checkpointConfig.prefetchConcurrency": _Key("count", "checkpoint_max_concurrency", original=24),
+    "checkpointConfig.prefetchWorker": _Key("count"),
+    "checkpointConfig.prefetchIoSizeMB": _Key("count", "min_range_bytes", scale=_MIB),
+    "checkpointConfig.uploadConcurrency": _Key("count", "upload_max_concurrency", original=64),
+    "checkpointConfig.uploadIoSizeMB": _Key("count", "part_size_bytes", scale=_MIB),
+    "checkpointConfig.writeIoSizeMB": _Key("count"),
+    "checkpointConfig.uploadBufferSizeMB": _Key("count", "upload_buffer_bytes", scale=_MIB, original=1024),
+    "network.maxConcurrency": _Key("count", "max_concurrency"),
+    "network.maxRequestsPerSecond": _Key("count", "max_requests_per_second"),
+    "network.deadlineSeconds": _Key("number", "deadline_seconds"),
+    "network.firstContactSeconds": _Key("number", "first_contact_seconds"),
+    "network.firstByteSeconds": _Key("number", "first_byte_seconds"),
+    "network.completeSeconds": _Key("number", "complete_seconds"),
+    "network.maxBytesInFlight": _Key("bytes", "max_bytes_in_flight"),
+    "network.addressing": _Key(
+        "text", "addressing", is_field=True, words=("auto", "virtual", "path", "cname")
+    ),
+    "network.proxy": _Key("text", "proxy"),
+    "network.caFile": _Key("text", "ca_file"),
+    "network.statsLogSeconds": _Key("number", "stats_log_seconds", is_field=True),
+    "network.auditAll": _Key("switch", "audit_all", is_field=True),
+    "compatibility.missing": _Key("text", "missing", is_field=True, words=("error", "skip")),
+    "compatibility.emptyPrefix": _Key("text", "empty_prefix", is_field=True, words=("error", "allow")),
+}
+_OBJECTS = frozenset(name.partition(".")[0] for name in _KEYS if "." in name)
+
+# One warning per process and file: (file, what it is about).
+_said: set[tuple[str, str]] = set()
+
+
+def load(config_path: str | os.PathLike[str] | None = None) -> ClientConfig:
+    """Read a config file; without a path the default one if it exists, else nothing.
+
+    Raises:
+        ConfigError: the named file is missing or unreadable, is not a JSON object, or a value is wrong.
+    """
+    path = os.fspath(config_path) if config_path else ""
+    if not path:
+        if not os.path.exists(DEFAULT_PATH):
+            return ClientConfig()
+        path = DEFAULT_PATH
+    return parse(_read(path), path)
+
+
+def parse(text: str, source: str) -> ClientConfig:
+    """Read the text of a config file.
+
+    Args:
+        source: the file's name, for errors and warnings.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as wrong:
+        raise ConfigError(
+            f"config file {source} is not JSON at line {wrong.lineno} column {wrong.colno}: {wrong.msg}; correct it"
+        ) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"config file {source} must hold one JSON object, not {_json_type(document)}")
+    options: dict[str, Option] = {}
+    fields: dict[str, Any] = {}
+    for name, value in _flat(document, source):
+        key = _KEYS.get(name)
+        if key is None:
+            _warn_unknown(source, name)
+            continue
+        converted = _converted(source, name, key, value)
+        if converted is None:
+            continue
+        (fields if key.is_field else options)[key.target] = converted
+        if key.original is not None:
+            _log_once(
+                logging.INFO,
+                source,
+                name,
+                f"{name}={value} in {source} is an upper bound; without it the level is found by measuring",
+            )
+    return ClientConfig(options=options, source=source, **fields)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as wrong:
+        reason = getattr(wrong, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"config file {path} cannot be read: {reason}; correct config_path or the file") from wrong
+
+
+def _flat(document: dict[str, Any], source: str) -> list[tuple[str, Any]]:
+    """Name every value by its dotted path, the objects that hold them resolved."""
+    named: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        if name not in _OBJECTS:
+            named.append((name, value))
+        elif isinstance(value, dict):
+            named.extend((f"{name}.{inner}", inner_value) for inner, inner_value in value.items())
+        else:
+            raise ConfigError(f"{name} in {source} must be a JSON object, not {_json_type(value)}")
+    # `network` wins over the original's keys that set the same option.
+    return sorted(named, key=lambda item: item[0].startswith("network."))
+
+
+def _converted(source: str, name: str, key: _Key, value: Any) -> Option | None:
+    """Check one value and turn it into our unit; None when it has no effect."""
+    checked = _checked(source, name, key, value)
+    if key.idle is not None:
+        if checked != key.idle:
+            _log_once(logging.WARNING, source, name, f"{name} in {source} has no effect here")
+        return None
+    if not key.target or (key.kind == "text" and checked == ""):
+        return None
+    if isinstance(checked, str | bool) or key.kind == "level":
+        return checked
+    if checked == 0:
+        _log_once(logging.WARNING, source, name, f"{name} in {source} is 0: the default is used")
+        return None
+    if key.most is not None and checked > key.most:
+        _log_once(logging.WARNING, source, name, f"{name} in {source} is {checked}, above its bound: {key.most} is used")
+        checked = key.most
+    if key.original is not None and checked == key.original:
+        return None
+    scaled = checked * key.scale
+    return int(scaled) if isinstance(checked, int) and key.scale >= 1 else scaled
+
+
+def _checked(source: str, name: str, key: _Key, value: Any) -> Option:
+    """Demand the JSON type of the key and a number that is finite and not negative."""
+    if key.kind == "level":
+        return _level(source, name, value)
+    if key.kind == "switch":
+        return value if isinstance(value, bool) else _wrong(source, name, "true or false", value)
+    if key.kind == "text":
+        if not isinstance(value, str):
+            _wrong(source, name, "a string", value)
+        if key.words and value not in key.words:
+            raise ConfigError(f"{name} in {source} must be one of {', '.join(key.words)}, not {value!r}")
+        return value
+    number = value
+    if key.kind == "bytes" and isinstance(value, str) and value.isascii() and value.isdecimal():
+        number = int(value)
+    allowed = (int, float) if key.kind == "number" else (int,)
+    if isinstance(number, bool) or not isinstance(number, allowed):
+        _wrong(source, name, "a number" if key.kind == "number" else "a whole number", value)
+    if not math.isfinite(number) or number < 0:
+        raise ConfigError(f"{name} in {source} must not be negative, got {value}")
+    return number
+
+
+def _level(source: str, name: str, value: Any) -> int:
+    if isinstance(value, str) and value.upper() in _LEVEL_NAMES:
+        return _LEVELS[_LEVEL_NAMES[value.upper()]]
+    if isinstance(value, bool) or not isinstance(value, int):
+        _wrong(source, name, "0, 1, 2, 3 or a level's name", value)
+    if value < 0:
+        raise ConfigError(f"{name} in {source} must not be negative, got {value}")
+    return _LEVELS[min(value, len(_LEVELS) - 1)]
+
+
+def _wrong(source: str, name: str, wanted: str, value: Any) -> Any:
+    raise ConfigError(f"{name} in {source} must be {wanted}, not {_json_type(value)}")
+
+
+def _json_type(value: Any) -> str:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _warn_unknown(source: str, name: str) -> None:
+    near = difflib.get_close_matches(name, _KEYS, n=1, cutoff=0.0)
+    _log_once(logging.WARNING, source, name, f"unknown key {name} in {source}; the nearest known one is {near[0]}")
+
+
+def _log_once(level: int, source: str, about: str, text: str) -> None:
+    if (source, about) not in _said:
+        _said.add((source, about))
+        _log.log(level, text)

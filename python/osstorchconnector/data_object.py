@@ -1,0 +1,170 @@
+"""The class of every stream: a binary `io` stream that also speaks the dialect of the original.
+
+A `DataObject` itself is detached: it names an object and has no bytes. Its children read or write.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+
+from osstorchconnector.uri import as_uri, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+    from typing_extensions import Self
+
+
+class DataObject(io.BufferedIOBase):
+    """An object's name, size and label; in its children also its bytes.
+
+    `key`, `size` and `label` may be assigned; that never changes what is read or written.
+
+    Attributes:
+        key: `/bucket/key`; an absolute path in local-directory mode; the given text if detached.
+        label: the manifest's label, "" where there is none.
+    """
+
+    __slots__ = ("_failure", "_path", "_size", "key", "label")
+
+    key: str
+    label: str
+
+    def __init__(self, path: str, size: int | None = None, label: str = "") -> None:
+        self.key = self._path = path
+        self.label = label
+        self._size = size
+        self._failure: tuple[int, str] | None = None
+
+    @property
+    def uri(self) -> str:
+        """`oss://bucket/key`, whatever was assigned to `key`."""
+        return as_uri(self._path)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object; 0 when detached and not given."""
+        return self._size or 0
+
+    @size.setter
+    def size(self, value: int) -> None:
+        self._size = value
+
+    @property
+    def name(self) -> str:
+        """The URI, as files have a name."""
+        return self.uri
+
+    def copy(self) -> Self:
+        """Return this object: every delivered object is its own and safe to keep."""
+        return self
+
+    def err(self) -> int:
+        """Return the errno of the last call's failure, 0 after a success."""
+        return self._failure[0] if self._failure else 0
+
+    def error_msg(self) -> str:
+        """Return the text of the last call's failure, "" after a success."""
+        return self._failure[1] if self._failure else ""
+
+    def read(self, size: int | None = -1, *, count: int | None = None) -> bytes:
+        """Refuse: a detached object has no bytes."""
+        self._refuse("read")
+
+    def read1(self, size: int = -1) -> bytes:
+        """Refuse as `read`."""
+        self._refuse("read")
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Refuse as `read`."""
+        self._refuse("read")
+
+    def readinto1(self, buffer: WriteableBuffer) -> int:
+        """Read as `readinto`."""
+        return self.readinto(buffer)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        """Refuse as `read`."""
+        self._refuse("read")
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Refuse: only writers are written to."""
+        self._refuse("write")
+
+    def seek(self, offset: SupportsIndex, whence: int = os.SEEK_SET) -> int:
+        """Refuse: only readers seek."""
+        self._refuse("seek")
+
+    def tell(self) -> int:
+        """Refuse: there is no position."""
+        self._refuse("tell")
+
+    def __repr__(self) -> str:
+        """Name the class and the object."""
+        return f"<{type(self).__name__} {self.uri}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle a detached object as its three fields; an open stream refuses."""
+        if type(self) is DataObject:
+            return new_data_object, (self.key, self.size, self.label)
+        raise TypeError(
+            f"{self!r} is an open stream and cannot be copied or pickled; pass its key and open it again, "
+            "or return what you need of it from `transform`"
+        )
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle as `__reduce__` in every protocol."""
+        return self.__reduce__()
+
+    def __del__(self) -> None:
+        """Do nothing: the finaliser of `io.IOBase` would call `close`, which costs time on every sample."""
+
+    def _refuse(self, operation: str) -> NoReturn:
+        text = f"{operation} is not possible on {self!r}"
+        self._failure = (errno.ENOSYS, text)
+        raise io.UnsupportedOperation(text)
+
+    def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Call, and keep what `err` and `error_msg` tell about it."""
+        try:
+            result = call(*arguments)
+        except Exception as failure:
+            self._remember(failure)
+            raise
+        self._failure = None
+        return result
+
+    def _remember(self, failure: BaseException) -> None:
+        number = getattr(failure, "errno", None)
+        self._failure = (number if isinstance(number, int) else errno.EIO, str(failure))
+
+
+def new_data_object(key: str, size: int = 0, label: str | None = "") -> DataObject:
+    """Make a detached object: a name to hand to a listing or a dataset.
+
+    Args:
+        key: must start with `oss://` or `/`; kept as given.
+
+    Raises:
+        ValueError: the key starts with neither.
+        TypeError: the label is not text.
+    """
+    split(key, "key")
+    return DataObject(key, size, checked_label(label))
+
+
+def checked_label(label: object) -> str:
+    """Return a label as text: None is "".
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if label is None:
+        return ""
+    if not isinstance(label, str):
+        raise TypeError(f"a label must be a str, not {type(label).__name__}")
+    return label

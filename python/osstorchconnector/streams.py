@@ -1,0 +1,396 @@
+"""The two streams: `ObjectReader` over any source of bytes, `ObjectWriter` over the write engine.
+
+Who may publish is decided here, by the rules of `docs/semantics.md`: `close()` called by the program and the clean end
+of the writer's own `with` block publish; an exception, a dropped handle, interpreter exit and a forked child never do.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import logging
+import os
+import sys
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Protocol, SupportsIndex
+
+from osstorchconnector.data_object import DataObject
+from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from _typeshed import ReadableBuffer, WriteableBuffer
+    from typing_extensions import Self
+
+_log = logging.getLogger(__name__)
+
+# `read1` without a size gives what is cheap to give at once; one such slice keeps the read-ahead busy.
+_READ1_BYTES = 128 * 1024
+
+# Exceptions that end a program or a generator: leaving quietly is what their raiser wants.
+_LEAVING = (KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+class ByteSource(Protocol):
+    """Random access to one object's bytes: the native reader, a file, or bytes in memory."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, fewer at the end, all that is left for -1."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer`; return the bytes filled, fewer than asked at the end only."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return up to and with the next newline, at most `size` bytes unless -1."""
+
+    def seek(self, offset: int, /) -> int:
+        """Move to `offset` from the start, which may be past the end."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class ByteSink(Protocol):
+    """Bytes on their way into one object: the native writer or a temporary file."""
+
+    @property
+    def bytes_accepted(self) -> int:
+        """Bytes taken so far."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child's copy of its parent's writer."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Accept all of `data`."""
+
+    def seal(self) -> None:
+        """Accept no more."""
+
+    def publish(self) -> None:
+        """Make the object visible."""
+
+    def abort(self) -> None:
+        """Give up; the previous object stays."""
+
+    def abandon(self) -> None:
+        """Abort, best effort, without raising."""
+
+
+class ObjectReader(DataObject):
+    """A read-only stream over one version of one object.
+
+    One stream is for one thread at a time; different streams are independent.
+
+    Args:
+        source: where the bytes come from.
+        path: `/bucket/key`.
+        length: the true size in bytes; None lets the source find out when it is asked for.
+        label: see `DataObject`.
+    """
+
+    __slots__ = ("_length", "_source")
+
+    mode = "rb"
+
+    def __init__(self, source: ByteSource, path: str, length: int | None = None, label: str = "") -> None:
+        super().__init__(path, None, label)
+        self._source: ByteSource | None = source
+        self._length = length
+
+    @classmethod
+    def of_bytes(cls, data: bytes, path: str, label: str = "") -> Self:
+        """Wrap an object whose bytes are here; reading it whole returns that very `bytes` object."""
+        return cls(io.BytesIO(data), path, len(data), label)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the object; asks OSS if it is not known yet."""
+        if self._size is not None:
+            return self._size
+        return self._true_length() if self._source is not None or self._length is not None else 0
+
+    @size.setter
+    def size(self, value: int) -> None:
+        self._size = value
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._source is None
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def writable(self) -> bool:
+        """Return False."""
+        return False
+
+    def read(self, size: int | None = -1, *, count: int | None = None) -> bytes:
+        """Read exactly `size` bytes, fewer only at the end; all that is left for -1 and None.
+
+        Args:
+            count: the original's name for `size`.
+        """
+        wanted = size if count is None else count
+        if wanted is None or wanted < 0 or wanted > sys.maxsize:
+            wanted = -1
+        return self._do(self._opened().read, wanted)
+
+    def read1(self, size: int = -1) -> bytes:
+        """Read at most `size` bytes, for -1 as many as are cheap."""
+        return self.read(_READ1_BYTES if size < 0 else size)
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill a writable C-contiguous buffer; return the bytes filled, 0 at the end.
+
+        Large buffers are filled by parallel ranges, straight into the memory.
+
+        Raises:
+            BufferError: the buffer is read-only or not contiguous.
+        """
+        source = self._opened()
+        with memoryview(buffer) as view:
+            if view.readonly or not view.c_contiguous:
+                raise BufferError("readinto needs a writable C-contiguous buffer")
+            if view.nbytes == 0:
+                return 0
+            with view.cast("B") as octets:
+                return self._do(source.readinto, octets)
+
+    def readline(self, size: int | None = -1) -> bytes:
+        r"""Read one line and its `\n`, at most `size` bytes unless negative; `b""` at the end."""
+        wanted = -1 if size is None or size < 0 else size
+        return self._do(self._opened().readline, wanted)
+
+    def seek(self, offset: SupportsIndex, whence: int = os.SEEK_SET) -> int:
+        """Move to `offset` bytes from the start (0), the position (1) or the end (2); past the end is allowed.
+
+        Raises:
+            ValueError: the position would be negative, or `whence` is none of these.
+        """
+        source = self._opened()
+        position = offset.__index__()
+        if whence == os.SEEK_CUR:
+            position += source.tell()
+        elif whence == os.SEEK_END:
+            position += self._true_length()
+        elif whence != os.SEEK_SET:
+            raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
+        if position < 0:
+            raise ValueError(f"negative position {position}")
+        return self._do(source.seek, position)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._opened().tell()
+
+    def close(self) -> None:
+        """Give everything back; a second call does nothing."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    def _opened(self) -> ByteSource:
+        if self._source is None:
+            raise ClosedError(f"read {self.uri}: the stream is closed; open it again", operation="read", uri=self.uri)
+        return self._source
+
+    def _true_length(self) -> int:
+        if self._length is None:
+            # Only native sources come without a length; they learn it from their first answer.
+            self._length = self._do(lambda: int(self._opened().size))  # type: ignore[attr-defined]
+        return self._length
+
+
+class ObjectWriter(DataObject):
+    """A write-only stream into one object, which appears whole or not at all.
+
+    The previous object stays readable until the new one is published. Use it with `with`: an exception in the block
+    aborts, and then nothing was saved.
+    """
+
+    __slots__ = ("_closed", "_present_at_opening", "_settled", "_sink", "_with_depth")
+
+    mode = "wb"
+
+    def __init__(self, sink: ByteSink, path: str) -> None:
+        super().__init__(path)
+        self._sink = sink
+        self._closed = False
+        self._settled = False
+        self._with_depth = 0
+        # What was being handled when the writer was made says nothing about what is written to it.
+        self._present_at_opening = sys.exc_info()[1]
+        _watch(self)
+
+    @property
+    def size(self) -> int:
+        """Bytes accepted so far."""
+        return self._size if self._size is not None else self._sink.bytes_accepted
+
+    @size.setter
+    def size(self, value: int) -> None:
+        self._size = value
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more bytes are accepted."""
+        return self._closed
+
+    def readable(self) -> bool:
+        """Return False."""
+        return False
+
+    def seekable(self) -> bool:
+        """Return False."""
+        return False
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: ReadableBuffer) -> int:
+        """Accept all of `data` and return its size in bytes; the buffer may be reused at once.
+
+        Blocks, without the GIL, while the window of unsent bytes is full.
+        """
+        self._refuse_if_closed()
+        with memoryview(data) as view:
+            if view.nbytes == 0 or not view.c_contiguous:
+                return self._do(self._sink.write, view.tobytes())
+            with view.cast("B") as octets:
+                return self._do(self._sink.write, octets)
+
+    def flush(self) -> None:
+        """Do nothing: nothing becomes visible early."""
+        self._refuse_if_closed()
+
+    def tell(self) -> int:
+        """Return the bytes accepted so far."""
+        self._refuse_if_closed()
+        return self._sink.bytes_accepted
+
+    def close(self) -> None:
+        """Publish the object, or raise; a second call does nothing.
+
+        Inside the writer's own `with` the publishing waits for the end of the block. While an exception is on its way
+        out nothing is published: `KeyboardInterrupt`, `SystemExit` and `GeneratorExit` go on, any other is chained
+        to an `UploadError`.
+        """
+        if self._closed:
+            return
+        self._refuse_in_child()
+        self._closed = True
+        if self._with_depth:
+            self._do(self._sink.seal)
+            return
+        leaving = self._exception_on_its_way()
+        if leaving is None:
+            self._publish()
+            return
+        self._give_up(leaving)
+        if not isinstance(leaving, _LEAVING):
+            raise UploadError(
+                f"close {self.uri}: not published, because {type(leaving).__name__} is on its way out: NOTHING WAS "
+                "SAVED; write inside `with ... as writer:`",
+                operation="close",
+                uri=self.uri,
+                state="not_committed",
+            ) from leaving
+
+    def abort(self) -> None:
+        """Give up: the previous object stays, and what was sent is removed."""
+        if not self._settled:
+            self._refuse_in_child()
+            self._closed = self._settled = True
+            self._do(self._sink.abort)
+
+    def __enter__(self) -> Self:
+        """Take over the decision to publish until the end of the block."""
+        self._refuse_if_closed()
+        self._with_depth += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Publish if the block ended well, abort if it raised."""
+        self._with_depth -= 1
+        if self._with_depth or self._settled:
+            return
+        if raised is None:
+            self._refuse_in_child()
+            self._closed = True
+            self._publish()
+        elif not self._sink.forked:
+            self._closed = True
+            self._give_up(raised)
+
+    def __del__(self) -> None:
+        """Abandon what was not closed, and say so; never publish."""
+        # A constructor that failed leaves an object without these slots.
+        if getattr(self, "_settled", True) or self._sink.forked:
+            return
+        self._settled = self._closed = True
+        self._sink.abandon()
+        text = f"writer for {self.uri} dropped without close(): NOTHING WAS SAVED; use 'with'"
+        _log.error(text)
+        warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
+
+    def _publish(self) -> None:
+        self._settled, self._present_at_opening = True, None
+        self._do(self._sink.publish)
+
+    def _give_up(self, because: BaseException) -> None:
+        """Abort without hiding the exception that is the reason."""
+        self._settled, self._present_at_opening = True, None
+        try:
+            self._sink.abort()
+        except Exception as failure:
+            text = f"the upload of {self.uri} could not be aborted: {failure}"
+            _log.warning(text)
+            if hasattr(because, "add_note"):
+                because.add_note(text)
+
+    def _exception_on_its_way(self) -> BaseException | None:
+        current = sys.exc_info()[1]
+        return None if current is self._present_at_opening else current
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ClosedError(f"write {self.uri}: the stream is closed; open it again", operation="write", uri=self.uri)
+
+    def _refuse_in_child(self) -> None:
+        if self._sink.forked:
+            raise ForkedHandleError(
+                f"close {self.uri}: the writer was opened in the parent process; open it in this one",
+                operation="close",
+                uri=self.uri,
+            )
+
+
+# Writers that are still open when the interpreter exits are abandoned while logging still works.
+_open_writers: weakref.WeakSet[ObjectWriter] = weakref.WeakSet()
+
+
+def _watch(writer: ObjectWriter) -> None:
+    if not _open_writers:
+        atexit.unregister(_abandon_open_writers)
+        atexit.register(_abandon_open_writers)
+    _open_writers.add(writer)
+
+
+def _abandon_open_writers() -> None:
+    for writer in list(_open_writers):
+        writer.__del__()
