@@ -1,5 +1,7 @@
 //! oss-protocol
 
+mod excerpt;
+
 pub mod crc64;
 pub mod encoding;
 pub mod error;
@@ -8,3 +10,4 @@ pub mod operation;
 pub mod sign;
 pub mod time;
 pub mod uri;
+pub mod xml;
