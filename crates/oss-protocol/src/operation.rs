@@ -119,8 +119,8 @@ impl Request<'_> {
 
     /// The sub-resource of the request, if it has one.
     fn sub_resource(&self) -> Option<&str> {
-        let names = self.query.iter().map(|(name, _)| name.as_str());
-        names.into_iter().find(|name| SUB_RESOURCES.contains(name))
+        let mut names = self.query.iter().map(|(name, _)| name.as_str());
+        names.find(|name| SUB_RESOURCES.contains(name))
     }
 
     fn on_service(&self) -> Operation {
@@ -229,3 +229,98 @@ const SUB_RESOURCES: &[&str] = &[
     "x-oss-async-process",
     "x-oss-batchGet",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::Operation::{self, *};
+
+    fn classify(line: &str) -> Operation {
+        let mut words = line.split(' ');
+        let (method, target) = (words.next().unwrap(), words.next().unwrap());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (bucket, key) =
+            path[1..].split_once('/').map_or((&path[1..], None), |(bucket, key)| (bucket, Some(key)));
+        let query: Vec<_> = query
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let copies = words.next() == Some("copy");
+        let bucket = Some(bucket).filter(|bucket| !bucket.is_empty());
+        Operation::classify(method, bucket, key, &query, |name| copies && name == "x-oss-copy-source")
+    }
+
+    #[test]
+    fn requests_are_named() {
+        let cases = [
+            ("GET /", ListBuckets),
+            ("GET /?prefix=a&max-keys=1", ListBuckets),
+            ("GET /?regions", DescribeRegions),
+            ("PUT /", Unknown),
+            ("GET /b/", ListObjects),
+            ("GET /b", ListObjects),
+            ("GET /b/?list-type=2&prefix=x", ListObjectsV2),
+            ("GET /b/?list-type=1", ListObjects),
+            ("GET /b/?uploads&prefix=a", ListMultipartUploads),
+            ("GET /b/?versions", ListObjectVersions),
+            ("GET /b/?bucketInfo", GetBucketInfo),
+            ("GET /b/?location", GetBucketLocation),
+            ("GET /b/?stat", GetBucketStat),
+            ("GET /b/?acl", GetBucketAcl),
+            ("PUT /b/?acl", PutBucketAcl),
+            ("GET /b/?versioning", GetBucketVersioning),
+            ("PUT /b/?versioning", PutBucketVersioning),
+            ("PUT /b/", PutBucket),
+            ("DELETE /b/", DeleteBucket),
+            ("POST /b/?delete&encoding-type=url", DeleteMultipleObjects),
+            ("POST /b/?x-oss-batchGet", BatchGet),
+            ("GET /b/?lifecycle", Unknown),
+            ("DELETE /b/?policy", Unknown),
+            ("POST /b/", Unknown),
+            ("GET /b/k", GetObject),
+            ("GET /b/k?versionId=1&response-content-type=a", GetObject),
+            ("GET /b/k?x-oss-process=image", GetObject),
+            ("HEAD /b/k", HeadObject),
+            ("HEAD /b/k?objectMeta", GetObjectMeta),
+            ("GET /b/k?objectMeta", GetObjectMeta),
+            ("PUT /b/k", PutObject),
+            ("PUT /b/k copy", CopyObject),
+            ("DELETE /b/k", DeleteObject),
+            ("POST /b/k?append&position=0", AppendObject),
+            ("POST /b/k?uploads", InitiateMultipartUpload),
+            ("PUT /b/k?partNumber=1&uploadId=u", UploadPart),
+            ("PUT /b/k?uploadId=u&partNumber=1 copy", UploadPartCopy),
+            ("POST /b/k?uploadId=u", CompleteMultipartUpload),
+            ("DELETE /b/k?uploadId=u", AbortMultipartUpload),
+            ("GET /b/k?uploadId=u&max-parts=1", ListParts),
+            ("PUT /b/k?uploadId=u", Unknown),
+            ("PUT /b/k?symlink", PutSymlink),
+            ("GET /b/k?symlink", GetSymlink),
+            ("POST /b/k?restore", RestoreObject),
+            ("GET /b/k?acl", GetObjectAcl),
+            ("PUT /b/k?acl", PutObjectAcl),
+            ("GET /b/k?tagging", GetObjectTagging),
+            ("PUT /b/k?tagging", PutObjectTagging),
+            ("DELETE /b/k?tagging", DeleteObjectTagging),
+            ("POST /b/k", Unknown),
+            ("PATCH /b/k", Unknown),
+            ("POST /b/k?x-oss-async-process", Unknown),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(classify(line), expected, "{line}");
+        }
+        for operation in Operation::ALL {
+            assert!(cases.iter().any(|(_, named)| named == operation), "{operation} has no case");
+        }
+    }
+
+    #[test]
+    fn names_read_back() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::from_name(operation.name()), Some(*operation));
+        }
+        assert_eq!(Operation::from_name("getobject"), None);
+        assert_eq!(Operation::UploadPart.to_string(), "UploadPart");
+    }
+}

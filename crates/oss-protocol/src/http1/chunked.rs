@@ -195,3 +195,102 @@ pub fn write_chunk(out: &mut Vec<u8>, data: &[u8]) {
 pub fn write_last_chunk(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `input` in pieces of `size` bytes; returns the data and the bytes after the body.
+    fn decode(input: &[u8], size: usize) -> Result<(Vec<u8>, usize, bool), HttpError> {
+        let mut decoder = ChunkedDecoder::new(&Limits::default());
+        let (mut data, mut taken) = (Vec::new(), 0);
+        for piece in input.chunks(size) {
+            let mut rest = piece;
+            while !rest.is_empty() && !decoder.is_done() {
+                let step = decoder.step(rest)?;
+                assert!(step.consumed > 0);
+                data.extend_from_slice(step.data);
+                taken += step.consumed;
+                rest = &rest[step.consumed..];
+            }
+        }
+        Ok((data, input.len() - taken, decoder.is_done()))
+    }
+
+    #[test]
+    fn bodies_are_decoded_in_pieces_of_any_size() {
+        let body = b"5\r\nhello\r\n00A;name=\"v\"\r\n, world!!!\r\n0\r\nX-Trailer: 1\r\n\r\nnext";
+        for size in 1..=body.len() {
+            assert_eq!(
+                decode(body, size).unwrap(),
+                (b"hello, world!!!".to_vec(), 4, true),
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_cut_body_is_not_done() {
+        let body = b"5\r\nhello\r\n0\r\n\r\n";
+        for length in 0..body.len() {
+            assert!(!decode(&body[..length], 3).unwrap().2, "{length}");
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        let bad: [&[u8]; 18] = [
+            b"\r\n",
+            b"g\r\n",
+            b"-1\r\n",
+            b"+1\r\n",
+            b" 1\r\n",
+            b"1 \r\n",
+            b"0x1\r\n",
+            b";a\r\n",
+            b"1\n",
+            b"1\rx",
+            b"1;a\nb\r\n",
+            b"1\r\nab",
+            b"1\r\na\rb",
+            b"1\r\na\n",
+            b"10000000000000000\r\n",
+            b"0\r\nA: b\n\r\n",
+            b"0\r\n\rx",
+            b"0\r\nA: b\rx",
+        ];
+        for body in bad {
+            assert!(matches!(decode(body, 64), Err(HttpError::Chunk(_))), "{}", body.escape_ascii());
+        }
+        assert!(decode(b"ffffffffffffffff\r\nabc", 64).is_ok(), "a size is checked by who receives the data");
+    }
+
+    #[test]
+    fn nothing_goes_on_for_ever() {
+        let limits = Limits { max_head_bytes: 100, max_headers: 3, max_chunk_line_bytes: 10 };
+        let fail = |input: &str| ChunkedDecoder::new(&limits).step(input.as_bytes()).err();
+        assert_eq!(fail("1;2345678\r\n"), Some(HttpError::Chunk("the size line is too long")));
+        assert_eq!(fail("1;234567\r\na"), None);
+        assert_eq!(fail(&format!("0\r\n{}", "a".repeat(101))), Some(HttpError::HeadTooLarge(100)));
+        assert_eq!(fail(&format!("0\r\n{}", "a\r\n".repeat(4))), Some(HttpError::TooManyHeaders(3)));
+    }
+
+    #[test]
+    fn a_finished_decoder_takes_nothing() {
+        let mut decoder = ChunkedDecoder::new(&Limits::default());
+        assert!(decoder.step(b"0\r\n\r\n").unwrap().done);
+        assert_eq!(decoder.step(b"0"), Err(HttpError::Chunk("bytes after the end")));
+    }
+
+    #[test]
+    fn written_chunks_read_back() {
+        let mut out = Vec::new();
+        write_chunk(&mut out, b"");
+        write_chunk(&mut out, &[7; 300]);
+        write_chunk(&mut out, b"x");
+        write_last_chunk(&mut out);
+        assert!(out.starts_with(b"12c\r\n"));
+        let (data, left, done) = decode(&out, 50).unwrap();
+        assert_eq!((data.len(), left, done), (301, 0, true));
+    }
+}

@@ -7,21 +7,9 @@
 use std::mem::MaybeUninit;
 
 use super::error::{HttpError, Limits};
+use super::framing::{BodyFraming, announced, keep_alive};
 use super::headers::Headers;
 use super::range::{ContentRange, parse_content_range};
-
-/// Where a body ends (RFC 9112 §6.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyFraming {
-    /// There is no body, whatever the headers say.
-    None,
-    /// Exactly this many bytes follow the head.
-    Length(u64),
-    /// Chunks follow; see [`super::ChunkedDecoder`].
-    Chunked,
-    /// Answers only: everything until the peer closes, so a cut cannot be told from the end.
-    UntilClose,
-}
 
 /// The head of an answer, borrowed from the receive buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,28 +143,6 @@ fn describe(error: httparse::Error) -> &'static str {
         httparse::Error::TooManyHeaders => "too many headers",
         httparse::Error::Version => "not HTTP/1.0 or HTTP/1.1",
     }
-}
-
-/// The length or chunked coding that the headers announce; `None` if neither.
-fn announced(headers: &Headers<'_>, minor_version: u8) -> Result<Option<BodyFraming>, HttpError> {
-    let length = headers.content_length()?;
-    if !headers.is_chunked()? {
-        return Ok(length.map(BodyFraming::Length));
-    }
-    if length.is_some() {
-        return Err(HttpError::ContentLength("stands beside Transfer-Encoding"));
-    }
-    if minor_version == 0 {
-        return Err(HttpError::TransferEncoding("is not known to HTTP/1.0"));
-    }
-    Ok(Some(BodyFraming::Chunked))
-}
-
-fn keep_alive(headers: &Headers<'_>, minor_version: u8) -> bool {
-    if headers.has_token("connection", "close") {
-        return false;
-    }
-    minor_version >= 1 || headers.has_token("connection", "keep-alive")
 }
 
 impl<'b> ResponseHead<'b> {

@@ -8,6 +8,7 @@
 
 mod chunked;
 mod error;
+mod framing;
 mod head;
 mod headers;
 mod range;
@@ -15,9 +16,8 @@ mod write;
 
 pub use self::chunked::{ChunkStep, ChunkedDecoder, write_chunk, write_last_chunk};
 pub use self::error::{HttpError, Limits};
-pub use self::head::{
-    BodyFraming, RequestHead, ResponseHead, head_is_complete, parse_request_head, parse_response_head,
-};
+pub use self::framing::BodyFraming;
+pub use self::head::{RequestHead, ResponseHead, head_is_complete, parse_request_head, parse_response_head};
 pub use self::headers::Headers;
 pub use self::range::{
     ContentRange, RangeSpec, format_range, parse_content_range, parse_range, parse_unsatisfied_range,

@@ -138,3 +138,57 @@ fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_written_whole() {
+        let mut out = Vec::new();
+        write_request_head(&mut out, "GET", "/b/k?acl", [("Host", "h"), ("x-oss-meta-a", "ä\tb")]).unwrap();
+        write_response_head(&mut out, 206, [("Content-Length", "0")]).unwrap();
+        let expected = "GET /b/k?acl HTTP/1.1\r\nHost: h\r\nx-oss-meta-a: ä\tb\r\n\r\n\
+                        HTTP/1.1 206 Partial Content\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_that_splits_a_message_is_written() {
+        for byte in (0..32).chain([127]).filter(|byte| *byte != b'\t') {
+            let text = format!("a{}b", char::from(byte));
+            let mut out = b"before".to_vec();
+            let value = [("Host", "h"), ("x-oss-meta-a", text.as_str())];
+            assert_eq!(
+                write_request_head(&mut out, "PUT", "/", value),
+                Err(HttpError::Forbidden("header value"))
+            );
+            assert_eq!(write_response_head(&mut out, 200, value), Err(HttpError::Forbidden("header value")));
+            let name = [(text.as_str(), "v")];
+            assert_eq!(
+                write_request_head(&mut out, "PUT", "/", name),
+                Err(HttpError::Forbidden("header name"))
+            );
+            assert_eq!(
+                write_request_head(&mut out, "PUT", &text, []),
+                Err(HttpError::Forbidden("request target"))
+            );
+            assert_eq!(
+                write_request_head(&mut out, &text, "/", []),
+                Err(HttpError::Forbidden("request method"))
+            );
+            assert_eq!(out, b"before");
+        }
+        let mut out = Vec::new();
+        for target in ["", "/a b", "/ä", "/a\tb"] {
+            assert_eq!(
+                write_request_line(&mut out, "GET", target),
+                Err(HttpError::Forbidden("request target"))
+            );
+        }
+        for name in ["", "a b", "a:b", "ä"] {
+            assert_eq!(write_header(&mut out, name, "v"), Err(HttpError::Forbidden("header name")));
+        }
+        assert!(out.is_empty());
+    }
+}
