@@ -1,0 +1,141 @@
+# Every target sets up what it needs, and says beforehand what it fetches. `make help` lists them.
+# VENV, PYTHON and CARGO_TARGET_DIR may be given; a configured pip index is honoured.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+override VENV := $(abspath $(VENV))
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --disable-pip-version-check --quiet
+ORIGINAL := .cache/original
+STAMPS := .cache/stamps
+NATIVE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
+	$(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null)
+# The native module links against the interpreter that loads it; test binaries of that crate cannot be linked.
+RUST_TESTS := --workspace --exclude oss-python --locked
+
+export CARGO_TERM_COLOR ?= auto
+export PYO3_PYTHON := $(PY)
+export VIRTUAL_ENV := $(VENV)
+export PATH := $(VENV)/bin:$(PATH)
+unexport PYTHONHOME PYTHONPATH
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.torch: requirements/torch.txt
+	@python=$$(scripts/find-python)
+	echo "make: fetching torch 2.13.0, torchvision and the libraries torch brings, into $(VENV) (about 2 GB from the pip index, 5 GB on disk)"
+	[ -x $(PY) ] || "$$python" -m venv $(VENV)
+	$(PIP) -r requirements/torch.txt
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.torch
+	@echo "make: fetching build, check and test tools, two OSS SDKs and scikit-learn, versions and hashes locked (about 130 MB)"
+	$(PIP) --require-hashes -r requirements/dev.txt
+	touch $@
+
+.PHONY: toolchain
+toolchain:
+	@scripts/need-cargo
+
+$(STAMPS)/native: $(NATIVE_SOURCES) $(VENV)/.dev | toolchain
+	@echo "make: building the native module (release; the first build fetches about 20 MB of crates and takes a few minutes)"
+	maturin develop --release --locked --quiet
+	mkdir -p $(@D) && touch $@
+
+.PHONY: setup
+setup: toolchain $(VENV)/.dev $(STAMPS)/native ## Make .venv, install what development needs, build the native module
+
+.PHONY: original
+original: $(ORIGINAL)/.tried
+
+# A missing witness must not stop the tests: they skip, and say so.
+$(ORIGINAL)/.tried: requirements/original.txt $(VENV)/.torch
+	@mkdir -p $(ORIGINAL)
+	echo "make: fetching osstorchconnector 1.2.3, the vendor's package, as a witness beside the environment (3 MB)"
+	$(PIP) --no-deps --upgrade --target $(ORIGINAL) -r requirements/original.txt \
+		|| echo "make: WARNING: the vendor's package cannot be installed here; the tests that use it will be skipped"
+	touch $@
+
+.PHONY: demo
+demo: setup ## Stream images into a training loop, break the network, kill a save: three acts, offline once installed
+	@$(PY) examples/demo.py
+
+.PHONY: test
+test: setup original test-rust test-python ## Run all tests, Rust then Python
+
+.PHONY: test-rust
+test-rust: toolchain $(VENV)/.torch ## Run the Rust tests
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		cargo nextest run $(RUST_TESTS) --no-tests=pass --status-level=fail; \
+	else \
+		cargo test $(RUST_TESTS) --lib --bins --tests --quiet; \
+	fi
+	cargo test $(RUST_TESTS) --doc --quiet
+
+.PHONY: test-python
+test-python: setup original ## Run the Python tests (pass arguments with ARGS='-k name')
+	@$(PY) -m pytest -m "not soak" $(ARGS)
+
+.PHONY: soak
+soak: setup original ## Run the long grid of tests too (up to an hour)
+	@$(PY) -m pytest --timeout 600 $(ARGS)
+
+.PHONY: check
+check: check-rust check-python ## Check format, lints, types, the native stub and the import contracts
+
+.PHONY: check-rust
+check-rust: toolchain $(VENV)/.torch
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+
+.PHONY: check-python
+check-python: setup
+	$(VENV)/bin/ruff check --quiet
+	$(VENV)/bin/ruff format --check --quiet
+	$(VENV)/bin/mypy --strict
+	$(PY) -m mypy.stubtest osstorchconnector._native
+	$(VENV)/bin/lint-imports --quiet
+
+.PHONY: format
+format: toolchain $(VENV)/.dev ## Format all code and mend what the linter can mend
+	cargo fmt --all
+	$(VENV)/bin/ruff check --fix --quiet || true
+	$(VENV)/bin/ruff format --quiet
+
+.PHONY: bench
+bench: setup ## Measure against the limit of this machine (nginx, wrk; about five minutes, 5 GB of memory)
+	@$(PY) benches/run.py $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: setup ## The same, smaller and rougher (under a minute)
+	@$(PY) benches/run.py --quick $(ARGS)
+
+.PHONY: wheel
+wheel: toolchain $(VENV)/.dev ## Build the wheel into dist/ and try it in a clean environment without Rust
+	rm -rf dist
+	maturin build --release --locked --quiet --out dist --interpreter $(PY)
+	$(PY) scripts/try_wheel.py dist
+
+.PHONY: docs
+docs: setup ## Regenerate docs/errors.md from provoked errors; build the Rust reference
+	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k errors_page
+	cargo doc --workspace --no-deps --locked --quiet
+
+.PHONY: lock
+lock: $(VENV)/.torch ## Resolve requirements/dev.in anew into dev.txt, for every supported Python
+	@$(PY) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv
+	.cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
+		--custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove builds and caches; keep .venv
+	rm -rf target benches/raw-client/target dist site .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f python/osstorchconnector/_native*.so
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
