@@ -1,1 +1,17 @@
 //! oss-client
+
+pub mod cancel;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod credentials;
+pub mod error;
+pub mod fork;
+pub mod index;
+pub mod interrupt;
+pub mod list;
+pub mod objects;
+pub mod operations;
+pub mod stats;
+pub mod sync;
+pub mod write;

@@ -1,0 +1,54 @@
+//! Where credentials come from: one provider per file, and the cache in front of them.
+
+mod anonymous;
+mod cache;
+mod callback;
+mod chain;
+mod environment;
+mod json_file;
+mod statics;
+
+use std::fmt::Debug;
+
+pub use anonymous::AnonymousProvider;
+pub use cache::{CredentialsCache, Current};
+pub use callback::CallbackProvider;
+pub use chain::ChainProvider;
+pub use environment::{EnvironmentPair, EnvironmentProvider};
+pub use json_file::JsonFileProvider;
+use oss_protocol::sign::Credentials;
+use oss_protocol::time::UtcTime;
+pub use statics::StaticProvider;
+
+use crate::error::Error;
+
+/// What a provider gives.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// `None` = send requests unsigned; only the anonymous provider says so.
+    pub credentials: Option<Credentials>,
+    /// When the service will stop accepting them; `None` = the source does not say.
+    pub expires_at: Option<UtcTime>,
+}
+
+/// A source of credentials. Called by one thread at a time, with none of our locks held.
+pub trait CredentialsProvider: Send + Sync + Debug {
+    /// Gets the present credentials; may block.
+    ///
+    /// # Errors
+    /// `Credentials`, naming the source and never its content.
+    fn fetch(&self) -> Result<Fetched, Error>;
+
+    /// Names the source for people: a path, a variable, a class.
+    fn source(&self) -> String;
+
+    /// A cheap look whether the source has something newer than the last `fetch`; asked once a second.
+    fn has_changed(&self) -> bool {
+        false
+    }
+
+    /// Whether the source can ever give something else than it gave first.
+    fn is_static(&self) -> bool {
+        false
+    }
+}

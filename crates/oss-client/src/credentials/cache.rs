@@ -1,0 +1,409 @@
+//! The cache in front of a provider: generations, one refresh at a time, windows (`faults.md`, section 6).
+//!
+//! There is no background thread. Whoever asks inside the refresh window refreshes, the others go on with
+//! the present value until a minute before it expires. A refusal by the service forces one refresh for the
+//! generation that signed, however many requests were refused at once.
+//!
+//! Locks: `state` only, and never while the provider is called.
+
+use std::time::{Duration, Instant};
+
+use oss_protocol::sign::Signer;
+use oss_protocol::time::UtcTime;
+
+use super::{CredentialsProvider, Fetched};
+use crate::cancel::Cancel;
+use crate::clock::ServerClock;
+use crate::error::{Error, ErrorKind};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// How often the source is looked at for something newer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A source that gives no expiry is asked again after five minutes.
+const ASK_AGAIN_SECONDS: i64 = 300;
+/// The refresh window is the last fifth of the lifetime, a quarter of an hour at most.
+const LONGEST_WINDOW_SECONDS: i64 = 900;
+/// Until a minute before the expiry nobody waits for the one who refreshes.
+const GO_ON_SECONDS: i64 = 60;
+/// How long one waits for another thread's refresh when the present value is about to expire.
+const WAIT_FOR_REFRESH: Duration = Duration::from_secs(5);
+/// How long one waits for another thread's first fetch; a Python provider may be slow.
+const WAIT_FOR_FIRST: Duration = Duration::from_secs(30);
+/// Failed refreshes are spaced 1 s, doubling to 60 s.
+const LONGEST_SPACING: Duration = Duration::from_secs(60);
+/// Waits are cut into slices, to notice a cancelled operation.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// Credentials in use, with the number of their generation.
+#[derive(Debug)]
+pub struct Current {
+    /// Rises by one whenever the provider gives something new; starts at 1.
+    pub generation: u64,
+    /// Signs requests; `None` = anonymous.
+    pub signer: Option<Signer>,
+}
+
+#[derive(Debug)]
+struct State {
+    current: Option<Arc<Current>>,
+    expires_at: Option<UtcTime>,
+    fetched_at: UtcTime,
+    /// Nothing needs a look before this moment.
+    quiet_until: Instant,
+    refreshing: bool,
+    failures: u32,
+    next_try: Instant,
+    last_error: Option<Error>,
+    /// The generation for which a refusal already forced a refresh.
+    forced_for: u64,
+}
+
+/// The present credentials of one process, shared by all its requests.
+#[derive(Debug)]
+pub struct CredentialsCache {
+    provider: Arc<dyn CredentialsProvider>,
+    region: String,
+    clock: Arc<ServerClock>,
+    state: Mutex<State>,
+    refreshed: Condvar,
+}
+
+impl CredentialsCache {
+    /// Asks `provider` at the first [`CredentialsCache::get`]; signs for `region`.
+    pub fn new(provider: Arc<dyn CredentialsProvider>, region: &str, clock: Arc<ServerClock>) -> Self {
+        let now = clock.clock().now();
+        let state = State {
+            current: None,
+            expires_at: None,
+            fetched_at: UtcTime(0),
+            quiet_until: now,
+            refreshing: false,
+            failures: 0,
+            next_try: now,
+            last_error: None,
+            forced_for: 0,
+        };
+        CredentialsCache {
+            provider,
+            region: region.to_owned(),
+            clock,
+            state: Mutex::new(state),
+            refreshed: Condvar::new(),
+        }
+    }
+
+    /// The credentials to sign with at `now`.
+    ///
+    /// # Errors
+    /// `Credentials`, naming the source, when there is nothing valid; `Cancelled`.
+    pub fn get(&self, now: Instant, cancel: &Cancel) -> Result<Arc<Current>, Error> {
+        let state = self.state.lock();
+        if now < state.quiet_until
+            && let Some(current) = &state.current
+        {
+            return Ok(Arc::clone(current));
+        }
+        self.look(state, now, cancel)
+    }
+
+    /// The service refused what `generation` signed. Says whether something newer can be signed with.
+    ///
+    /// # Errors
+    /// As [`CredentialsCache::get`].
+    pub fn refused(&self, generation: u64, cancel: &Cancel) -> Result<bool, Error> {
+        let now = self.clock.clock().now();
+        let mut state = self.state.lock();
+        while state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() < now + WAIT_FOR_FIRST {
+            state = self.refreshed.wait_for(state, SLICE);
+        }
+        let newer =
+            |state: &State| state.current.as_ref().is_some_and(|current| current.generation > generation);
+        if newer(&state) || state.forced_for >= generation || self.provider.is_static() {
+            return Ok(newer(&state));
+        }
+        state.forced_for = generation;
+        let state = self.refresh(state);
+        Ok(newer(&state))
+    }
+
+    /// The slow path: at most once a second, or while there is nothing valid.
+    fn look<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        now: Instant,
+        cancel: &Cancel,
+    ) -> Result<Arc<Current>, Error> {
+        let mut wanted = self.is_due(&state);
+        if !wanted && state.current.is_some() {
+            state.quiet_until = now + LOOK_EVERY;
+            drop(state);
+            wanted = self.provider.has_changed();
+            state = self.state.lock();
+        }
+        if wanted && !state.refreshing && now >= state.next_try {
+            state = self.refresh(state);
+        } else if wanted && state.refreshing {
+            state = self.wait_for_other(state, cancel)?;
+        }
+        self.valid(&state)
+    }
+
+    /// Whether the present value is missing, inside its refresh window, or was never dated and is old.
+    fn is_due(&self, state: &State) -> bool {
+        if state.current.is_none() {
+            return true;
+        }
+        if self.provider.is_static() {
+            return false;
+        }
+        let wall = self.clock.server_now().0;
+        match state.expires_at {
+            None => wall - state.fetched_at.0 >= ASK_AGAIN_SECONDS,
+            Some(expiry) => {
+                let window = LONGEST_WINDOW_SECONDS.min((expiry.0 - state.fetched_at.0) / 5);
+                wall >= expiry.0 - window
+            }
+        }
+    }
+
+    /// The present value if it did not expire, else why there is none.
+    fn valid(&self, state: &State) -> Result<Arc<Current>, Error> {
+        let expired = state.expires_at.filter(|expiry| self.clock.server_now() >= *expiry);
+        match (&state.current, expired) {
+            (Some(current), None) => Ok(Arc::clone(current)),
+            (_, expired) => Err(state.last_error.clone().unwrap_or_else(|| self.expired_error(expired))),
+        }
+    }
+
+    fn expired_error(&self, expiry: Option<UtcTime>) -> Error {
+        let since =
+            expiry.map_or_else(String::new, |time| format!(" since {}", time.to_iso_extended_millis()));
+        let text = format!("{}: expired{since}; put fresh credentials there", self.provider.source());
+        Error::new(ErrorKind::Credentials, "credentials", text)
+    }
+
+    /// Waits while another thread refreshes, if the present value is about to expire or missing.
+    fn wait_for_other<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        cancel: &Cancel,
+    ) -> Result<MutexGuard<'a, State>, Error> {
+        let wall = self.clock.server_now().0;
+        let usable =
+            state.current.is_some() && state.expires_at.is_none_or(|expiry| expiry.0 - wall > GO_ON_SECONDS);
+        if usable {
+            return Ok(state);
+        }
+        let wait = if state.current.is_some() { WAIT_FOR_REFRESH } else { WAIT_FOR_FIRST };
+        let end = self.clock.clock().now() + wait;
+        while state.refreshing && self.clock.clock().now() < end {
+            if cancel.is_cancelled() {
+                return Err(Error::cancelled("credentials"));
+            }
+            state = self.refreshed.wait_for(state, SLICE);
+        }
+        if state.refreshing && state.current.is_none() {
+            let text = format!("{}: no answer within {} s", self.provider.source(), wait.as_secs());
+            return Err(Error::new(ErrorKind::Credentials, "credentials", text));
+        }
+        Ok(state)
+    }
+
+    /// Asks the provider, without the lock, and stores what it says.
+    fn refresh<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.refreshing = true;
+        drop(state);
+        let fetched = self.fetch_valid();
+        let now = self.clock.clock().now();
+        let mut state = self.state.lock();
+        state.refreshing = false;
+        match fetched {
+            Ok(fetched) => self.store(&mut state, fetched, now),
+            Err(error) => {
+                state.failures += 1;
+                let spacing = LOOK_EVERY * 2u32.pow((state.failures - 1).min(6));
+                state.next_try = now + spacing.min(LONGEST_SPACING);
+                state.quiet_until = if state.current.is_some() { now + LOOK_EVERY } else { now };
+                state.last_error = Some(error);
+            }
+        }
+        self.refreshed.notify_all();
+        state
+    }
+
+    /// Fetches, once more if what came had expired already: a file may just be being rewritten.
+    fn fetch_valid(&self) -> Result<Fetched, Error> {
+        let fetched = self.provider.fetch()?;
+        if self.is_alive(&fetched) {
+            return Ok(fetched);
+        }
+        let again = self.provider.fetch()?;
+        if self.is_alive(&again) { Ok(again) } else { Err(self.expired_error(again.expires_at)) }
+    }
+
+    fn is_alive(&self, fetched: &Fetched) -> bool {
+        fetched.expires_at.is_none_or(|expiry| expiry > self.clock.server_now())
+    }
+
+    fn store(&self, state: &mut State, fetched: Fetched, now: Instant) {
+        state.failures = 0;
+        state.next_try = now;
+        state.last_error = None;
+        state.expires_at = fetched.expires_at;
+        state.fetched_at = self.clock.server_now();
+        state.quiet_until = now + LOOK_EVERY;
+        let known = state.current.as_ref().map(|current| current.signer.as_ref().map(Signer::credentials));
+        if known == Some(fetched.credentials.as_ref()) {
+            return;
+        }
+        let generation = state.current.as_ref().map_or(1, |current| current.generation + 1);
+        let signer = fetched.credentials.map(|credentials| Signer::new(credentials, self.region.clone()));
+        state.current = Some(Arc::new(Current { generation, signer }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oss_protocol::sign::Credentials;
+
+    use super::*;
+    use crate::clock::{Clock, ManualClock};
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use crate::sync::spawn;
+
+    /// Gives `key-<n>` for the n-th fetch, or fails, as the test says.
+    #[derive(Debug)]
+    struct Scripted {
+        clock: Arc<ManualClock>,
+        lifetime: Option<i64>,
+        fetches: AtomicUsize,
+        script: Mutex<Vec<&'static str>>,
+    }
+
+    impl CredentialsProvider for Scripted {
+        fn fetch(&self) -> Result<Fetched, Error> {
+            let number = self.fetches.fetch_add(1, Ordering::SeqCst);
+            let id = self.script.lock().get(number).copied().unwrap_or("same");
+            if id == "fail" {
+                return Err(Error::new(ErrorKind::Credentials, "credentials", "scripted failure"));
+            }
+            let expires_at = self.lifetime.map(|seconds| UtcTime(self.clock.wall().0 + seconds));
+            Ok(Fetched { credentials: Some(Credentials::new(id, "secret", None)), expires_at })
+        }
+
+        fn source(&self) -> String {
+            "the script".to_owned()
+        }
+    }
+
+    struct Stage {
+        clock: Arc<ManualClock>,
+        provider: Arc<Scripted>,
+        cache: CredentialsCache,
+    }
+
+    fn stage(lifetime: Option<i64>, script: &[&'static str]) -> Stage {
+        let clock = Arc::new(ManualClock::new(UtcTime(1_000_000)));
+        let script = Mutex::new(script.to_vec());
+        let provider =
+            Arc::new(Scripted { clock: Arc::clone(&clock), lifetime, fetches: AtomicUsize::new(0), script });
+        let server = Arc::new(ServerClock::new(Arc::clone(&clock) as Arc<dyn Clock>));
+        let cache =
+            CredentialsCache::new(Arc::clone(&provider) as Arc<dyn CredentialsProvider>, "cn-local", server);
+        Stage { clock, provider, cache }
+    }
+
+    impl Stage {
+        fn get(&self) -> Result<(u64, String), Error> {
+            let current = self.cache.get(self.clock.now(), &Cancel::new())?;
+            let id = current.signer.as_ref().map(|signer| signer.credentials().access_key_id.clone());
+            Ok((current.generation, id.unwrap_or_default()))
+        }
+
+        fn advance(&self, seconds: u64) {
+            self.clock.advance(Duration::from_secs(seconds));
+        }
+
+        fn fetches(&self) -> usize {
+            self.provider.fetches.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn the_value_is_kept_until_its_refresh_window() {
+        let stage = stage(Some(1000), &["a", "b"]);
+        assert_eq!(stage.get().expect("valid"), (1, "a".to_owned()));
+        stage.advance(799);
+        assert_eq!(stage.get().expect("valid").0, 1);
+        assert_eq!(stage.fetches(), 1);
+        stage.advance(2);
+        assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
+    }
+
+    #[test]
+    fn a_value_without_expiry_is_asked_again_after_five_minutes() {
+        let stage = stage(None, &["a", "a", "b"]);
+        stage.get().expect("valid");
+        stage.advance(301);
+        assert_eq!(stage.get().expect("valid").0, 1, "the same again is no new generation");
+        assert_eq!(stage.fetches(), 2);
+        stage.advance(301);
+        assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
+    }
+
+    #[test]
+    fn a_failed_refresh_keeps_the_value_until_it_expires() {
+        let stage = stage(Some(1000), &["a", "fail", "fail", "fail", "fail"]);
+        stage.get().expect("valid");
+        stage.advance(850);
+        assert_eq!(stage.get().expect("still valid").1, "a");
+        stage.get().expect("still valid");
+        assert_eq!(stage.fetches(), 2, "tries are spaced");
+        stage.advance(151);
+        let error = stage.get().expect_err("expired").to_string();
+        assert!(error.contains("scripted failure"), "{error}");
+    }
+
+    #[test]
+    fn expired_credentials_are_read_twice_and_then_refused() {
+        let stage = stage(Some(-5), &["a", "b"]);
+        let error = stage.get().expect_err("both had expired").to_string();
+        assert!(error.contains("expired since") && error.contains("the script"), "{error}");
+        assert_eq!(stage.fetches(), 2);
+    }
+
+    #[test]
+    fn a_thousand_refusals_make_one_refresh() {
+        let stage = stage(None, &["a", "b", "c"]);
+        stage.get().expect("valid");
+        for _ in 0..1000 {
+            assert!(stage.cache.refused(1, &Cancel::new()).expect("newer"));
+        }
+        assert_eq!(stage.fetches(), 2);
+        assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
+    }
+
+    #[test]
+    fn the_same_key_after_a_refusal_is_no_reason_to_try_again() {
+        let stage = stage(None, &["a", "a", "a"]);
+        stage.get().expect("valid");
+        assert!(!stage.cache.refused(1, &Cancel::new()).expect("nothing newer"));
+        assert!(!stage.cache.refused(1, &Cancel::new()).expect("nothing newer"));
+        assert_eq!(stage.fetches(), 2);
+    }
+
+    #[test]
+    fn many_threads_make_one_first_fetch() {
+        let stage = Arc::new(stage(None, &["a"]));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let stage = Arc::clone(&stage);
+                spawn("asker", move || stage.get().expect("valid").1).expect("a thread")
+            })
+            .collect();
+        for thread in threads {
+            assert_eq!(thread.join().expect("no panic"), "a");
+        }
+        assert_eq!(stage.fetches(), 1);
+    }
+}

@@ -1,0 +1,174 @@
+//! Fork: a child forgets the parent's client state and never touches its connections.
+//!
+//! Every process has a generation number. It is raised in the child by a `pthread_atfork` hook, and
+//! checked against the process id at every entry for children made without the hook. State lives in a
+//! [`ForkCell`], one slot per generation: state of another generation is not locked, not dropped, not
+//! joined, it is simply never looked at again. A child's lineage only ever raises the number, so a slot
+//! that a thread of the parent was filling when the fork happened is never waited for.
+//!
+//! The inherited sockets are closed in the child with `close(2)` and nothing else: a `shutdown(2)` or a
+//! TLS close_notify would reach the parent's connection. They are found in a table of atomics; a slot is
+//! cleared before its descriptor is closed and set after it was opened, so the child never closes a
+//! number that was reused. In doubt it leaks one.
+
+use std::os::fd::RawFd;
+
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, OnceLock};
+
+/// Process id in the high half, generation in the low half; 0 = not yet known.
+static CURRENT: AtomicU64 = AtomicU64::new(0);
+static HOOKED: AtomicBool = AtomicBool::new(false);
+
+/// Descriptors the table can hold: 4096, sixteen times the largest number of worker threads.
+const TABLE_SLOTS: usize = 4096;
+static TABLE: [AtomicI32; TABLE_SLOTS] = [const { AtomicI32::new(EMPTY) }; TABLE_SLOTS];
+static NEXT_SLOT: AtomicUsize = AtomicUsize::new(0);
+const EMPTY: i32 = -1;
+
+/// Nested forks through which one handle may be passed on.
+const MAX_GENERATIONS: usize = 64;
+
+/// The generation of this process.
+pub fn generation() -> u32 {
+    let process = std::process::id();
+    let seen = CURRENT.load(Ordering::Acquire);
+    if (seen >> 32) as u32 == process { seen as u32 } else { enter(process, seen) }
+}
+
+/// Installs the hook on first use, or raises the generation when the process is a new one.
+#[cold]
+fn enter(process: u32, seen: u64) -> u32 {
+    if !HOOKED.swap(true, Ordering::AcqRel) {
+        // SAFETY: the child handler touches atomics and calls close(2) only, both allowed after fork.
+        #[expect(unsafe_code, reason = "std has no fork hook")]
+        unsafe {
+            libc::pthread_atfork(None, None, Some(in_child));
+        }
+    }
+    let next = (u64::from(process) << 32) | u64::from((seen as u32).wrapping_add(1));
+    match CURRENT.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => next as u32,
+        Err(other) => other as u32,
+    }
+}
+
+/// Runs in the child, right after fork, on its only thread.
+extern "C" fn in_child() {
+    let seen = CURRENT.load(Ordering::Acquire);
+    let next = (u64::from(std::process::id()) << 32) | u64::from((seen as u32).wrapping_add(1));
+    CURRENT.store(next, Ordering::Release);
+    for slot in &TABLE {
+        let descriptor = slot.swap(EMPTY, Ordering::AcqRel);
+        if descriptor >= 0 {
+            // SAFETY: the slot was set while the parent held the descriptor open, and the child's copy of
+            // its owner belongs to an older generation, which never closes it.
+            #[expect(
+                unsafe_code,
+                reason = "only the number is known here, and only close(2) is allowed after fork"
+            )]
+            unsafe {
+                libc::close(descriptor);
+            }
+        }
+    }
+}
+
+/// Enters a socket into the table while it lives.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    slot: Option<usize>,
+    generation: u32,
+}
+
+impl Registered {
+    /// Registers `descriptor`, which must be open. A full table means a leak in a child, no more.
+    pub(crate) fn new(descriptor: RawFd) -> Self {
+        let generation = generation();
+        let start = NEXT_SLOT.fetch_add(1, Ordering::Relaxed);
+        let slot = (0..TABLE_SLOTS).map(|n| start.wrapping_add(n) % TABLE_SLOTS).find(|&index| {
+            TABLE[index].compare_exchange(EMPTY, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        });
+        Registered { slot, generation }
+    }
+
+    /// Whether the process is still the one that opened the socket.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.generation == generation()
+    }
+
+    /// Clears the slot. To be called right before `close(2)`, in the opening process only.
+    pub(crate) fn clear(&mut self) {
+        if let Some(index) = self.slot.take() {
+            TABLE[index].store(EMPTY, Ordering::Release);
+        }
+    }
+}
+
+/// State that every process makes for itself on first use.
+#[derive(Debug)]
+pub struct ForkCell<T> {
+    first: u32,
+    slots: Box<[OnceLock<Arc<T>>]>,
+}
+
+impl<T> Default for ForkCell<T> {
+    fn default() -> Self {
+        ForkCell::new()
+    }
+}
+
+impl<T> ForkCell<T> {
+    /// An empty cell; nothing is made yet.
+    pub fn new() -> Self {
+        ForkCell { first: generation(), slots: (0..MAX_GENERATIONS).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The state of this process, made by `make` if there is none. `None` after more nested forks
+    /// than the cell has slots for.
+    pub fn get(&self, make: impl FnOnce() -> T) -> Option<&Arc<T>> {
+        let index = generation().wrapping_sub(self.first) as usize;
+        Some(self.slots.get(index)?.get_or_init(|| Arc::new(make())))
+    }
+
+    /// The state of this process, if it was made already.
+    pub fn peek(&self) -> Option<&Arc<T>> {
+        self.slots.get(generation().wrapping_sub(self.first) as usize)?.get()
+    }
+}
+
+impl<T> Drop for ForkCell<T> {
+    fn drop(&mut self) {
+        let current = generation().wrapping_sub(self.first) as usize;
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if let Some(state) = slot.take()
+                && index != current
+            {
+                std::mem::forget(state);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_makes_its_state_once() {
+        let cell = ForkCell::new();
+        let first = Arc::clone(cell.get(|| 1).expect("a slot"));
+        let second = cell.get(|| 2).expect("a slot");
+        assert_eq!((*first, **second), (1, 1));
+    }
+
+    #[test]
+    fn a_registered_descriptor_is_in_the_table_until_it_is_cleared() {
+        let mut entry = Registered::new(1_000_000);
+        let index = entry.slot.expect("a free slot");
+        assert_eq!(TABLE[index].load(Ordering::Acquire), 1_000_000);
+        assert!(entry.is_ours());
+        entry.clear();
+        assert_eq!(TABLE[index].load(Ordering::Acquire), EMPTY);
+    }
+}
