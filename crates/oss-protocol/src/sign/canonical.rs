@@ -196,7 +196,7 @@ pub fn canonical_request(parts: &RequestParts<'_>, additional: &[&str]) -> Strin
 
 /// Write the string to sign; `timestamp` is the value of `x-oss-date`.
 #[must_use]
-pub fn string_to_sign(canonical_request: &str, timestamp: &str, scope: &Scope<'_>) -> String {
-    let digest = hex(&Sha256::digest(canonical_request.as_bytes()));
+pub fn string_to_sign(canonical_request: impl AsRef<[u8]>, timestamp: &str, scope: &Scope<'_>) -> String {
+    let digest = hex(&Sha256::digest(canonical_request.as_ref()));
     format!("{ALGORITHM}\n{timestamp}\n{scope}\n{digest}")
 }

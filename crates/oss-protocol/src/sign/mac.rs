@@ -51,7 +51,7 @@ pub(super) fn equal(a: &[u8], b: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoding::{base64_encode, hex};
+    use crate::encoding::hex;
 
     #[test]
     fn long_keys_are_hashed_first() {
@@ -72,7 +72,7 @@ mod tests {
             hex(sha256(b"Jefe", message).as_slice()),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
         );
-        assert_eq!(base64_encode(&sha1(b"Jefe", message)), "7/zfauXrL6LSdBbV8YTfnCWaf3k=");
+        assert_eq!(hex(&sha1(b"Jefe", message)), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
     }
 
     #[test]

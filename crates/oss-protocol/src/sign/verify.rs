@@ -1,140 +1,133 @@
 //! The server's side: does the request that arrived carry a signature of a known key?
+//!
+//! Everything is recomputed from what stood on the wire: the method, the query as it was written,
+//! the headers. What the client claims to have signed is never asked. The order of the checks is:
+//! form, region, key, clock, token, signature.
 
-use std::fmt;
+mod problem;
+mod types;
+mod v1;
+mod v4;
+
+pub use problem::SignatureProblem;
+pub use types::{CLOCK_WINDOW_SECONDS, Identity, KeyLookup, SignatureVersion, VerifyPolicy, VerifyRequest};
+
+use problem::Refused;
 
 use super::credentials::Credentials;
+use super::mac;
+use crate::encoding::{decode_bytes, query_pieces};
 use crate::time::UtcTime;
-
-/// How far the clock of a client may be off: 15 minutes, then it is 403 `RequestTimeTooSkewed`.
-pub const CLOCK_WINDOW_SECONDS: i64 = 900;
-
-/// A request as it arrived on the wire.
-#[derive(Clone, Copy)]
-pub struct VerifyRequest<'a> {
-    /// Upper-case method.
-    pub method: &'a str,
-    /// The bucket, from the host or from the path.
-    pub bucket: Option<&'a str>,
-    /// The key, percent-decoded.
-    pub key: Option<&'a str>,
-    /// The query as it stood in the request line, without the `?`.
-    pub raw_query: &'a str,
-    /// All headers in the order of the wire.
-    pub headers: &'a [(&'a str, &'a [u8])],
-}
-
-/// Names only: values hold signatures and tokens.
-impl fmt::Debug for VerifyRequest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyRequest")
-            .field("method", &self.method)
-            .field("bucket", &self.bucket)
-            .field("key", &self.key)
-            .field("headers", &self.headers.iter().map(|(name, _)| name).collect::<Vec<_>>())
-            .finish_non_exhaustive()
-    }
-}
-
-/// What the server expects.
-#[derive(Clone, Copy, Debug)]
-pub struct VerifyPolicy<'a> {
-    /// Region that a V4 scope must name, without `oss-`.
-    pub region: &'a str,
-    /// Product that a V4 scope must name, `oss`.
-    pub product: &'a str,
-    /// The server's clock.
-    pub now: UtcTime,
-}
-
-/// What is known about an access key id.
-#[derive(Clone, Debug)]
-pub enum KeyLookup {
-    /// The key, with its token if it is a temporary one.
-    Found(Credentials),
-    /// No such key.
-    Unknown,
-    /// A temporary key whose time is over.
-    Expired,
-}
-
-impl From<Option<Credentials>> for KeyLookup {
-    fn from(found: Option<Credentials>) -> Self {
-        found.map_or(Self::Unknown, Self::Found)
-    }
-}
-
-/// Which signature a request carried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignatureVersion {
-    /// HMAC-SHA-1.
-    V1,
-    /// `OSS4-HMAC-SHA256`.
-    V4,
-}
-
-/// Who sent a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The key that signed.
-    pub access_key_id: String,
-    /// How it signed.
-    pub version: SignatureVersion,
-    /// Whether the signature stood in the URL.
-    pub presigned: bool,
-}
-
-/// Why a request is refused; all that the error document of the service needs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SignatureProblem {
-    /// HTTP status, 400 or 403.
-    pub status: u16,
-    /// Code of the service.
-    pub code: &'static str,
-    /// One line for the user.
-    pub message: String,
-    /// Diagnostic number of the service, "" where none is known.
-    pub ec: &'static str,
-    /// The key id the request named.
-    pub access_key_id: Option<String>,
-    /// For `SignatureDoesNotMatch`: what the server signed.
-    pub string_to_sign: Option<String>,
-    /// For `SignatureDoesNotMatch` of V4: what the server hashed.
-    pub canonical_request: Option<String>,
-    /// For `SignatureDoesNotMatch`: the signature the request carried.
-    pub signature_provided: Option<String>,
-}
-
-/// Without the texts that were signed: they may hold a token.
-impl fmt::Debug for SignatureProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignatureProblem")
-            .field("status", &self.status)
-            .field("code", &self.code)
-            .field("message", &self.message)
-            .field("ec", &self.ec)
-            .field("access_key_id", &self.access_key_id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for SignatureProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.code, self.message)
-    }
-}
-
-impl std::error::Error for SignatureProblem {}
 
 /// Check the signature of a request: V4 or V1, in the header or in the URL.
 ///
 /// `lookup` is asked for the key id the request names, at most once.
 ///
 /// # Errors
-/// A boxed [`SignatureProblem`] with the code of the service.
+/// A boxed [`SignatureProblem`] with the code of the service: 403 `SignatureDoesNotMatch`,
+/// `InvalidAccessKeyId`, `AccessDenied` (no signature, no date, a URL that has expired),
+/// `RequestTimeTooSkewed`, `InvalidSecurityToken`, `SecurityTokenExpired`, `InvalidArgument` for
+/// another region; 400 `InvalidArgument` for marks of a signature that are malformed.
 pub fn verify<L: Into<KeyLookup>>(
-    _request: &VerifyRequest<'_>,
-    _policy: &VerifyPolicy<'_>,
-    _lookup: impl FnOnce(&str) -> L,
+    request: &VerifyRequest<'_>,
+    policy: &VerifyPolicy<'_>,
+    lookup: impl FnOnce(&str) -> L,
 ) -> Result<Identity, Box<SignatureProblem>> {
-    unimplemented!()
+    let wire = Wire::new(request);
+    let lookup = |id: &str| lookup(id).into();
+    let mut authorizations = wire.headers("authorization");
+    match (authorizations.next(), authorizations.next()) {
+        (Some(_), Some(_)) => Err(SignatureProblem::malformed("", "Two Authorization headers.")),
+        (Some(value), None) => by_header(&wire, policy, value, lookup),
+        (None, _) if wire.asks_v4_query() => v4::by_query(&wire, policy, lookup),
+        (None, _) if wire.asks_v1_query() => v1::by_query(&wire, policy, lookup),
+        (None, _) => Err(SignatureProblem::access_denied("", "The request carries no signature.")),
+    }
+}
+
+fn by_header(
+    wire: &Wire<'_>,
+    policy: &VerifyPolicy<'_>,
+    value: &[u8],
+    lookup: impl FnOnce(&str) -> KeyLookup,
+) -> Result<Identity, Refused> {
+    let text = str::from_utf8(value).unwrap_or_default();
+    if let Some(fields) = text.strip_prefix(super::v4::ALGORITHM) {
+        v4::by_header(wire, policy, fields, lookup)
+    } else if let Some(fields) = text.strip_prefix(super::v1::SCHEME) {
+        v1::by_header(wire, policy, fields, lookup)
+    } else {
+        Err(SignatureProblem::malformed("0002-00000002", "Unsupported Authorization Type"))
+    }
+}
+
+/// A request with its query decoded.
+struct Wire<'a> {
+    request: &'a VerifyRequest<'a>,
+    query: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl<'a> Wire<'a> {
+    fn new(request: &'a VerifyRequest<'a>) -> Self {
+        let decoded = |text| decode_bytes(text, true).0;
+        let query =
+            query_pieces(request.raw_query).map(|(name, value)| (decoded(name), decoded(value))).collect();
+        Self { request, query }
+    }
+
+    fn headers<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let headers = self.request.headers.iter();
+        headers.filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim_ascii())
+    }
+
+    /// The first header of a name as text; one that is not UTF-8 counts as empty.
+    fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers(name).next().map(|value| str::from_utf8(value).unwrap_or_default())
+    }
+
+    /// The first query parameter of a name, likewise.
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(n, _)| n == name.as_bytes());
+        found.map(|(_, value)| str::from_utf8(value).unwrap_or_default())
+    }
+
+    fn asks_v4_query(&self) -> bool {
+        use super::presign::{SIGNATURE, VERSION};
+        self.parameter(VERSION).is_some() || self.parameter(SIGNATURE).is_some()
+    }
+
+    fn asks_v1_query(&self) -> bool {
+        use super::v1::{ACCESS_KEY_ID, SIGNATURE};
+        self.parameter(ACCESS_KEY_ID).is_some() || self.parameter(SIGNATURE).is_some()
+    }
+}
+
+fn find_key(found: KeyLookup, access_key_id: &str) -> Result<Credentials, Refused> {
+    match found {
+        KeyLookup::Found(credentials) => Ok(credentials),
+        KeyLookup::Unknown => Err(SignatureProblem::unknown_key(access_key_id)),
+        KeyLookup::Expired => Err(SignatureProblem::expired_token(access_key_id)),
+    }
+}
+
+/// A temporary key must come with its token, a permanent one with none.
+fn check_token(credentials: &Credentials, provided: Option<&str>) -> Result<(), Refused> {
+    let matches = match (&credentials.security_token, provided) {
+        (None, None) => true,
+        (Some(token), Some(provided)) => mac::equal(token.expose().as_bytes(), provided.as_bytes()),
+        _ => false,
+    };
+    if matches { Ok(()) } else { Err(SignatureProblem::wrong_token(&credentials.access_key_id)) }
+}
+
+fn check_clock(time: UtcTime, now: UtcTime) -> Result<(), Refused> {
+    if time.0.abs_diff(now.0) <= CLOCK_WINDOW_SECONDS.unsigned_abs() {
+        Ok(())
+    } else {
+        Err(SignatureProblem::skewed())
+    }
+}
+
+fn accepted(access_key_id: &str, version: SignatureVersion, presigned: bool) -> Identity {
+    Identity { access_key_id: access_key_id.to_owned(), version, presigned }
 }
