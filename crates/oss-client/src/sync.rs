@@ -92,6 +92,26 @@ where
     started
 }
 
+/// As [`spawn`], for a thread that borrows from its owner, who waits for it at the end of the scope.
+///
+/// # Errors
+/// The system's, when no thread can be made; the caller then does the work itself.
+pub fn spawn_scoped<'scope, 'env, T, F>(
+    scope: &'scope Scope<'scope, 'env>,
+    name: &str,
+    body: F,
+) -> io::Result<ScopedJoinHandle<'scope, T>>
+where
+    T: Send + 'scope,
+    F: FnOnce() -> T + Send + 'scope,
+{
+    let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    let previous = set_signal_mask(None);
+    let started = builder.spawn_scoped(scope, body);
+    set_signal_mask(Some(&previous));
+    started
+}
+
 /// Gives this thread `mask`, or blocks all signals; returns the previous mask. A new thread inherits it.
 fn set_signal_mask(mask: Option<&libc::sigset_t>) -> libc::sigset_t {
     // SAFETY: the sets are local or borrowed for the call, sigfillset and pthread_sigmask only write to the
