@@ -15,7 +15,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from osstorchconnector.errors import ConfigError
 
@@ -185,7 +185,9 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as wrong:
         reason = getattr(wrong, "strerror", None) or "it is not UTF-8 text"
-        raise ConfigError(f"config file {path} cannot be read: {reason}; correct config_path or the file") from wrong
+        raise ConfigError(
+            f"config file {path} cannot be read: {reason}; correct config_path or the file"
+        ) from wrong
 
 
 def _flat(document: dict[str, Any], source: str) -> list[tuple[str, Any]]:
@@ -217,7 +219,12 @@ def _converted(source: str, name: str, key: _Key, value: Any) -> Option | None:
         _log_once(logging.WARNING, source, name, f"{name} in {source} is 0: the default is used")
         return None
     if key.most is not None and checked > key.most:
-        _log_once(logging.WARNING, source, name, f"{name} in {source} is {checked}, above its bound: {key.most} is used")
+        _log_once(
+            logging.WARNING,
+            source,
+            name,
+            f"{name} in {source} is {checked}, above its bound: {key.most} is used",
+        )
         checked = key.most
     if key.original is not None and checked == key.original:
         return None
@@ -230,7 +237,9 @@ def _checked(source: str, name: str, key: _Key, value: Any) -> Option:
     if key.kind == "level":
         return _level(source, name, value)
     if key.kind == "switch":
-        return value if isinstance(value, bool) else _wrong(source, name, "true or false", value)
+        if not isinstance(value, bool):
+            _wrong(source, name, "true or false", value)
+        return value
     if key.kind == "text":
         if not isinstance(value, str):
             _wrong(source, name, "a string", value)
@@ -258,7 +267,7 @@ def _level(source: str, name: str, value: Any) -> int:
     return _LEVELS[min(value, len(_LEVELS) - 1)]
 
 
-def _wrong(source: str, name: str, wanted: str, value: Any) -> Any:
+def _wrong(source: str, name: str, wanted: str, value: Any) -> NoReturn:
     raise ConfigError(f"{name} in {source} must be {wanted}, not {_json_type(value)}")
 
 
@@ -269,7 +278,9 @@ def _json_type(value: Any) -> str:
 
 def _warn_unknown(source: str, name: str) -> None:
     near = difflib.get_close_matches(name, _KEYS, n=1, cutoff=0.0)
-    _log_once(logging.WARNING, source, name, f"unknown key {name} in {source}; the nearest known one is {near[0]}")
+    _log_once(
+        logging.WARNING, source, name, f"unknown key {name} in {source}; the nearest known one is {near[0]}"
+    )
 
 
 def _log_once(level: int, source: str, about: str, text: str) -> None:

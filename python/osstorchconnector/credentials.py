@@ -52,7 +52,9 @@ class StaticCredentials:
         allow_pickle_secrets: bool = False,
     ) -> None:
         if not access_key_id or not access_key_secret:
-            raise CredentialsError("StaticCredentials needs an access_key_id and an access_key_secret; one is empty")
+            raise CredentialsError(
+                "StaticCredentials needs an access_key_id and an access_key_secret; one is empty"
+            )
         self._keys = (access_key_id, access_key_secret, security_token or None)
         self.allow_pickle_secrets = allow_pickle_secrets
 
@@ -151,9 +153,13 @@ def fetch(provider: Any) -> Fetched:
         getter = getattr(provider, "get_credentials", None)
         answer = getter() if getter is not None else provider()
     except Exception as failure:
-        raise CredentialsError(f"cred_provider {name} raised {type(failure).__name__}; see the chained error") from failure
+        raise CredentialsError(
+            f"cred_provider {name} raised {type(failure).__name__}: {failure}"
+        ) from failure
     if answer is None:
-        raise CredentialsError(f"cred_provider {name} returned None; return credentials, or use AnonymousCredentials()")
+        raise CredentialsError(
+            f"cred_provider {name} returned None; return credentials, or use AnonymousCredentials()"
+        )
     if isinstance(answer, tuple | list | str | bytes):
         raise TypeError(
             f"cred_provider {name} returned a {type(answer).__name__}; return an object or a dict with access_key_id, "
@@ -162,7 +168,9 @@ def fetch(provider: Any) -> Fetched:
     key_id, secret, token = (_read(answer, part, name) for part in _NAMES)
     for part, value in zip(_NAMES, (key_id, secret), strict=False):
         if not value:
-            raise CredentialsError(f"cred_provider {name} returned no {part}; use AnonymousCredentials() for unsigned requests")
+            raise CredentialsError(
+                f"cred_provider {name} returned no {part}; use AnonymousCredentials() for unsigned requests"
+            )
     return str(key_id), str(secret), token or None, _expiry(answer, name)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
 
 from osstorchconnector.uri import as_uri, split
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer, WriteableBuffer
     from typing_extensions import Self
+
+_T = TypeVar("_T")
 
 
 class DataObject(io.BufferedIOBase):
@@ -53,6 +55,10 @@ class DataObject(io.BufferedIOBase):
     @size.setter
     def size(self, value: int) -> None:
         self._size = value
+
+    def known_size(self) -> int | None:
+        """Return the size if it is known without asking; a detached object's 0 means it is not."""
+        return self._size or None
 
     @property
     def name(self) -> str:
@@ -128,17 +134,18 @@ class DataObject(io.BufferedIOBase):
         self._failure = (errno.ENOSYS, text)
         raise io.UnsupportedOperation(text)
 
-    def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:
+    def _do(self, call: Callable[..., _T], *arguments: Any) -> _T:
         """Call, and keep what `err` and `error_msg` tell about it."""
         try:
             result = call(*arguments)
         except Exception as failure:
-            self._remember(failure)
+            self.fail_with(failure)
             raise
         self._failure = None
         return result
 
-    def _remember(self, failure: BaseException) -> None:
+    def fail_with(self, failure: BaseException) -> None:
+        """Let `err` and `error_msg` tell this failure."""
         number = getattr(failure, "errno", None)
         self._failure = (number if isinstance(number, int) else errno.EIO, str(failure))
 

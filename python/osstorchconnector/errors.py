@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import errno as _errno
 import re
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _TAIL = re.compile(r"\[((?:[a-z_]+=\S*)(?: [a-z_]+=\S*)*)\]\s*$", re.MULTILINE)
 _PAIR = re.compile(r"([a-z_]+)=(\S*)")
-_HEAD = re.compile(r"^(?:[\w.]+Error: )?(?P<operation>[A-Za-z_]\w*) (?P<uri>oss://.*?)(?:\[\d+\.\.\d+\))?: ", re.MULTILINE)
+_HEAD = re.compile(
+    r"^(?:[\w.]+Error: )?(?P<operation>[A-Za-z_]\w*) (?P<uri>oss://.*?)(?:\[\d+\.\.\d+\))?: ", re.MULTILINE
+)
 
 
 class OssError(OSError, RuntimeError):
@@ -76,6 +81,14 @@ class OssError(OSError, RuntimeError):
         self.elapsed_seconds = _first(elapsed_seconds, _seconds(said.get("elapsed")), 0.0)
         self.retryable = _first(retryable, None, self.default_retryable)
         self.errno = _first(errno, _number(said.get("errno")), self.default_errno)
+
+    def advise(self, remedy: str) -> Self:
+        """Write a further remedy into the line, before its machine tail; returns the error itself."""
+        text = str(self)
+        tail = _TAIL.search(text)
+        at = tail.start() if tail else len(text)
+        self.args = (f"{text[:at].rstrip()}; {remedy} {text[at:]}".rstrip(),)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the text and every field; `BaseException.__setstate__` puts the fields back."""
@@ -179,7 +192,9 @@ class UploadError(OssError):
     state: str
     upload_id: str | None
 
-    def __init__(self, text: str = "", *, state: str | None = None, upload_id: str | None = None, **fields: Any) -> None:
+    def __init__(
+        self, text: str = "", *, state: str | None = None, upload_id: str | None = None, **fields: Any
+    ) -> None:
         super().__init__(text, **fields)
         said = _fields_said(text)
         self.state = _first(state, said.get("state"), "not_committed")

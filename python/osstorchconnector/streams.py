@@ -119,6 +119,10 @@ class ObjectReader(DataObject):
     def size(self, value: int) -> None:
         self._size = value
 
+    def known_size(self) -> int | None:
+        """Return the true size if it is known without asking."""
+        return self._length
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -203,7 +207,9 @@ class ObjectReader(DataObject):
 
     def _opened(self) -> ByteSource:
         if self._source is None:
-            raise ClosedError(f"read {self.uri}: the stream is closed; open it again", operation="read", uri=self.uri)
+            raise ClosedError(
+                f"read {self.uri}: the stream is closed; open it again", operation="read", uri=self.uri
+            )
         return self._source
 
     def _true_length(self) -> int:
@@ -357,7 +363,7 @@ class ObjectWriter(DataObject):
         self._settled, self._present_at_opening = True, None
         try:
             self._sink.abort()
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  (it must not hide the reason)
             text = f"the upload of {self.uri} could not be aborted: {failure}"
             _log.warning(text)
             if hasattr(because, "add_note"):
@@ -369,7 +375,9 @@ class ObjectWriter(DataObject):
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise ClosedError(f"write {self.uri}: the stream is closed; open it again", operation="write", uri=self.uri)
+            raise ClosedError(
+                f"write {self.uri}: the stream is closed; open it again", operation="write", uri=self.uri
+            )
 
     def _refuse_in_child(self) -> None:
         if self._sink.forked:

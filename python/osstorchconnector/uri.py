@@ -47,7 +47,9 @@ def split(text: str, argument: str = "oss_uri") -> tuple[str, str]:
     elif text.startswith("/"):
         rest = text[1:]
     else:
-        raise ConfigError(f"{argument} {text!r} is not an OSS location; write oss://bucket/key or /bucket/key")
+        raise ConfigError(
+            f"{argument} {text!r} is not an OSS location; write oss://bucket/key or /bucket/key"
+        )
     bucket, _, key = rest.partition("/")
     if not bucket:
         raise ConfigError(f"{argument} {text!r} names no bucket; write oss://bucket/key")

@@ -1,0 +1,91 @@
+"""Datasets and checkpoints between PyTorch and Alibaba Cloud OSS.
+
+The names resolve on first use: importing the package imports neither torch nor the native module, starts no thread
+and reads no file or variable.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from osstorchconnector.checkpoint import OssCheckpoint as OssCheckpoint
+    from osstorchconnector.client import OssClient as OssClient
+    from osstorchconnector.data_object import DataObject as DataObject
+    from osstorchconnector.data_object import new_data_object as new_data_object
+    from osstorchconnector.dataset import OssIterableDataset as OssIterableDataset
+    from osstorchconnector.dataset import OssMapDataset as OssMapDataset
+    from osstorchconnector.manifest import imagenet_manifest_parser as imagenet_manifest_parser
+
+    __version__: str
+
+_HOMES = {
+    "DataObject": "data_object",
+    "OssCheckpoint": "checkpoint",
+    "OssClient": "client",
+    "OssIterableDataset": "dataset",
+    "OssMapDataset": "dataset",
+    "imagenet_manifest_parser": "manifest",
+    "new_data_object": "data_object",
+}
+_TO_COME = {
+    "OssDCPFileSystem": "torch's distributed checkpoints",
+    "OssSafetensor": "safetensors",
+    "OssStorageReader": "torch's distributed checkpoints",
+    "OssStorageWriter": "torch's distributed checkpoints",
+    "generate_tar_archive": "tar archives",
+}
+
+
+class _Exports(list[str]):
+    """The contract's names. A star import asks for them by position, and there those still to come are left out."""
+
+    def __getitem__(self, position: Any) -> Any:
+        return [name for name in self if name not in _TO_COME][position]
+
+
+__all__ = _Exports(sorted([*_HOMES, *_TO_COME]))  # noqa: PLE0605  (a list, of a kind of its own)
+
+
+def stats() -> dict[str, int | float]:
+    """Return the counters of this process and of its datasets' workers; names and units are in docs/stats.md."""
+    from osstorchconnector.connection import process_stats
+    from osstorchconnector.counters import everything
+
+    return everything(process_stats())
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name stands for.
+
+    Raises:
+        ImportError: the name comes with a later release, or the library that it needs is not installed.
+    """
+    if name in _HOMES:
+        return _imported(name)
+    if name in _TO_COME:
+        raise ImportError(f"osstorchconnector.{name} is not in this release: it comes with {_TO_COME[name]}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List what can be had."""
+    return sorted([*_HOMES, "__version__", "errors", "stats"])
+
+
+def _imported(name: str) -> Any:
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    except ModuleNotFoundError as missing:
+        if missing.name != "torch":
+            raise
+        raise ImportError(
+            f"osstorchconnector.{name} needs torch: pip install 'osstorchconnector[torch]'"
+        ) from missing
+    globals()[name] = value
+    return value

@@ -1,0 +1,38 @@
+"""The command `ossconnector`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status.
+
+    Args:
+        arguments: those after the command's name; None takes the process's.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["emulator"]:
+        # The native side reads these itself, `--help` included.
+        from osstorchconnector.emulator import main as emulator
+
+        return emulator(given[1:])
+    _parser().parse_args(given or ["--help"])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from osstorchconnector import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="ossconnector", description="Tools between PyTorch and Alibaba Cloud OSS."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands.add_parser("emulator", help="run a local OSS; `ossconnector emulator --help` lists its options")
+    return parser

@@ -1,0 +1,179 @@
+"""What every class is made with (endpoint, identity, configuration) as a picklable value, and OSS as a store.
+
+The native client is made from the value on first use in a process. It notices a fork by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+from osstorchconnector import _native, config, credentials, logs
+from osstorchconnector.errors import ConfigError
+from osstorchconnector.index import IndexFile, PrefixSource, Row, RowIndex, RowSource, Store
+from osstorchconnector.local import LocalStore
+from osstorchconnector.streams import ObjectReader
+from osstorchconnector.uri import as_uri, split
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+
+_log = logging.getLogger(__name__)
+
+
+class Connection:
+    """Endpoint, region, addressing, credentials source and config of one user object.
+
+    Args:
+        endpoint: None is resolved from the environment on first use; "" is local-directory mode.
+        region: "" and None are inferred.
+        addressing: `auto`, `virtual`, `path` or `cname`; None leaves it to the config file.
+
+    Raises:
+        ConfigError: the config file is wrong.
+        CredentialsError: the provider is none.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None,
+        cred_path: str | os.PathLike[str] | None,
+        config_path: str | os.PathLike[str] | None,
+        cred_provider: Any,
+        region: str | None,
+        addressing: str | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        self.region = region or None
+        self.config = config.load(config_path)
+        self.addressing = addressing or self.config.addressing or "auto"
+        self.credentials = credentials.choose(cred_path, cred_provider)
+        self._native: _native.Client | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is local-directory mode."""
+        return self.endpoint == ""
+
+    def refuse_local(self, what: str) -> Connection:
+        """Demand an endpoint.
+
+        Raises:
+            ConfigError: it is "".
+        """
+        if self.is_local:
+            raise ConfigError(
+                f'{what} needs an endpoint; endpoint="" is local-directory mode, which it does not have'
+            )
+        return self
+
+    def store(self, processes: int = 1) -> Store:
+        """Return where the objects are.
+
+        Args:
+            processes: how many processes of the job read alongside and share its request rate.
+        """
+        if self.is_local:
+            _log_local_once()
+            return LocalStore()
+        return OssStore(self.native(processes))
+
+    def native(self, processes: int = 1) -> _native.Client:
+        """Return this process's native client, made on first use.
+
+        Raises:
+            ConfigError: endpoint, region or an option is wrong.
+        """
+        if self._native is None:
+            logs.set_up(self.config)
+            options = dict(self.config.options)
+            rate = options.get("max_requests_per_second")
+            if rate is not None and processes > 1:
+                options["max_requests_per_second"] = max(1, int(rate) // processes)
+            self._native = _native.Client(
+                self.endpoint, self.region, self.addressing, self.credentials.native(), options
+            )
+            emit_native_logs()
+        return self._native
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Carry values only: no client."""
+        return {**self.__dict__, "_native": None}
+
+
+class OssStore:
+    """Objects on OSS; see `osstorchconnector.index.Store`."""
+
+    def __init__(self, native: _native.Client) -> None:
+        self.native = native
+
+    def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
+        """List or copy the rows into the index file, unless it is there, and map it."""
+        if isinstance(source, PrefixSource):
+            self.native.build_index(source.name, file.path, source.include_empty)
+            return _native.Index.open(file.path)
+        if file.is_built:
+            return _native.Index.open(file.path)
+        rows: Iterable[Row] = source.rows(self)
+        return _native.Index.build(file.path, rows)
+
+    def prefetch(
+        self, index: RowIndex, positions: range | list[int], *, skip_missing: bool
+    ) -> _native.Prefetch:
+        """Fetch whole objects ahead, in order, under the byte budget."""
+        assert isinstance(index, _native.Index), "an index of this store"
+        return self.native.prefetch(index, positions, missing="skip" if skip_missing else "raise")
+
+    def fetch(self, row: Row) -> bytes:
+        """Fetch one whole object, verified."""
+        path, size, etag, _ = row
+        return self.native.get_object(path, size, etag)
+
+    def rows(self, prefix: str) -> Iterator[Row]:
+        """List what is below a prefix."""
+        bucket, _ = split(prefix)
+        for key, size, etag in self.native.list_objects(as_uri(prefix)):
+            yield f"/{bucket}/{key}", size, etag, ""
+
+    def head(self, path: str) -> int:
+        """Return the size of an object."""
+        return self.native.head_object(as_uri(path)).size
+
+    def open_reader(
+        self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
+    ) -> ObjectReader:
+        """Open a stream; the first request goes out with its first use."""
+        return ObjectReader(self.native.open_reader(as_uri(path), size, etag), path, size, label)
+
+    def open_sink(self, path: str, **options: Any) -> _native.Writer:
+        """Open the way into one object."""
+        return self.native.open_writer(as_uri(path), **options)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object within OSS."""
+        self.native.copy_object(as_uri(source), as_uri(target))
+
+    def remove(self, path: str) -> None:
+        """Delete an object; a missing one is no error."""
+        self.native.delete_object(as_uri(path))
+
+    def stats(self) -> dict[str, int | float]:
+        """Return the counters of the native client in this process."""
+        return self.native.stats()
+
+
+def emit_native_logs() -> None:
+    """Hand the waiting records of the native side to `logging`."""
+    logs.emit(_native.drain_logs())
+
+
+def process_stats() -> dict[str, int | float]:
+    """Return the counters of all native clients of this process."""
+    return _native.process_stats()
+
+
+@functools.cache
+def _log_local_once() -> None:
+    _log.info('endpoint is "": local-directory mode, URIs are paths of this machine')

@@ -1,0 +1,201 @@
+"""Local-directory mode, `endpoint=""`: the same pipeline on files, for trying it out.
+
+`/abs/dir/` and `oss://abs/dir/` both mean the directory `/abs/dir`. Listings are recursive, files only, hidden ones
+included, symbolic links passed over; keys are absolute paths in byte order. No credentials are looked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from osstorchconnector.errors import NotFoundError
+from osstorchconnector.index import IndexFile, MemoryIndex, PrefixSource, Row, RowIndex, RowSource
+from osstorchconnector.streams import ObjectReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class LocalStore:
+    """Files as objects; see `osstorchconnector.index.Store`."""
+
+    def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
+        """Read the rows into memory: each process for itself."""
+        if isinstance(source, PrefixSource):
+            # Files of no bytes are delivered here, as the original's map dataset did.
+            return MemoryIndex(self.rows(source.path))
+        return MemoryIndex(source.rows(self))
+
+    def prefetch(
+        self, index: RowIndex, positions: range | list[int], *, skip_missing: bool
+    ) -> LocalDeliveries:
+        """Read whole files, one after the other."""
+        return LocalDeliveries(self, index, positions, skip_missing)
+
+    def fetch(self, row: Row) -> bytes:
+        """Read one whole file."""
+        with _opened(row[0]) as file:
+            data: bytes = file.read()
+        return data
+
+    def rows(self, prefix: str) -> Iterator[Row]:
+        """List a directory.
+
+        Raises:
+            NotFoundError: it does not exist.
+            NotADirectoryError: it is a file.
+        """
+        root = prefix.rstrip("/") or "/"
+        if not os.path.exists(root):
+            raise NotFoundError(
+                f"list {root}: the directory does not exist; in local mode a prefix is a directory"
+            )
+        if not os.path.isdir(root):
+            raise NotADirectoryError(
+                errno.ENOTDIR, "in local mode a prefix is a directory, this is a file", root
+            )
+        found = ((file.path, file.stat(follow_symlinks=False).st_size) for file in _files_below(root))
+        return iter(
+            [(path, size, None, "") for path, size in sorted(found, key=lambda file: os.fsencode(file[0]))]
+        )
+
+    def head(self, path: str) -> int:
+        """Return the size of a file."""
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            raise _missing(path) from None
+
+    def open_reader(
+        self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
+    ) -> ObjectReader:
+        """Open a file."""
+        file = _opened(path)
+        return ObjectReader(file, path, os.fstat(file.fileno()).st_size, label)
+
+    def open_sink(self, path: str, **options: Any) -> LocalSink:
+        """Open a temporary file that takes the name when it is published."""
+        return LocalSink(path)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file, whole or not at all."""
+        sink = LocalSink(target)
+        try:
+            with _opened(source) as file:
+                shutil.copyfileobj(file, sink.file)
+        except BaseException:
+            sink.abandon()
+            raise
+        sink.publish()
+
+    def remove(self, path: str) -> None:
+        """Remove a file; a missing one is no error."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+
+    def stats(self) -> dict[str, int | float]:
+        """Return nothing: there are no requests."""
+        return {}
+
+
+class LocalDeliveries:
+    """Whole files in the order asked for."""
+
+    def __init__(
+        self, store: LocalStore, index: RowIndex, positions: range | list[int], skip_missing: bool
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._positions = iter(positions)
+        self._skip_missing = skip_missing
+        self.wait_seconds = 0.0
+
+    def __iter__(self) -> LocalDeliveries:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> tuple[int, bytes | None]:
+        """Read the next file."""
+        position = next(self._positions)
+        try:
+            return position, self._store.fetch(self._index.row(position))
+        except NotFoundError:
+            if not self._skip_missing:
+                raise
+            return position, None
+
+    def close(self) -> None:
+        """Stop."""
+        self._positions = iter(())
+
+
+class LocalSink:
+    """A temporary file beside the target; see `osstorchconnector.streams.ByteSink`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._owner = os.getpid()
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        number, self._temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".osstorchconnector-")
+        self.file = os.fdopen(number, "wb")
+        self.bytes_accepted = 0
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child's copy."""
+        return os.getpid() != self._owner
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`."""
+        size_bytes = memoryview(data).nbytes
+        self.file.write(data)
+        self.bytes_accepted += size_bytes
+        return size_bytes
+
+    def seal(self) -> None:
+        """Flush to the file."""
+        self.file.flush()
+
+    def publish(self) -> None:
+        """Give the file its name; it replaces an older one at once."""
+        self.file.close()
+        os.replace(self._temporary, self._path)
+
+    def abort(self) -> None:
+        """Remove the temporary file."""
+        self.file.close()
+        if not self.forked:
+            os.unlink(self._temporary)
+
+    def abandon(self) -> None:
+        """Abort, whatever the state."""
+        try:
+            self.abort()
+        except OSError:
+            return
+
+
+def _files_below(directory: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                yield entry
+
+
+def _opened(path: str) -> Any:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise _missing(path) from None
+
+
+def _missing(path: str) -> NotFoundError:
+    return NotFoundError(f"open {path}: the file does not exist", operation="open")

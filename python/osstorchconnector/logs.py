@@ -1,0 +1,139 @@
+"""Logging: the package's loggers, and the original's log and audit files where a config file asks for them.
+
+Python `logging` (logger `osstorchconnector`) is the primary channel; no handler is installed by default, so warnings
+and errors reach stderr. `logPath` and `auditPath` add handlers on `<path>_<worker id>`, mode 0600, in the line shape
+of the original. A log file that cannot be written is one warning, never a failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from osstorchconnector.config import ClientConfig
+
+ROOT = "osstorchconnector"
+AUDIT = f"{ROOT}.audit"
+
+# The original's audit grows without bound; ours keeps at most half a gigabyte.
+_AUDIT_BYTES = 100_000_000
+_AUDIT_FILES = 5
+
+_LEVEL_WORDS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
+
+_log = logging.getLogger(__name__)
+_worker = {"id": 0}
+# (pid, path) of the handlers that are installed; a forked child installs its own.
+_installed: dict[str, tuple[int, logging.Handler]] = {}
+
+
+def set_worker(worker_id: int) -> None:
+    """Say which DataLoader worker this process is; log file names carry it."""
+    _worker["id"] = worker_id
+
+
+def set_up(config: ClientConfig) -> None:
+    """Install what the config asks for, once per process and file."""
+    logger = logging.getLogger(ROOT)
+    if config.log_level is not None and logger.level == logging.NOTSET:
+        logger.setLevel(config.log_level)
+    if config.log_path:
+        _install(logger, config.log_path, _LineFormatter(), config.log_level or logging.INFO, rotate=False)
+    if config.audit_path:
+        audit = logging.getLogger(AUDIT)
+        audit.setLevel(logging.INFO)
+        audit.propagate = False
+        _install(audit, config.audit_path, _AuditFormatter(), logging.INFO, rotate=True)
+
+
+def emit(records: Iterable[tuple[int, str, str]]) -> None:
+    """Log the native side's records: (level, module, text)."""
+    for level, module, text in records:
+        logging.getLogger(f"{ROOT}.{module}").log(level, "%s", text)
+
+
+def _install(
+    logger: logging.Logger, path: str, formatter: logging.Formatter, level: int, *, rotate: bool
+) -> None:
+    known = _installed.get(path)
+    if known is not None and known[0] == os.getpid():
+        return
+    if known is not None:
+        # The parent's file: its descriptor is shared, so it is forgotten, not closed.
+        logger.removeHandler(known[1])
+    try:
+        handler = _file_handler(f"{path}_{_worker['id']}", rotate=rotate)
+    except OSError as failure:
+        _log.warning(
+            "log file %s_%d cannot be opened: %s; logging goes on without it", path, _worker["id"], failure
+        )
+        handler = logging.NullHandler()
+    handler.setFormatter(formatter)
+    handler.setLevel(level)
+    logger.addHandler(handler)
+    _installed[path] = (os.getpid(), handler)
+
+
+def _file_handler(path: str, *, rotate: bool) -> logging.Handler:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    # Made here, so that nobody else can read it even for a moment.
+    os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+    handler: logging.FileHandler = (
+        _PrivateRotation(path, maxBytes=_AUDIT_BYTES, backupCount=_AUDIT_FILES, encoding="utf-8")
+        if rotate
+        else _QuietFile(path, encoding="utf-8")
+    )
+    return handler
+
+
+class _QuietFile(logging.FileHandler):
+    """A file whose failures are nobody's problem: a full disk must not fail or flood a read."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the base's name)
+        """Drop the record."""
+
+
+class _PrivateRotation(RotatingFileHandler):
+    """A rotated file, each generation of which is private."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the base's name)
+        """Drop the record."""
+
+    def doRollover(self) -> None:  # noqa: N802  (the base's name)
+        """Rotate under a mask that leaves the new file to its owner."""
+        before = os.umask(0o077)
+        try:
+            super().doRollover()
+        finally:
+            os.umask(before)
+
+
+class _LineFormatter(logging.Formatter):
+    """`2024/08/02 15:04:05.123456|INFO |th=00007F84E89E6F40|streams.py:123|function:message`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _LEVEL_WORDS.get(record.levelname, record.levelname)
+        place = f"{record.filename}:{record.lineno}|{record.funcName}"
+        return f"{_moment(record)}|{level:<5}|{_thread(record)}|{place}:{record.getMessage()}"
+
+
+class _AuditFormatter(logging.Formatter):
+    """`2024/08/02 15:04:05.123456|AUDIT|th=00007F84E89E6F40|oss:read [key=...][offset=...]`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{_moment(record)}|AUDIT|{_thread(record)}|{record.getMessage()}"
+
+
+def _moment(record: logging.LogRecord) -> str:
+    microseconds = int(record.created * 1_000_000) % 1_000_000
+    return f"{time.strftime('%Y/%m/%d %H:%M:%S', time.localtime(record.created))}.{microseconds:06d}"
+
+
+def _thread(record: logging.LogRecord) -> str:
+    return f"th={record.thread or 0:016X}"
