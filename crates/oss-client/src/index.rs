@@ -1,0 +1,15 @@
+//! The object index: which objects, in which order, written once and mapped by every process of a node.
+//!
+//! The process that comes first takes a lock, writes the rows under another name and renames the file;
+//! the others wait and then map it. No Python object per key, and pickling a dataset costs a path.
+
+pub mod build;
+pub mod format;
+pub mod listing;
+pub mod map;
+pub mod order;
+
+pub use build::{BuildOutcome, Builder, Patience, build, build_from_rows};
+pub use format::Row;
+pub use listing::build_from_listing;
+pub use map::Index;
