@@ -14,7 +14,7 @@ from osstorchconnector.uri import location_text, object_path
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from osstorchconnector.index import Store
+    from osstorchconnector.store import Store
 
 # The original's `type` of an object: a member of a tar archive.
 _TAR_MEMBER = 3

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from osstorchconnector import _native, config, credentials, logs
 from osstorchconnector.errors import ConfigError
-from osstorchconnector.index import IndexFile, PrefixSource, Row, RowIndex, RowSource, Store
 from osstorchconnector.local import LocalStore
+from osstorchconnector.sources import PrefixSource
 from osstorchconnector.streams import ObjectReader
 from osstorchconnector.uri import as_uri, split
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+
+    from osstorchconnector.index import IndexFile
+    from osstorchconnector.store import Row, RowIndex, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
@@ -104,7 +107,7 @@ class Connection:
 
 
 class OssStore:
-    """Objects on OSS; see `osstorchconnector.index.Store`."""
+    """Objects on OSS; see `osstorchconnector.store.Store`."""
 
     def __init__(self, native: _native.Client) -> None:
         self.native = native

@@ -10,7 +10,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -19,9 +19,12 @@ from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.delivery import Delivery, OnMissing, Options, Worker
 from osstorchconnector.errors import ConfigError
-from osstorchconnector.index import CallableSource, ObjectsSource, PrefixSource, RowSource
 from osstorchconnector.manifest import ManifestParser, ManifestSource
 from osstorchconnector.sharding import positions_of_worker
+from osstorchconnector.sources import CallableSource, ObjectsSource, PrefixSource
+
+if TYPE_CHECKING:
+    from osstorchconnector.store import RowSource
 
 Path = str | os.PathLike[str]
 Transform = Callable[[Any], Any]

@@ -17,20 +17,13 @@ from osstorchconnector import counters, logs
 from osstorchconnector.connection import Connection, emit_native_logs
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ConfigError, EmptyDatasetError, NotFoundError
-from osstorchconnector.index import (
-    Deliveries,
-    IndexFile,
-    ObjectsSource,
-    PrefixSource,
-    RowIndex,
-    RowSource,
-    Store,
-    build_announced,
-)
+from osstorchconnector.index import IndexFile, build_announced
+from osstorchconnector.sources import ObjectsSource, PrefixSource
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
     from osstorchconnector.counters import Stats
+    from osstorchconnector.store import Deliveries, RowIndex, RowSource, Store
 
 _log = logging.getLogger(__name__)
 

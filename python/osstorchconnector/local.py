@@ -13,15 +13,19 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from osstorchconnector.errors import NotFoundError
-from osstorchconnector.index import IndexFile, MemoryIndex, PrefixSource, Row, RowIndex, RowSource
+from osstorchconnector.index import MemoryIndex
+from osstorchconnector.sources import PrefixSource
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from osstorchconnector.index import IndexFile
+    from osstorchconnector.store import Row, RowIndex, RowSource
+
 
 class LocalStore:
-    """Files as objects; see `osstorchconnector.index.Store`."""
+    """Files as objects; see `osstorchconnector.store.Store`."""
 
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """Read the rows into memory: each process for itself."""
@@ -136,7 +140,7 @@ class LocalDeliveries:
 
 
 class LocalSink:
-    """A temporary file beside the target; see `osstorchconnector.streams.ByteSink`."""
+    """A temporary file beside the target; see `osstorchconnector.store.ByteSink`."""
 
     def __init__(self, path: str) -> None:
         self._path = path

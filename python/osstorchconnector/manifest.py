@@ -12,7 +12,7 @@ from osstorchconnector.uri import SCHEME, location_text, object_path
 if TYPE_CHECKING:
     import os
 
-    from osstorchconnector.index import Row, Store
+    from osstorchconnector.store import Row, Store
 
 ManifestParser = Callable[[Any], Iterable[tuple[str, str]]]
 

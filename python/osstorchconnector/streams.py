@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
     from typing_extensions import Self
 
+    from osstorchconnector.store import ByteSink, ByteSource
+
 _log = logging.getLogger(__name__)
 
 # `read1` without a size gives what is cheap to give at once; one such slice keeps the read-ahead busy.
@@ -31,55 +33,6 @@ _READ1_BYTES = 128 * 1024
 
 # Exceptions that end a program or a generator: leaving quietly is what their raiser wants.
 _LEAVING = (KeyboardInterrupt, SystemExit, GeneratorExit)
-
-
-class ByteSource(Protocol):
-    """Random access to one object's bytes: the native reader, a file, or bytes in memory."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return `size` bytes, fewer at the end, all that is left for -1."""
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Fill `buffer`; return the bytes filled, fewer than asked at the end only."""
-
-    def readline(self, size: int, /) -> bytes:
-        """Return up to and with the next newline, at most `size` bytes unless -1."""
-
-    def seek(self, offset: int, /) -> int:
-        """Move to `offset` from the start, which may be past the end."""
-
-    def tell(self) -> int:
-        """Return the position."""
-
-    def close(self) -> None:
-        """Give everything back."""
-
-
-class ByteSink(Protocol):
-    """Bytes on their way into one object: the native writer or a temporary file."""
-
-    @property
-    def bytes_accepted(self) -> int:
-        """Bytes taken so far."""
-
-    @property
-    def forked(self) -> bool:
-        """Whether this is a child's copy of its parent's writer."""
-
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Accept all of `data`."""
-
-    def seal(self) -> None:
-        """Accept no more."""
-
-    def publish(self) -> None:
-        """Make the object visible."""
-
-    def abort(self) -> None:
-        """Give up; the previous object stays."""
-
-    def abandon(self) -> None:
-        """Abort, best effort, without raising."""
 
 
 class ObjectReader(DataObject):

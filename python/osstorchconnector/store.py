@@ -1,0 +1,142 @@
+"""What the rooms above need from a place where objects are, whichever it is: OSS, or a local directory.
+
+Only types: the stores themselves are `connection.OssStore` and `local.LocalStore`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed import ReadableBuffer
+
+    from osstorchconnector.index import IndexFile
+    from osstorchconnector.streams import ObjectReader
+
+# ("/bucket/key", size or None, etag or None, label)
+Row = tuple[str, int | None, str | None, str]
+
+
+class RowIndex(Protocol):
+    """Rows by position: a mapped index file, or rows in memory."""
+
+    def __len__(self) -> int:
+        """Count the rows."""
+
+    def row(self, position: int) -> Row:
+        """Return one row, 0 <= position < len."""
+
+
+class Deliveries(Protocol):
+    """Whole objects on their way, in the order asked for; a missing one may come as None."""
+
+    def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
+        """Return itself."""
+
+    def __next__(self) -> tuple[int, bytes | None]:
+        """Return the next position and its bytes."""
+
+    @property
+    def wait_seconds(self) -> float:
+        """Seconds that the consumer has waited."""
+
+    def close(self) -> None:
+        """Cancel what is in flight."""
+
+
+class Store(Protocol):
+    """Where objects are: OSS, or a local directory."""
+
+    def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
+        """Open the index of `source`, building it if nobody has."""
+
+    def prefetch(self, index: RowIndex, positions: range | list[int], *, skip_missing: bool) -> Deliveries:
+        """Fetch whole objects ahead, in order."""
+
+    def fetch(self, row: Row) -> bytes:
+        """Fetch one whole object."""
+
+    def rows(self, prefix: str) -> Iterator[Row]:
+        """List what is below `/bucket/prefix`, sorted by the bytes of its keys."""
+
+    def head(self, path: str) -> int:
+        """Return the size of `/bucket/key`."""
+
+    def open_reader(
+        self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
+    ) -> ObjectReader:
+        """Open a stream; the first request may wait for its first use."""
+
+    def open_sink(self, path: str, **options: Any) -> ByteSink:
+        """Open the way into one object."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object within the store."""
+
+    def remove(self, path: str) -> None:
+        """Remove an object; a missing one is no error."""
+
+    def stats(self) -> dict[str, int | float]:
+        """Return the counters of this process."""
+
+
+class RowSource(Protocol):
+    """A recipe for the rows of an index; a picklable value."""
+
+    @property
+    def name(self) -> str:
+        """What it reads, for messages."""
+
+    def rows(self, store: Store) -> Iterable[Row]:
+        """Yield the rows in delivery order."""
+
+
+class ByteSource(Protocol):
+    """Random access to one object's bytes: the native reader, a file, or bytes in memory."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return `size` bytes, fewer at the end, all that is left for -1."""
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill `buffer`; return the bytes filled, fewer than asked at the end only."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return up to and with the next newline, at most `size` bytes unless -1."""
+
+    def seek(self, offset: int, /) -> int:
+        """Move to `offset` from the start, which may be past the end."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def close(self) -> None:
+        """Give everything back."""
+
+
+class ByteSink(Protocol):
+    """Bytes on their way into one object: the native writer or a temporary file."""
+
+    @property
+    def bytes_accepted(self) -> int:
+        """Bytes taken so far."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a child's copy of its parent's writer."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Accept all of `data`."""
+
+    def seal(self) -> None:
+        """Accept no more."""
+
+    def publish(self) -> None:
+        """Make the object visible."""
+
+    def abort(self) -> None:
+        """Give up; the previous object stays."""
+
+    def abandon(self) -> None:
+        """Abort, best effort, without raising."""
