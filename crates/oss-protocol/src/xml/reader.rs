@@ -35,6 +35,7 @@ impl Element<'_> {
 /// After `child` returned an element, exactly one of `text`, `number`, `flag`, `skip` or a loop
 /// of `child` until `None` must read it to its end.
 pub struct Reader<'x> {
+    text: &'x [u8],
     events: quick_xml::Reader<&'x [u8]>,
     depth: usize,
     entries: usize,
@@ -63,7 +64,7 @@ impl<'x> Reader<'x> {
         })?;
         let mut events = quick_xml::Reader::from_str(text);
         events.config_mut().expand_empty_elements = true;
-        Ok(Self { events, depth: 0, entries: 0, begun: false })
+        Ok(Self { text: bytes, events, depth: 0, entries: 0, begun: false })
     }
 
     /// Returns the root element.
@@ -189,10 +190,18 @@ impl<'x> Reader<'x> {
         if self.entries > MAX_ENTRIES { Err(XmlError::TooManyEntries) } else { Ok(()) }
     }
 
+    fn rest_at_error(&self) -> &'x [u8] {
+        let at = usize::try_from(self.events.error_position()).unwrap_or(usize::MAX);
+        self.text.get(at..).unwrap_or(&[])
+    }
+
     /// Takes the next event that is neither a comment nor the declaration.
     fn event(&mut self) -> Result<Event<'x>, XmlError> {
         loop {
-            let event = self.events.read_event().map_err(malformed)?;
+            let event = match self.events.read_event() {
+                Ok(event) => event,
+                Err(error) => return Err(malformed(&error, self.rest_at_error())),
+            };
             let first = !std::mem::replace(&mut self.begun, true);
             match event {
                 Event::Comment(_) => continue,
@@ -247,16 +256,37 @@ fn predefined(name: &str) -> Option<char> {
     }
 }
 
-/// Most syntax errors mean that the input ended inside markup.
-fn malformed(error: quick_xml::Error) -> XmlError {
-    use quick_xml::errors::SyntaxError;
+/// Sorts the errors of quick-xml; `rest` is the input from where the faulty markup begins.
+///
+/// Most syntax errors mean that the input ended inside markup, and so does a reference that
+/// nothing but its name follows.
+fn malformed(error: &quick_xml::Error, rest: &[u8]) -> XmlError {
+    use quick_xml::errors::{IllFormedError, SyntaxError};
     match error {
-        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup) => {
+        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup)
+            if !BANGS.iter().any(|markup| markup.starts_with(rest)) =>
+        {
             XmlError::Malformed("unknown markup".to_owned())
         }
         quick_xml::Error::Syntax(_) => XmlError::Cut,
+        quick_xml::Error::IllFormed(IllFormedError::UnclosedReference)
+            if rest.strip_prefix(b"&").is_some_and(|name| name.iter().all(is_name_byte)) =>
+        {
+            XmlError::Cut
+        }
+        // Their own texts repeat the names, which may be as long as the document.
+        quick_xml::Error::IllFormed(
+            IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_),
+        ) => XmlError::Malformed("an end tag without its start tag".to_owned()),
         other => XmlError::Malformed(printable(&other.to_string(), 128)),
     }
+}
+
+/// The markup that may begin with `<!`; an input that ends inside one of them was cut.
+const BANGS: [&[u8]; 3] = [b"<!--", b"<![CDATA[", b"<!DOCTYPE"];
+
+fn is_name_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || *byte == b'#'
 }
 
 #[cfg(test)]
@@ -288,10 +318,26 @@ mod tests {
         assert_eq!(read("<!DOCTYPE a><a/>"), Err(XmlError::Refused("a DTD")));
         assert_eq!(read("<a><?php x?></a>"), Err(XmlError::Refused("a processing instruction")));
         assert_eq!(read("<a/><?xml version=\"1.0\"?>"), Err(XmlError::Refused("a second XML declaration")));
-        for cut in ["", "   ", "<a", "<a>", "<a>x</", "<a>x</a", "<!--", "<a><![CDATA["] {
+        for cut in [
+            "",
+            "   ",
+            "<a",
+            "<a>",
+            "<a>x</",
+            "<a>x</a",
+            "<!--",
+            "<a><![CDATA[",
+            "<!",
+            "<!-",
+            "<!DOC",
+            "<a>&#1",
+            "<a>&am",
+        ] {
             assert_eq!(read(cut), Err(XmlError::Cut), "{cut}");
         }
-        for bad in ["x", "x<a/>", "<a/>x", "<a/><b/>", "<a>x</b>", "</a>", "<a><b/></a>"] {
+        for bad in
+            ["x", "x<a/>", "<a/>x", "<a/><b/>", "<a>x</b>", "</a>", "<a><b/></a>", "<!x><a/>", "<a>&am</a>"]
+        {
             assert!(matches!(read(bad), Err(XmlError::Malformed(_))), "{bad}: {:?}", read(bad));
         }
     }
