@@ -56,7 +56,7 @@ pub fn parse_response_head<'b>(
     let mut slots: Slots<'b> = [const { MaybeUninit::uninit() }; Limits::HEADER_SLOTS];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let room = slots.get_mut(..limits.max_headers).unwrap_or(&mut []);
+    let room = &mut slots[..limits.max_headers.min(Limits::HEADER_SLOTS)];
     let outcome = config.parse_response_with_uninit_headers(&mut parsed, window, room);
     let Some(length) = finished(outcome, window, limits)? else { return Ok(None) };
     let status = parsed.code.filter(|code| (100..=599).contains(code));
@@ -80,7 +80,7 @@ pub fn parse_request_head<'b>(
     let mut slots: Slots<'b> = [const { MaybeUninit::uninit() }; Limits::HEADER_SLOTS];
     let mut parsed = httparse::Request::new(&mut []);
     let config = httparse::ParserConfig::default();
-    let room = slots.get_mut(..limits.max_headers).unwrap_or(&mut []);
+    let room = &mut slots[..limits.max_headers.min(Limits::HEADER_SLOTS)];
     let outcome = config.parse_request_with_uninit_headers(&mut parsed, window, room);
     let Some(length) = finished(outcome, window, limits)? else { return Ok(None) };
     let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
@@ -119,7 +119,9 @@ fn finished(
             Err(HttpError::HeadTooLarge(limits.max_head_bytes))
         }
         Ok(httparse::Status::Partial) => Ok(None),
-        Err(httparse::Error::TooManyHeaders) => Err(HttpError::TooManyHeaders(limits.max_headers)),
+        Err(httparse::Error::TooManyHeaders) => {
+            Err(HttpError::TooManyHeaders(limits.max_headers.min(Limits::HEADER_SLOTS)))
+        }
         Err(error) => Err(HttpError::Malformed(describe(error))),
     }
 }
