@@ -75,7 +75,7 @@ fn encode_into(out: &mut Vec<u8>, mut bytes: &[u8], kept: impl Fn(u8) -> bool) {
     out.extend_from_slice(bytes);
 }
 
-/// Join decoded parameters to a query for a URL: `name=value&name=`, without the `?`.
+/// Join decoded parameters to a query for a URL: `name=value&bare-name`, without the `?`.
 #[must_use]
 pub fn write_query(pairs: &[(&str, &str)]) -> String {
     let mut out = Vec::new();
@@ -84,8 +84,10 @@ pub fn write_query(pairs: &[(&str, &str)]) -> String {
             out.push(b'&');
         }
         encode_query_into(&mut out, name.as_bytes());
-        out.push(b'=');
-        encode_query_into(&mut out, value.as_bytes());
+        if !value.is_empty() {
+            out.push(b'=');
+            encode_query_into(&mut out, value.as_bytes());
+        }
     }
     into_text(out)
 }
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(encode_query("a/b c"), "a%2Fb%20c");
         assert_eq!(encode_path("a/../b/./c//"), "a/../b/./c//");
         assert_eq!(encode_path("a\tb\nc\x7f"), "a%09b%0Ac%7F");
-        assert_eq!(write_query(&[("acl", ""), ("p", "a/b")]), "acl=&p=a%2Fb");
+        assert_eq!(write_query(&[("acl", ""), ("p", "a/b")]), "acl&p=a%2Fb");
     }
 
     #[test]

@@ -128,6 +128,12 @@ pub(super) fn write_headers(out: &mut Vec<u8>, sorted: &[Header<'_>]) {
     }
 }
 
+/// The payload field: what `x-oss-content-sha256` says, or the constant.
+pub(super) fn payload_of<'a>(headers: &[Header<'a>]) -> &'a [u8] {
+    let said = headers.iter().find(|header| header.name.eq_ignore_ascii_case(CONTENT_SHA256));
+    said.map_or(UNSIGNED_PAYLOAD.as_bytes(), |header| header.value)
+}
+
 /// Everything the canonical request is made of; `headers` are filtered and sorted.
 pub(super) struct Canonical<'a> {
     pub(super) method: &'a str,
@@ -181,7 +187,6 @@ pub fn canonical_request(parts: &RequestParts<'_>, additional: &[&str]) -> Strin
         parts.headers.iter().map(|(name, value)| Header::new(name, value.as_bytes())).collect();
     let additional = additional_names(additional, &headers);
     keep_signed(&mut headers, &additional);
-    let payload = headers.iter().find(|header| header.name.eq_ignore_ascii_case(CONTENT_SHA256));
     Canonical {
         method: parts.method,
         bucket: parts.bucket,
@@ -189,7 +194,7 @@ pub fn canonical_request(parts: &RequestParts<'_>, additional: &[&str]) -> Strin
         query: CanonicalQuery::from_pairs(parts.query.iter().copied()),
         headers: &headers,
         additional: &additional,
-        payload: payload.map_or(UNSIGNED_PAYLOAD.as_bytes(), |header| header.value),
+        payload: payload_of(&headers),
     }
     .to_text()
 }

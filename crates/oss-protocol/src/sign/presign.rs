@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::canonical::{
-    Canonical, CanonicalQuery, Header, UNSIGNED_PAYLOAD, additional_names, keep_signed, string_to_sign,
+    Canonical, CanonicalQuery, Header, additional_names, keep_signed, payload_of, string_to_sign,
 };
 use super::request::RequestParts;
 use super::v4::{ALGORITHM, Signer, Stamp};
@@ -104,7 +104,7 @@ impl Signer {
             query: CanonicalQuery::from_pairs(query.0.iter().copied()),
             headers: &headers,
             additional: &additional,
-            payload: UNSIGNED_PAYLOAD.as_bytes(),
+            payload: payload_of(&headers),
         }
         .to_text();
         let string_to_sign = string_to_sign(&canonical_request, stamp.iso_basic(), &scope);
@@ -114,12 +114,17 @@ impl Signer {
     }
 }
 
-/// The query of a URL under construction; setting a name again keeps its place, as the SDKs do.
+/// The query of a URL under construction. As with the SDKs a name stands there once: setting it
+/// again replaces the value and keeps the place.
 pub(super) struct UrlQuery<'a>(pub(super) Vec<(&'a str, &'a str)>);
 
 impl<'a> UrlQuery<'a> {
     pub(super) fn without(pairs: &[(&'a str, &'a str)], left_out: &[&str]) -> Self {
-        Self(pairs.iter().filter(|(name, _)| !left_out.contains(name)).copied().collect())
+        let mut query = Self(Vec::with_capacity(pairs.len() + 6));
+        for (name, value) in pairs.iter().filter(|(name, _)| !left_out.contains(name)) {
+            query.set(name, value);
+        }
+        query
     }
 
     pub(super) fn set(&mut self, name: &'a str, value: &'a str) {

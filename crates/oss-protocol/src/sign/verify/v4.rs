@@ -6,7 +6,8 @@ use super::{
     accepted, check_clock, check_token, find_key,
 };
 use crate::sign::canonical::{
-    CONTENT_SHA256, Canonical, CanonicalQuery, Header, UNSIGNED_PAYLOAD, keep_signed, string_to_sign,
+    CONTENT_SHA256, Canonical, CanonicalQuery, Header, UNSIGNED_PAYLOAD, keep_signed, payload_of,
+    string_to_sign,
 };
 use crate::sign::credentials::Secret;
 use crate::sign::mac;
@@ -220,7 +221,7 @@ fn check_signature(
         query: CanonicalQuery::from_raw(request.raw_query, query_left_out),
         headers: &headers,
         additional: &marks.additional,
-        payload: wire.header(CONTENT_SHA256).unwrap_or(UNSIGNED_PAYLOAD).as_bytes(),
+        payload: payload_of(&headers),
     };
     let mut canonical_request = Vec::new();
     canonical.write(&mut canonical_request);
