@@ -201,8 +201,8 @@ pub struct Limits {
     pub min_range_bytes: u64,
     /// First part size of an upload: 16 MiB.
     pub part_size_bytes: u64,
-    /// Buffers of one writer: 256 MiB.
-    pub upload_buffer_bytes: u64,
+    /// Upper bound of the buffers of one writer, and so twice that of a part; `None` = 256 MiB or two parts.
+    pub upload_buffer_bytes: Option<u64>,
     /// Below this rate a body is given up: 1 KiB/s.
     pub floor_bytes_per_second: u64,
     /// Below this rate it is given up if the other connections do well: 16 KiB/s.
@@ -225,7 +225,7 @@ impl Default for Limits {
             first_range_bytes: 16 << 20,
             min_range_bytes: 1 << 20,
             part_size_bytes: 16 << 20,
-            upload_buffer_bytes: 256 << 20,
+            upload_buffer_bytes: None,
             floor_bytes_per_second: 1 << 10,
             relative_floor_bytes_per_second: 16 << 10,
             healthy_bytes_per_second: 64 << 10,

@@ -93,7 +93,7 @@ static OPTIONS: &[OptionSpec] = &[
     count!(Count, "first_range_bytes", 64.0 * KIB, 64.0 * MIB, limits.first_range_bytes),
     count!(Count, "min_range_bytes", 64.0 * KIB, GIB, limits.min_range_bytes),
     count!(Count, "part_size_bytes", 100.0 * KIB, 5.0 * GIB, limits.part_size_bytes),
-    count!(Count, "upload_buffer_bytes", MIB, 1024.0 * GIB, limits.upload_buffer_bytes),
+    count!(Bound, "upload_buffer_bytes", MIB, 1024.0 * GIB, limits.upload_buffer_bytes),
     count!(Count, "floor_bytes_per_second", 1.0, GIB, limits.floor_bytes_per_second),
     count!(Count, "relative_floor_bytes_per_second", 1.0, GIB, limits.relative_floor_bytes_per_second),
     count!(Count, "healthy_bytes_per_second", 1.0, GIB, limits.healthy_bytes_per_second),
