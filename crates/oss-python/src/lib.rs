@@ -1,1 +1,15 @@
-//! oss-python
+//! The PyO3 module `osstorchconnector._native`: conversion, GIL, signals. No decisions.
+
+mod arguments;
+mod buffer;
+mod client;
+mod credentials;
+mod errors;
+mod index;
+mod listing;
+mod module;
+mod prefetch;
+mod process;
+mod reader;
+mod waiting;
+mod writer;

@@ -1,0 +1,181 @@
+//! Memory lent to worker threads, and given back.
+//!
+//! A body is received straight into the memory where the user will read it. The consuming thread lends that
+//! memory, the worker owns the loan while it fills it, and the loan comes back with the outcome: as everything is
+//! moved, the compiler keeps the rule that nobody else sees the bytes meanwhile. A large buffer is [`carve`]d
+//! into disjoint [`Piece`]s that several workers fill at once; the buffer can be had back only when every piece
+//! is gone. Raw pointers of the read side live in this file.
+
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Memory that one worker at a time may fill.
+///
+/// The memory must stay where it is for as long as the value lives, also when the value is moved: it is heap
+/// memory behind a handle, never bytes inside the value itself.
+pub trait Lend: Send + Sync + 'static {
+    /// The whole memory: the same address and length at every call.
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>];
+}
+
+/// A native buffer for bytes whose final place is not known when they are asked for.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    bytes: Vec<u8>,
+    size_bytes: usize,
+}
+
+impl Scratch {
+    /// Makes an empty buffer; it takes its memory with [`Scratch::reserve`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new(), size_bytes: 0 }
+    }
+
+    /// Makes room for exactly `size_bytes`; false when that much memory cannot be had.
+    #[must_use]
+    pub fn reserve(&mut self, size_bytes: usize) -> bool {
+        self.bytes.clear();
+        self.size_bytes = size_bytes;
+        self.bytes.try_reserve_exact(size_bytes).is_ok()
+    }
+
+    /// Turns the buffer into the bytes that were received.
+    #[must_use]
+    pub fn into_filled(mut self, filled: Filled) -> Vec<u8> {
+        assert!(filled.0 <= self.size_bytes, "no more than the reserved memory can be filled");
+        #[expect(unsafe_code, reason = "the bytes were written by recv through MaybeUninit")]
+        // SAFETY: a `Filled` is only made by a finished receive, which wrote every byte of `0..filled`, and
+        // the capacity is at least `size_bytes` (checked by `try_reserve_exact`).
+        unsafe {
+            self.bytes.set_len(filled.0);
+        }
+        self.bytes
+    }
+}
+
+impl Lend for Scratch {
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.bytes.spare_capacity_mut()[..self.size_bytes]
+    }
+}
+
+/// Proof that the first bytes of a loan were received.
+#[derive(Clone, Copy, Debug)]
+pub struct Filled(pub(crate) usize);
+
+impl Filled {
+    /// How many bytes, from the start of the memory.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+/// What is left of a buffer while its pieces are out.
+#[derive(Debug)]
+pub struct Carved<B: Lend> {
+    buffer: Arc<B>,
+}
+
+/// A part of a carved buffer: exclusive memory, and a hold on the buffer that owns it.
+#[derive(Debug)]
+pub struct Piece<B: Lend> {
+    start: NonNull<MaybeUninit<u8>>,
+    size_bytes: usize,
+    _hold: Arc<B>,
+}
+
+#[expect(unsafe_code, reason = "exclusive memory may move between threads like any owned buffer")]
+// SAFETY: a piece is the only way to its own bytes, which no other piece overlaps; of the shared buffer it uses
+// nothing but the reference count, and whoever drops the last hold drops a `B: Send`.
+unsafe impl<B: Lend> Send for Piece<B> {}
+
+/// Cuts `buffer` from `offset` on into pieces of `part_bytes`, the last one shorter, in order.
+pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>, Vec<Piece<B>>) {
+    assert!(part_bytes > 0, "a piece has at least one byte");
+    let mut buffer = Arc::new(buffer);
+    let cuts: Vec<(NonNull<MaybeUninit<u8>>, usize)> = Arc::get_mut(&mut buffer)
+        .and_then(|buffer| buffer.memory().get_mut(offset..))
+        .unwrap_or_default()
+        .chunks_mut(part_bytes)
+        .map(|part| (NonNull::from(&mut *part).cast(), part.len()))
+        .collect();
+    let pieces = cuts
+        .into_iter()
+        .map(|(start, size_bytes)| Piece { start, size_bytes, _hold: Arc::clone(&buffer) })
+        .collect();
+    (Carved { buffer }, pieces)
+}
+
+impl<B: Lend> Piece<B> {
+    /// The piece's own memory.
+    pub fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        // SAFETY: `start..start + size_bytes` lies in the buffer that `_hold` keeps alive and unmoved (`Lend`'s
+        // contract), `chunks_mut` made it disjoint from every other piece, and `&mut self` makes it exclusive.
+        #[expect(
+            unsafe_code,
+            reason = "one of the disjoint parts that chunks_mut made, kept beyond its borrow"
+        )]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.size_bytes)
+        }
+    }
+}
+
+impl<B: Lend> Carved<B> {
+    /// Takes the buffer back, if every piece was dropped.
+    ///
+    /// # Errors
+    /// Gives itself back while a piece is still out.
+    pub fn reclaim(self) -> Result<B, Self> {
+        Arc::try_unwrap(self.buffer).map_err(|buffer| Self { buffer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(size_bytes: usize) -> Scratch {
+        let mut scratch = Scratch::new();
+        assert!(scratch.reserve(size_bytes));
+        scratch
+    }
+
+    #[test]
+    fn pieces_filled_by_threads_make_the_whole() {
+        let (carved, pieces) = carve(filled(1000), 0, 64);
+        assert_eq!(pieces.len(), 16);
+        std::thread::scope(|scope| {
+            for (number, mut piece) in pieces.into_iter().enumerate() {
+                scope.spawn(move || {
+                    for byte in piece.memory() {
+                        byte.write(u8::try_from(number).unwrap());
+                    }
+                });
+            }
+        });
+        let bytes = carved.reclaim().expect("no piece is out").into_filled(Filled(1000));
+        assert_eq!(bytes.len(), 1000);
+        assert!(bytes.iter().enumerate().all(|(at, &byte)| usize::from(byte) == at / 64));
+    }
+
+    #[test]
+    fn a_buffer_stays_lent_while_one_piece_is_out() {
+        let (carved, mut pieces) = carve(filled(10), 0, 4);
+        let last = pieces.pop();
+        drop(pieces);
+        let carved = carved.reclaim().expect_err("one piece is out");
+        drop(last);
+        assert!(carved.reclaim().is_ok());
+    }
+
+    #[test]
+    fn an_empty_buffer_has_no_pieces() {
+        let (carved, pieces) = carve(filled(0), 0, 4);
+        assert!(pieces.is_empty());
+        assert!(carved.reclaim().is_ok());
+    }
+}

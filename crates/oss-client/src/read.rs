@@ -1,0 +1,9 @@
+//! The read engine: a plan of byte ranges, fetched ahead under one budget, delivered in a defined order.
+
+pub mod engine;
+pub(crate) mod fetch;
+pub mod object;
+pub mod plan;
+pub mod prefetch;
+pub(crate) mod slot;
+pub(crate) mod tiles;

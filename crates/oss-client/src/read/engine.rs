@@ -1,0 +1,101 @@
+//! A client with the worker threads that read for it, in whichever process it is used.
+
+use crate::cancel::Cancel;
+use crate::client::Client;
+use crate::clock::SystemClock;
+use crate::error::{Error, ErrorKind};
+use crate::fork::ForkCell;
+use crate::interrupt::{SLICE, Watch};
+use crate::read::fetch;
+use crate::read::slot::{Bell, Slot};
+use crate::sync::Arc;
+use crate::workers::{Job, Workers};
+
+/// Reads for one client, with at most `max_concurrency` requests in flight in a process.
+///
+/// Cheap to clone. The threads come with the first request; a forked child makes its own.
+#[derive(Clone, Debug)]
+pub struct ReadEngine {
+    client: Client,
+    max_concurrency: usize,
+    workers: Arc<ForkCell<Workers>>,
+}
+
+impl ReadEngine {
+    /// Makes an engine; no thread is started.
+    #[must_use]
+    pub fn new(client: Client, max_concurrency: usize) -> Self {
+        Self { client, max_concurrency, workers: Arc::new(ForkCell::new()) }
+    }
+
+    /// The client that is read with.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The worker threads of this process.
+    ///
+    /// # Errors
+    /// `Forked` after more nested forks than a handle can be passed through.
+    pub fn workers(&self) -> Result<Workers, Error> {
+        let workers = self.workers.get(|| Workers::new(self.max_concurrency, Arc::new(SystemClock)));
+        let workers = workers.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Forked,
+                "read",
+                "too many nested forks; make the client anew in this process",
+            )
+        })?;
+        Ok(Workers::clone(workers))
+    }
+
+    /// Runs `work` on a worker thread and waits for it, watching; an interrupt cancels it.
+    ///
+    /// # Errors
+    /// Those of `work` and of `watch`.
+    pub fn call<T: Send + 'static>(
+        &self,
+        watch: Watch<'_>,
+        work: impl FnOnce(&Client, &Cancel) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let client = self.client.clone();
+        call(&self.workers()?, watch, move |cancel| work(&client, cancel))
+    }
+}
+
+/// Runs `work` on a worker thread and waits for it, watching; an interrupt cancels it.
+pub(crate) fn call<T: Send + 'static>(
+    workers: &Workers,
+    watch: Watch<'_>,
+    work: impl FnOnce(&Cancel) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let slot = Slot::new(0, &Bell::new());
+    let cancel = Cancel::new();
+    let job = {
+        let (slot, cancel) = (Arc::clone(&slot), cancel.clone());
+        Box::new(move || {
+            slot.put(fetch::guarded(|| work(&cancel)));
+            0_u64
+        }) as Job
+    };
+    workers.submit([job]);
+    wait_watched(workers, &slot, watch).inspect_err(|_| cancel.cancel())?
+}
+
+/// Waits for an outcome, watching between slices; the outer error is the watcher's.
+pub(crate) fn wait_watched<T>(
+    workers: &Workers,
+    slot: &Slot<T>,
+    watch: Watch<'_>,
+) -> Result<Result<T, Error>, Error> {
+    loop {
+        if let Some(outcome) = slot.take() {
+            return Ok(outcome);
+        }
+        watch()?;
+        if !workers.run_one() {
+            slot.wait(SLICE);
+        }
+    }
+}

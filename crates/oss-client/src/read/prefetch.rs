@@ -1,0 +1,312 @@
+//! Whole objects fetched ahead of a consumer and delivered in the order they were asked for.
+//!
+//! The consuming thread calls [`Prefetch::top_up`], which lends memory for the next objects and puts their
+//! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
+//! into memory the consumer lent; others into native buffers. Large objects are split into ranges. How far ahead
+//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use oss_protocol::uri::ObjectUri;
+
+use crate::cancel::Cancel;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::lend::Lend;
+use crate::objects::{ObjectRef, ObjectSource};
+use crate::read::engine::ReadEngine;
+use crate::read::fetch::{self, Fetched, Landing, Want};
+use crate::read::plan::{self, LikelySize};
+use crate::read::slot::{Bell, Slot};
+use crate::stats::Counter;
+use crate::sync::Arc;
+use crate::workers::{Job, Workers};
+
+/// What to do when an object of the index is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Deliver a `NotFound` error in its place.
+    Raise,
+    /// Deliver [`Body::Missing`] in its place; it is counted.
+    Skip,
+}
+
+/// The body of a delivered object.
+#[derive(Debug)]
+pub enum Body<B> {
+    /// In the memory that was lent for it.
+    Lent(B),
+    /// In native memory, as its size was not known beforehand, or had changed.
+    Native(Vec<u8>),
+    /// The object is not there, and the consumer said to skip such.
+    Missing,
+}
+
+/// What [`Prefetch::try_next`] finds.
+#[derive(Debug)]
+pub enum Next<B> {
+    /// The next object in order, or the error in its place.
+    Ready(u64, Result<Body<B>, Error>),
+    /// Not there yet.
+    Pending,
+    /// Everything was delivered.
+    End,
+}
+
+struct Asked<B> {
+    position: u64,
+    likely_bytes: u64,
+    slot: Arc<Slot<Body<B>>>,
+    /// One for each request of the object.
+    cancels: Vec<Cancel>,
+}
+
+/// A stream of whole objects in a defined order. Used by one consumer at a time.
+pub struct Prefetch<B: Lend> {
+    source: Arc<dyn ObjectSource>,
+    positions: Box<dyn Iterator<Item = u64> + Send>,
+    next_position: Option<u64>,
+    missing: Missing,
+    max_bytes: u64,
+    client: Client,
+    workers: Workers,
+    bell: Arc<Bell>,
+    asked: VecDeque<Asked<B>>,
+    asked_count: u64,
+    asked_bytes: u64,
+    likely: LikelySize,
+}
+
+impl<B: Lend> std::fmt::Debug for Prefetch<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prefetch")
+            .field("asked", &self.asked.len())
+            .field("asked_bytes", &self.asked_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Lend> Prefetch<B> {
+    /// Prepares to fetch the objects of `source` at `positions`, in that order; nothing is sent yet.
+    ///
+    /// # Errors
+    /// `Forked` if the client cannot work in this process.
+    pub fn new(
+        engine: &ReadEngine,
+        source: Arc<dyn ObjectSource>,
+        positions: Box<dyn Iterator<Item = u64> + Send>,
+        missing: Missing,
+    ) -> Result<Self, Error> {
+        let mut positions = positions;
+        let next_position = positions.next();
+        Ok(Self {
+            source,
+            positions,
+            next_position,
+            missing,
+            max_bytes: engine.client().config().limits.max_bytes_in_flight,
+            workers: engine.workers()?,
+            client: engine.client().clone(),
+            bell: Bell::new(),
+            asked: VecDeque::new(),
+            asked_count: 0,
+            asked_bytes: 0,
+            likely: LikelySize::default(),
+        })
+    }
+
+    /// Asks for as many of the next objects as window and budget allow; `lend` makes memory of a given size.
+    ///
+    /// Tops up in batches, so that the workers' queue is locked once for many objects.
+    ///
+    /// # Errors
+    /// Those of `lend`, and `Internal` for a position the index does not have.
+    pub fn top_up<E: From<Error>>(&mut self, mut lend: impl FnMut(usize) -> Result<B, E>) -> Result<(), E> {
+        let ahead = plan::lookahead(self.workers.window());
+        if self.asked.len() > ahead - ahead / 4 {
+            return Ok(());
+        }
+        let mut jobs = Vec::new();
+        while let Some(position) = self.next_position {
+            let object = self.source.object(position).ok_or_else(|| {
+                Error::internal("prefetch", format!("the index has no position {position}"))
+            })?;
+            let likely_bytes = object.size.unwrap_or_else(|| self.likely.guess());
+            let is_within = self.asked.len() < ahead && self.asked_bytes + likely_bytes <= self.max_bytes;
+            // At least one object is always asked for, however large.
+            if !is_within && !self.asked.is_empty() {
+                break;
+            }
+            let want = want(object);
+            let slot = Slot::new(self.asked_count, &self.bell);
+            let requests = self.requests(want, &slot, &mut lend)?;
+            let (cancels, its_jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
+            jobs.extend(its_jobs);
+            self.asked.push_back(Asked { position, likely_bytes, slot, cancels });
+            self.asked_bytes += likely_bytes;
+            self.asked_count += 1;
+            self.next_position = self.positions.next();
+        }
+        if !jobs.is_empty() {
+            self.workers.submit(jobs);
+        }
+        Ok(())
+    }
+
+    /// Makes the requests of one object, each with the handle to cancel it.
+    fn requests<E: From<Error>>(
+        &self,
+        want: Want,
+        slot: &Arc<Slot<Body<B>>>,
+        lend: &mut impl FnMut(usize) -> Result<B, E>,
+    ) -> Result<Vec<(Cancel, Job)>, E> {
+        let cancel = Cancel::new();
+        let course = Course {
+            client: self.client.clone(),
+            cancel: cancel.clone(),
+            missing: self.missing,
+            slot: Arc::clone(slot),
+        };
+        let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+        let Some(size_bytes) = size_bytes else {
+            return Ok(vec![(cancel, Box::new(move || course.run_native(&want)))]);
+        };
+        let buffer = lend(size_bytes)?;
+        let size = size_bytes as u64;
+        if size <= plan::SPLIT_ABOVE_BYTES {
+            return Ok(vec![(cancel, Box::new(move || course.run_lent(&want, buffer)))]);
+        }
+        let whole = want.clone();
+        let finish = Box::new(move |outcome| course.finish_parts(&whole, outcome));
+        let landing = Landing { buffer, offset: 0 };
+        Ok(fetch::in_parts(&self.client, want, 0..size, plan::PART_BYTES, landing, finish))
+    }
+
+    /// Takes the next object in order, if it is there.
+    pub fn try_next(&mut self) -> Next<B> {
+        let Some(first) = self.asked.front() else {
+            return if self.next_position.is_none() { Next::End } else { Next::Pending };
+        };
+        let Some(outcome) = first.slot.take() else { return Next::Pending };
+        let position = first.position;
+        self.asked_bytes -= first.likely_bytes;
+        self.asked.pop_front();
+        if let Ok(Body::Native(bytes)) = &outcome {
+            self.likely.learn(bytes.len() as u64);
+        }
+        Next::Ready(position, outcome)
+    }
+
+    /// Waits for the next object in order, at most `slice`; true if it is there.
+    pub fn wait(&self, slice: Duration) -> bool {
+        match self.asked.front() {
+            Some(first) => self.workers.run_one() || first.slot.wait(slice),
+            None => true,
+        }
+    }
+
+    fn cancel(&self) {
+        self.asked.iter().flat_map(|asked| &asked.cancels).for_each(Cancel::cancel);
+    }
+
+    /// How many objects were asked for and not yet delivered.
+    #[must_use]
+    pub fn ahead(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Gives up: what is in flight is cut off, and its memory given back, within `patience`.
+    ///
+    /// Memory that a worker still holds after that is freed by the worker.
+    pub fn close(&mut self, patience: Duration) {
+        self.next_position = None;
+        self.cancel();
+        for asked in self.asked.drain(..) {
+            if !asked.slot.is_done() {
+                asked.slot.wait(patience);
+            }
+        }
+    }
+}
+
+impl<B: Lend> Drop for Prefetch<B> {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+fn want(object: ObjectRef<'_>) -> Want {
+    Want {
+        uri: ObjectUri { bucket: object.bucket.to_owned(), key: object.key.to_owned() },
+        range: None,
+        etag: object.etag.map(str::to_owned),
+        size: object.size,
+    }
+}
+
+/// The way of one object from its request to its slot.
+struct Course<B> {
+    client: Client,
+    cancel: Cancel,
+    missing: Missing,
+    slot: Arc<Slot<Body<B>>>,
+}
+
+impl<B: Lend> Course<B> {
+    fn run_lent(self, want: &Want, buffer: B) -> u64 {
+        let outcome = fetch::guarded(|| fetch::into_lent(&self.client, want, buffer, &self.cancel));
+        let outcome = outcome.map(|fetched| Body::Lent(fetched.buffer));
+        self.settle(want, outcome, want.size.unwrap_or(0))
+    }
+
+    fn run_native(self, want: &Want) -> u64 {
+        let outcome = fetch::guarded(|| fetch::into_scratch(&self.client, want, &self.cancel));
+        let bytes = outcome.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        self.settle(want, outcome.map(Body::Native), bytes)
+    }
+
+    fn finish_parts(self, want: &Want, outcome: Result<Fetched<B>, Error>) {
+        let outcome = outcome.and_then(|fetched| match fetched.object_crc64 {
+            Some(expected) if expected != fetched.crc64 => {
+                self.client.count(Counter::CrcMismatched);
+                // One more time as one request, whose own check and repeats decide.
+                fetch::into_lent(&self.client, want, fetched.buffer, &self.cancel)
+            }
+            _ => Ok(fetched),
+        });
+        self.settle(want, outcome.map(|fetched| Body::Lent(fetched.buffer)), 0);
+    }
+
+    /// Puts the outcome in its slot, after what an index that is behind the bucket calls for.
+    fn settle(self, want: &Want, outcome: Result<Body<B>, Error>, bytes: u64) -> u64 {
+        let outcome = match outcome {
+            Err(error) if error.kind == ErrorKind::ObjectChanged && want.etag.is_some() => self.reread(want),
+            other => other,
+        };
+        let outcome = match outcome {
+            Err(error) if self.missing == Missing::Skip && is_missing_object(&error) => {
+                self.client.count(Counter::ObjectsSkipped);
+                Ok(Body::Missing)
+            }
+            other => other,
+        };
+        let received = if outcome.is_ok() { bytes } else { 0 };
+        self.slot.put(outcome);
+        received
+    }
+
+    /// Reads an object that was replaced after it was listed: whole, in its new version.
+    ///
+    /// Nothing of the old version has reached the consumer, so this is no mixture.
+    fn reread(&self, want: &Want) -> Result<Body<B>, Error> {
+        self.client.count(Counter::ObjectsChanged);
+        let latest = Want { etag: None, size: None, range: None, uri: want.uri.clone() };
+        fetch::guarded(|| fetch::into_scratch(&self.client, &latest, &self.cancel)).map(Body::Native)
+    }
+}
+
+/// True for a missing object, and for nothing else: not a missing bucket, not a failed lookup.
+fn is_missing_object(error: &Error) -> bool {
+    error.is_not_found() && error.code == "NoSuchKey"
+}

@@ -1,0 +1,115 @@
+//! The place where a worker puts an outcome and a consumer finds it, and the bell that wakes the consumer.
+//!
+//! A consumer waits for one outcome at a time, the next in its order. Only the worker that finishes that one
+//! rings, and only while the consumer says that it waits: an outcome that is ready before it is wanted costs no
+//! system call on either side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::sync::{Condvar, Mutex};
+
+/// Nobody waits.
+const NOBODY: u64 = u64::MAX;
+
+/// Wakes the one consumer of a stream of slots.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    awaited: AtomicU64,
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { awaited: AtomicU64::new(NOBODY), lock: Mutex::new(()), rung: Condvar::new() })
+    }
+
+    fn ring(&self, number: u64) {
+        if self.awaited.load(Ordering::SeqCst) == number {
+            // Taking the lock orders this ring after the consumer's last look, so that it cannot be missed.
+            drop(self.lock.lock());
+            self.rung.notify_one();
+        }
+    }
+}
+
+/// One outcome of a worker, numbered within its stream.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    number: u64,
+    done: AtomicBool,
+    outcome: Mutex<Option<Result<T, Error>>>,
+    bell: Arc<Bell>,
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new(number: u64, bell: &Arc<Bell>) -> Arc<Self> {
+        assert!(number < NOBODY, "the last number means nobody");
+        Arc::new(Self {
+            number,
+            done: AtomicBool::new(false),
+            outcome: Mutex::new(None),
+            bell: Arc::clone(bell),
+        })
+    }
+
+    /// Puts the outcome in and wakes the consumer if it waits for this one.
+    pub(crate) fn put(&self, outcome: Result<T, Error>) {
+        *self.outcome.lock() = Some(outcome);
+        self.done.store(true, Ordering::SeqCst);
+        self.bell.ring(self.number);
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::SeqCst)
+    }
+
+    /// Takes the outcome out; None before it is done, and after it was taken.
+    pub(crate) fn take(&self) -> Option<Result<T, Error>> {
+        if self.is_done() { self.outcome.lock().take() } else { None }
+    }
+
+    /// Waits until the outcome is there, at most `slice`; true if it is.
+    pub(crate) fn wait(&self, slice: Duration) -> bool {
+        self.bell.awaited.store(self.number, Ordering::SeqCst);
+        let guard = self.bell.lock.lock();
+        if !self.is_done() {
+            drop(self.bell.rung.wait_for(guard, slice));
+        }
+        self.bell.awaited.store(NOBODY, Ordering::SeqCst);
+        self.is_done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_taken_once() {
+        let slot = Slot::new(0, &Bell::new());
+        assert!(slot.take().is_none());
+        slot.put(Ok(7));
+        assert_eq!(slot.take().unwrap().unwrap(), 7);
+        assert!(slot.take().is_none());
+    }
+
+    #[test]
+    fn a_waiting_consumer_is_woken_in_order() {
+        let bell = Bell::new();
+        let slots: Vec<_> = (0..2000).map(|number| Slot::new(number, &bell)).collect();
+        let workers = slots.clone();
+        let thread = std::thread::Builder::new()
+            .spawn(move || workers.iter().for_each(|slot| slot.put(Ok(slot.number))))
+            .unwrap();
+        for (number, slot) in slots.iter().enumerate() {
+            // A lost wake-up would show as a wait of a whole slice, here far beyond the test's patience.
+            assert!(slot.wait(Duration::from_secs(30)));
+            assert_eq!(slot.take().unwrap().unwrap(), number as u64);
+        }
+        thread.join().unwrap();
+    }
+}

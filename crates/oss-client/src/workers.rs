@@ -1,0 +1,283 @@
+//! The worker threads of one client in one process, and how many of them may work at once.
+//!
+//! Jobs wait in one queue. A worker that ends a job takes the next without sleeping; only when the queue is empty
+//! does it park, and only a parked worker is ever woken, one for each new job. Threads are made when jobs wait
+//! and the [`Window`] allows one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
+//! [`Workers::run_one`] lets the caller do the work.
+//!
+//! Lock order: the queue's lock is the only one here, and nothing is called while it is held.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::sync::{self, Arc, Condvar, Mutex};
+use crate::window::Window;
+
+/// A parked worker ends after this long without a job.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// One request to make; it says how many body bytes it received. It never panics: its maker sees to that.
+pub type Job = Box<dyn FnOnce() -> u64 + Send>;
+
+/// A pool of worker threads behind a concurrency window.
+#[derive(Clone)]
+pub struct Workers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    clock: Arc<dyn Clock>,
+}
+
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    parked: usize,
+    running: usize,
+    window: Window,
+    stopping: bool,
+}
+
+/// What a change of the queue asks for, to be done when its lock was let go.
+#[derive(Clone, Copy)]
+struct Hands {
+    wake: usize,
+    spawn: usize,
+}
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queue = self.shared.queue.lock();
+        f.debug_struct("Workers")
+            .field("waiting", &queue.jobs.len())
+            .field("threads", &queue.threads)
+            .field("window", &queue.window.width())
+            .finish()
+    }
+}
+
+impl Workers {
+    /// Makes a pool without threads; `max_concurrency` bounds both the window and the threads.
+    #[must_use]
+    pub fn new(max_concurrency: usize, clock: Arc<dyn Clock>) -> Self {
+        let queue = Queue {
+            jobs: VecDeque::new(),
+            threads: 0,
+            parked: 0,
+            running: 0,
+            window: Window::new(max_concurrency, clock.now()),
+            stopping: false,
+        };
+        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock }) }
+    }
+
+    /// Puts `jobs` at the end of the queue, in order.
+    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
+        let mut queue = self.shared.queue.lock();
+        if queue.running == 0 && queue.jobs.is_empty() {
+            queue.window.resume(self.shared.clock.now());
+        }
+        queue.jobs.extend(jobs);
+        let hands = queue.call_hands();
+        drop(queue);
+        self.shared.put_to_work(hands);
+    }
+
+    /// How many requests may be in flight now.
+    #[must_use]
+    pub fn window(&self) -> usize {
+        self.shared.queue.lock().window.width()
+    }
+
+    /// How many jobs are being worked on.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.queue.lock().running
+    }
+
+    /// Runs one waiting job on the calling thread, if there is no worker to do it; true if it did.
+    ///
+    /// A process that may not make threads still makes progress, one request at a time.
+    pub fn run_one(&self) -> bool {
+        let mut queue = self.shared.queue.lock();
+        if queue.threads > 0 {
+            return false;
+        }
+        let job = queue.jobs.pop_front();
+        drop(queue);
+        job.map(|job| job()).is_some()
+    }
+
+    /// Tells the window that the service asked to slow down.
+    pub fn throttled(&self) {
+        let now = self.shared.clock.now();
+        self.shared.queue.lock().window.throttled(now);
+    }
+
+    /// Drops what waits and lets every worker end after its present job.
+    pub fn stop(&self) {
+        let mut queue = self.shared.queue.lock();
+        queue.stopping = true;
+        let waiting = std::mem::take(&mut queue.jobs);
+        drop(queue);
+        drop(waiting);
+        self.shared.work.notify_all();
+    }
+}
+
+impl Queue {
+    /// Decides how many parked workers to wake and how many threads to add for the jobs that wait.
+    fn call_hands(&mut self) -> Hands {
+        let room = self.window.width().saturating_sub(self.running);
+        let wanted = room.min(self.jobs.len());
+        let wake = wanted.min(self.parked);
+        let spawn = (wanted - wake).min(self.window.width().saturating_sub(self.threads));
+        self.threads += spawn;
+        Hands { wake, spawn }
+    }
+
+    /// Takes the next job if one waits and the window has room.
+    fn take(&mut self) -> Option<Job> {
+        if self.running >= self.window.width() {
+            return None;
+        }
+        let job = self.jobs.pop_front()?;
+        self.running += 1;
+        Some(job)
+    }
+
+    /// True when this worker should end: the pool stops, or the window shrank below the threads.
+    fn has_too_many_threads(&self) -> bool {
+        self.stopping || self.threads > self.window.width()
+    }
+}
+
+impl Shared {
+    fn put_to_work(self: &Arc<Self>, hands: Hands) {
+        for _ in 0..hands.wake {
+            self.work.notify_one();
+        }
+        for _ in 0..hands.spawn {
+            let shared = Arc::clone(self);
+            if sync::spawn("oss-worker", move || shared.work_until_idle()).is_err() {
+                self.queue.lock().threads -= 1;
+            }
+        }
+    }
+
+    fn work_until_idle(self: &Arc<Self>) {
+        while let Some(job) = self.next_job() {
+            let bytes = job();
+            self.account(bytes);
+        }
+    }
+
+    /// Notes the end of a job; a wider window puts more threads to work.
+    fn account(self: &Arc<Self>, bytes: u64) {
+        let now = self.clock.now();
+        let mut queue = self.queue.lock();
+        queue.running -= 1;
+        if queue.window.completed(1, bytes, now) {
+            let hands = queue.call_hands();
+            drop(queue);
+            self.put_to_work(hands);
+        }
+    }
+
+    /// Waits for a job; None when the thread should end.
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        let mut parked_until = None;
+        loop {
+            if queue.has_too_many_threads() {
+                break;
+            }
+            if let Some(job) = queue.take() {
+                return Some(job);
+            }
+            let now = self.clock.now();
+            let until = *parked_until.get_or_insert(now + IDLE);
+            if now >= until {
+                break;
+            }
+            queue.parked += 1;
+            queue = self.work.wait_for(queue, until - now);
+            queue.parked -= 1;
+        }
+        queue.threads -= 1;
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    fn pool(max_concurrency: usize) -> Workers {
+        Workers::new(max_concurrency, Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn every_job_runs_once() {
+        let workers = pool(8);
+        let (done, results) = mpsc::channel();
+        workers.submit((0..1000).map(|number| {
+            let done = done.clone();
+            Box::new(move || {
+                done.send(number).unwrap();
+                1_u64
+            }) as Job
+        }));
+        let mut seen: Vec<i32> = results.iter().take(1000).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+        workers.stop();
+    }
+
+    #[test]
+    fn no_more_run_at_once_than_the_window_allows() {
+        let workers = pool(3);
+        let running = Arc::new(AtomicUsize::new(0));
+        let (done, results) = mpsc::channel();
+        workers.submit((0..200).map(|_| {
+            let (running, done) = (Arc::clone(&running), done.clone());
+            Box::new(move || {
+                let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+                done.send(now).unwrap();
+                1_u64
+            }) as Job
+        }));
+        assert!(results.iter().take(200).all(|together| together <= 3));
+        workers.stop();
+    }
+
+    #[test]
+    fn stop_drops_what_waits() {
+        let workers = pool(1);
+        let (go, wait) = mpsc::channel::<()>();
+        let (started, has_started) = mpsc::channel();
+        let (ran, runs) = mpsc::channel();
+        workers.submit([Box::new(move || {
+            started.send(()).unwrap();
+            wait.recv().unwrap();
+            1_u64
+        }) as Job]);
+        has_started.recv().unwrap();
+        workers.submit([Box::new(move || {
+            ran.send(()).unwrap();
+            1_u64
+        }) as Job]);
+        workers.stop();
+        go.send(()).unwrap();
+        assert!(runs.recv().is_err(), "the waiting job was dropped, and its sender with it");
+    }
+}

@@ -1,0 +1,257 @@
+//! The client: values, and the engines that work for it.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oss_client::clock::SystemClock;
+use oss_client::config::{self, ClientConfig, Place};
+use oss_client::error::Error;
+use oss_client::index::{Patience, build_from_listing};
+use oss_client::objects::OneObject;
+use oss_client::operations::PutOptions;
+use oss_client::read::engine::ReadEngine;
+use oss_client::read::object::ObjectReader;
+use oss_client::read::prefetch::{Missing, Prefetch as PrefetchEngine};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMapping, PyTuple};
+
+use crate::arguments::{object_uri, options, positions, prefix_uri};
+use crate::buffer::with_bytes;
+use crate::credentials;
+use crate::errors::OrRaise;
+use crate::index::Index;
+use crate::listing::Listing;
+use crate::prefetch::Prefetch;
+use crate::process;
+use crate::reader::Reader;
+use crate::waiting::without_gil;
+use crate::writer::Writer;
+
+/// What HEAD says of an object; a field the answer did not carry is None.
+#[pyclass(frozen, get_all, module = "osstorchconnector._native")]
+pub(crate) struct ObjectInfo {
+    uri: String,
+    size: u64,
+    etag: Option<String>,
+    crc64: Option<u64>,
+    last_modified: Option<f64>,
+    content_type: Option<String>,
+    storage_class: Option<String>,
+    metadata: HashMap<String, String>,
+}
+
+/// One endpoint, one identity, one configuration.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct Client {
+    client: oss_client::client::Client,
+    datasets: ReadEngine,
+    checkpoints: ReadEngine,
+    number: u64,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let number = self.number;
+        Python::attach(|py| process::leave(py, number));
+    }
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        endpoint: Option<&str>,
+        region: Option<&str>,
+        addressing: &str,
+        credentials: &Bound<'_, PyTuple>,
+        options: &Bound<'_, PyMapping>,
+    ) -> PyResult<Self> {
+        let place = Place { endpoint, region, addressing };
+        let options = self::options(options)?;
+        let named = options.iter().map(|(name, value)| (name.as_str(), value));
+        let config = config::resolve(place, named, &config::environment_variable).or_raise(py)?;
+        let provider = credentials::provider(credentials)?;
+        let datasets = ceiling(&config, config.limits.dataset_max_concurrency);
+        let checkpoints = ceiling(&config, config.limits.checkpoint_max_concurrency);
+        let client = oss_client::client::Client::new(config, provider).or_raise(py)?;
+        Ok(Self {
+            datasets: ReadEngine::new(client.clone(), datasets),
+            checkpoints: ReadEngine::new(client.clone(), checkpoints),
+            number: process::enter(py, &client),
+            client,
+        })
+    }
+
+    #[getter]
+    fn endpoint(&self) -> String {
+        self.client.config().endpoint.to_string()
+    }
+
+    #[getter]
+    fn region(&self) -> &str {
+        &self.client.config().region
+    }
+
+    /// Lines about options that were changed to fit their bounds.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.client.config().notes.clone()
+    }
+
+    /// Asks for size, version and metadata of an object.
+    fn head_object(&self, py: Python<'_>, uri: &str) -> PyResult<ObjectInfo> {
+        let uri = object_uri(py, uri)?;
+        let text = uri.to_string();
+        let engine = &self.checkpoints;
+        let info = without_gil(py, |watch| {
+            engine.call(watch, move |client, cancel| client.head_object(&uri, cancel))
+        })?;
+        #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
+        let last_modified = info.last_modified.map(|time| time.0 as f64);
+        Ok(ObjectInfo {
+            uri: text,
+            size: info.size,
+            etag: info.etag,
+            crc64: info.crc64,
+            last_modified,
+            content_type: info.content_type,
+            storage_class: info.storage_class,
+            metadata: info.metadata.into_iter().collect(),
+        })
+    }
+
+    /// Reads one whole object, verified.
+    #[pyo3(signature = (uri, size = None, etag = None))]
+    fn get_object(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        size: Option<u64>,
+        etag: Option<String>,
+    ) -> PyResult<Py<PyBytes>> {
+        let source = Arc::new(OneObject { uri: object_uri(py, uri)?, size, etag });
+        let position = Box::new(std::iter::once(0));
+        let engine = PrefetchEngine::new(&self.datasets, source, position, Missing::Raise).or_raise(py)?;
+        let (_, bytes) = Prefetch::new(engine).next(py)?.unwrap_or_default();
+        bytes.ok_or_else(|| Error::internal("GetObject", "one object was asked for, none came")).or_raise(py)
+    }
+
+    /// Yields (key, size, etag) in byte order of keys, a page at a time.
+    #[pyo3(signature = (uri, delimiter = None))]
+    fn list_objects(&self, py: Python<'_>, uri: &str, delimiter: Option<String>) -> PyResult<Listing> {
+        Ok(Listing::new(self.checkpoints.clone(), &prefix_uri(py, uri)?, delimiter))
+    }
+
+    /// Deletes an object; one that is not there is success.
+    fn delete_object(&self, py: Python<'_>, uri: &str) -> PyResult<()> {
+        let uri = object_uri(py, uri)?;
+        let engine = &self.checkpoints;
+        without_gil(py, |watch| {
+            engine.call(watch, move |client, cancel| client.delete_object(&uri, None, cancel))
+        })
+    }
+
+    /// Copies an object within the region.
+    fn copy_object(&self, py: Python<'_>, source: &str, target: &str) -> PyResult<()> {
+        let (source, target) = (object_uri(py, source)?, object_uri(py, target)?);
+        let engine = &self.checkpoints;
+        without_gil(py, |watch| {
+            engine.call(watch, move |client, cancel| {
+                client.copy_object(&source, &target, &PutOptions::default(), cancel).map(drop)
+            })
+        })
+    }
+
+    /// Writes a whole object.
+    fn put_object(&self, py: Python<'_>, uri: &str, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let size = with_bytes(data, |_, bytes| Ok(bytes.len() as u64))?;
+        let writer = self.open_writer(py, uri, Some(size), false, None, None, None)?;
+        writer.write(py, data)?;
+        writer.publish(py)
+    }
+
+    /// Makes a reader; the first request goes out with its first use.
+    #[pyo3(signature = (uri, size = None, etag = None))]
+    fn open_reader(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        size: Option<u64>,
+        etag: Option<String>,
+    ) -> PyResult<Reader> {
+        let uri = object_uri(py, uri)?;
+        Ok(Reader::new(ObjectReader::new(&self.checkpoints, uri, size, etag).or_raise(py)?))
+    }
+
+    /// Makes a writer; the object becomes visible by its `publish` alone.
+    #[pyo3(signature = (uri, *, size_hint_bytes = None, if_absent = false, content_type = None, storage_class = None, metadata = None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
+    fn open_writer(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        size_hint_bytes: Option<u64>,
+        if_absent: bool,
+        content_type: Option<String>,
+        storage_class: Option<String>,
+        metadata: Option<HashMap<String, String>>,
+    ) -> PyResult<Writer> {
+        let uri = object_uri(py, uri)?;
+        let options = PutOptions {
+            if_absent,
+            content_type,
+            storage_class,
+            metadata: metadata.unwrap_or_default().into_iter().collect(),
+            ..PutOptions::default()
+        };
+        Writer::open(py, &self.client, uri, size_hint_bytes, options)
+    }
+
+    /// Lists everything below `uri` into the index file `path`, unless it is there already.
+    fn build_index(&self, py: Python<'_>, uri: &str, path: PathBuf, include_empty: bool) -> PyResult<u64> {
+        let uri = prefix_uri(py, uri)?;
+        let built = without_gil(py, |watch| {
+            let deadline = self.client.config().timeouts.deadline;
+            let mut patience = Patience { clock: &SystemClock, deadline, watch };
+            build_from_listing(&self.client, &uri, &path, include_empty, &mut patience)
+        })?;
+        Ok(built.left_out_empty)
+    }
+
+    /// Fetches whole objects ahead, in the order of `positions`.
+    #[pyo3(signature = (index, positions, *, missing = "raise"))]
+    fn prefetch(
+        &self,
+        py: Python<'_>,
+        index: &Index,
+        positions: &Bound<'_, PyAny>,
+        missing: &str,
+    ) -> PyResult<Prefetch> {
+        let missing = match missing {
+            "raise" => Missing::Raise,
+            "skip" => Missing::Skip,
+            other => {
+                return Err(PyValueError::new_err(format!("missing is 'raise' or 'skip', not {other:?}")));
+            }
+        };
+        let positions = self::positions(positions)?;
+        let source = Arc::clone(&index.inner);
+        let engine = PrefetchEngine::new(&self.datasets, source, positions, missing).or_raise(py)?;
+        Ok(Prefetch::new(engine))
+    }
+
+    /// Counters of this process and client.
+    fn stats(&self) -> HashMap<String, u64> {
+        self.client.stats().iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// Requests in flight at most: the user's bound for this use, within the process's.
+fn ceiling(config: &ClientConfig, chosen: Option<u64>) -> usize {
+    let limits = &config.limits;
+    let most = limits.max_concurrency.min(limits.max_worker_threads);
+    usize::try_from(chosen.unwrap_or(most).min(most)).unwrap_or(usize::MAX)
+}

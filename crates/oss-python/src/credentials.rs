@@ -1,0 +1,65 @@
+//! Credentials as Python says them, and user providers called back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use oss_client::credentials::{
+    AnonymousProvider, CallbackProvider, ChainProvider, CredentialsProvider, EnvironmentPair,
+    EnvironmentProvider, Fetched, JsonFileProvider, StaticProvider,
+};
+use oss_client::error::{Error, ErrorKind};
+use oss_protocol::sign::{Credentials, Secret};
+use oss_protocol::time::UtcTime;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::errors::OrRaise;
+
+type Given = (String, String, Option<String>, Option<f64>);
+
+/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet.
+pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn CredentialsProvider>> {
+    let kind: String = spec.get_item(0)?.extract()?;
+    Ok(match kind.as_str() {
+        "chain" => Arc::new(ChainProvider::new()),
+        "environment" => {
+            let pairs = [EnvironmentPair::Oss, EnvironmentPair::AlibabaCloud].map(EnvironmentProvider::new);
+            Arc::new(ChainProvider::with_links(Vec::new(), pairs.to_vec()))
+        }
+        "anonymous" => Arc::new(AnonymousProvider),
+        "file" => Arc::new(JsonFileProvider::new(spec.get_item(1)?.extract::<PathBuf>()?)),
+        "static" => {
+            let (_, id, secret, token) = spec.extract::<(String, String, String, Option<String>)>()?;
+            Arc::new(StaticProvider::new(credentials_of(id, secret, token)).or_raise(spec.py())?)
+        }
+        "provider" => {
+            let (_, function, name) = spec.extract::<(String, Py<PyAny>, String)>()?;
+            let source = name.clone();
+            Arc::new(CallbackProvider::new(name, move || call_back(&function, &source)))
+        }
+        other => return Err(PyValueError::new_err(format!("unknown kind of credentials {other:?}"))),
+    })
+}
+
+/// Asks the user's provider. Called on a worker thread, with none of our locks held.
+fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
+    Python::attach(|py| {
+        let given = function.call0(py).and_then(|given| given.extract::<Given>(py).map_err(PyErr::from));
+        let (id, secret, token, expires_at) = given.map_err(|raised| {
+            let text = format!("credentials provider {name} raised {raised}; fix the provider");
+            Error::new(ErrorKind::Credentials, "credentials", text)
+        })?;
+        #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch fit in an i64")]
+        let expires_at = expires_at.map(|seconds| UtcTime(seconds as i64));
+        Ok(Fetched { credentials: Some(credentials_of(id, secret, token)), expires_at })
+    })
+}
+
+fn credentials_of(id: String, secret: String, token: Option<String>) -> Credentials {
+    Credentials {
+        access_key_id: id,
+        access_key_secret: Secret::from(secret),
+        security_token: token.filter(|token| !token.is_empty()).map(Secret::from),
+    }
+}

@@ -1,0 +1,86 @@
+//! Rust errors as Python exceptions.
+//!
+//! The classes live in `osstorchconnector.errors`; this is the one look upward. The match is exhaustive, so a new
+//! kind does not compile until it has a class.
+
+use oss_client::error::{Error, ErrorKind};
+use pyo3::exceptions::PyMemoryError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+fn class_name(kind: &ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Config => "ConfigError",
+        ErrorKind::Credentials => "CredentialsError",
+        ErrorKind::PermissionDenied => "PermissionDeniedError",
+        ErrorKind::NotFound => "NotFoundError",
+        ErrorKind::AlreadyExists => "AlreadyExistsError",
+        ErrorKind::EmptyDataset => "EmptyDatasetError",
+        ErrorKind::ObjectChanged => "ObjectChangedError",
+        ErrorKind::ObjectArchived => "ObjectArchivedError",
+        ErrorKind::Throttled => "ThrottledError",
+        ErrorKind::RequestTimeout => "RequestTimeoutError",
+        ErrorKind::ConnectionFailed => "ConnectionFailedError",
+        ErrorKind::Integrity => "IntegrityError",
+        ErrorKind::Protocol => "ProtocolError",
+        ErrorKind::Listing => "ListingError",
+        ErrorKind::Format => "FormatError",
+        ErrorKind::Upload { .. } => "UploadError",
+        ErrorKind::Closed => "ClosedError",
+        ErrorKind::Forked => "ForkedHandleError",
+        ErrorKind::Internal | ErrorKind::Cancelled => "InternalError",
+        ErrorKind::Service => "ServiceError",
+        ErrorKind::OutOfMemory => "MemoryError",
+    }
+}
+
+/// Makes the exception for `error`; a failure to do so is an exception as well.
+pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
+    if error.kind == ErrorKind::OutOfMemory {
+        return PyMemoryError::new_err(error.to_string());
+    }
+    exception(py, error).unwrap_or_else(|failure| failure)
+}
+
+fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let module = ERRORS.get_or_try_init(py, || py.import("osstorchconnector.errors").map(Bound::unbind))?;
+    let class = module.bind(py).getattr(class_name(&error.kind))?;
+    let fields = PyDict::new(py);
+    fields.set_item("operation", error.operation)?;
+    fields.set_item("uri", &error.uri)?;
+    fields.set_item("errno", error.errno)?;
+    fields.set_item("elapsed_seconds", error.elapsed_seconds)?;
+    if let ErrorKind::Upload { state, upload_id } = &error.kind {
+        fields.set_item("state", state.as_str())?;
+        fields.set_item("upload_id", upload_id)?;
+    }
+    let exception = class.call((error.to_string(),), Some(&fields))?;
+    add_causes(&exception, &error.causes)?;
+    Ok(PyErr::from_value(exception))
+}
+
+/// Adds the chain of causes as notes (PEP 678), where Python has them.
+fn add_causes(exception: &Bound<'_, PyAny>, causes: &[String]) -> PyResult<()> {
+    if causes.is_empty() || !exception.hasattr("add_note")? {
+        return Ok(());
+    }
+    for cause in causes {
+        exception.call_method1("add_note", (format!("before: {cause}"),))?;
+    }
+    Ok(())
+}
+
+/// Turns results of the engines into results of Python.
+pub(crate) trait OrRaise<T> {
+    /// The value, or the exception.
+    fn or_raise(self, py: Python<'_>) -> PyResult<T>;
+}
+
+impl<T> OrRaise<T> for Result<T, Error> {
+    fn or_raise(self, py: Python<'_>) -> PyResult<T> {
+        self.map_err(|error| to_python(py, &error))
+    }
+}

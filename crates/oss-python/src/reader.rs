@@ -1,0 +1,193 @@
+//! Random access to one object.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use memchr::memchr;
+use oss_client::error::{Error, ErrorKind};
+use oss_client::interrupt::Watch;
+use oss_client::read::object::{DIRECT_BYTES, ObjectReader};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::buffer::{LentMemory, WritableView};
+use crate::errors::OrRaise;
+use crate::waiting::without_gil;
+
+/// Random access and read-ahead over one pinned version of one object.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct Reader {
+    uri: String,
+    inner: Mutex<Option<ObjectReader>>,
+}
+
+impl Reader {
+    pub(crate) fn new(reader: ObjectReader) -> Self {
+        Self { uri: reader.uri().to_string(), inner: Mutex::new(Some(reader)) }
+    }
+
+    /// Runs `work` on the open reader without the GIL; other threads wait their turn.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut ObjectReader, Watch<'_>) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        without_gil(py, |watch| {
+            let mut guard = self.lock();
+            let reader = guard.as_mut().ok_or_else(|| self.closed_error())?;
+            work(reader, watch)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ObjectReader>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed_error(&self) -> Error {
+        Error::new(ErrorKind::Closed, "read", "the reader was closed; open it again").with_uri(&self.uri)
+    }
+
+    /// Answers a small read from memory, without letting go of the GIL; None if it needs a request.
+    fn read_buffered(&self, py: Python<'_>, size: usize) -> Option<Py<PyBytes>> {
+        let mut guard = self.inner.try_lock().ok()?;
+        let reader = guard.as_mut()?;
+        let bytes = reader.buffered().get(..size)?;
+        let result = PyBytes::new(py, bytes).unbind();
+        reader.advance(size);
+        Some(result)
+    }
+
+    fn read_small(&self, py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
+        let bytes = self.run(py, |reader, watch| {
+            let mut bytes = Vec::with_capacity(size);
+            while bytes.len() < size {
+                reader.fill(watch)?;
+                let buffered = reader.buffered();
+                let taken = buffered.len().min(size - bytes.len());
+                if taken == 0 {
+                    break;
+                }
+                bytes.extend_from_slice(&buffered[..taken]);
+                reader.advance(taken);
+            }
+            Ok(bytes)
+        })?;
+        Ok(PyBytes::new(py, &bytes).unbind())
+    }
+
+    fn read_large(&self, py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
+        let memory = LentMemory::bytes(py, size)?;
+        let memory = self.run(py, |reader, watch| reader.read_into(memory, watch))?;
+        let bytes = memory.into_bytes();
+        bytes.ok_or_else(|| Error::internal("read", "a lent bytes object came back as a view")).or_raise(py)
+    }
+}
+
+#[pymethods]
+impl Reader {
+    #[getter]
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// The object's size; asks OSS when it is not known yet.
+    #[getter]
+    fn size(&self, py: Python<'_>) -> PyResult<u64> {
+        self.run(py, ObjectReader::size)
+    }
+
+    /// The pinned version's ETag, once it is known.
+    #[getter]
+    fn etag(&self) -> Option<String> {
+        self.lock().as_ref().and_then(|reader| reader.etag().map(str::to_owned))
+    }
+
+    #[getter]
+    fn closed(&self) -> bool {
+        self.lock().is_none()
+    }
+
+    /// At most `size` bytes from the position on, all that remain if it is negative; short only at the end.
+    #[pyo3(signature = (size = -1))]
+    fn read(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
+        if let Some(bytes) = usize::try_from(size).ok().and_then(|size| self.read_buffered(py, size)) {
+            return Ok(bytes);
+        }
+        let remaining = self.run(py, ObjectReader::remaining)?;
+        let size = u64::try_from(size).map_or(remaining, |size| size.min(remaining));
+        let size_bytes = usize::try_from(size).unwrap_or(usize::MAX);
+        if size < DIRECT_BYTES { self.read_small(py, size_bytes) } else { self.read_large(py, size_bytes) }
+    }
+
+    /// Fills `buffer` from the position on; returns the number of bytes, 0 at the end.
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let view = WritableView::of(buffer)?;
+        let remaining = self.run(py, ObjectReader::remaining)?;
+        let size_bytes = view.size_bytes().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+        if size_bytes == 0 {
+            return Ok(0);
+        }
+        let memory = LentMemory::view(&view, size_bytes);
+        self.run(py, |reader, watch| reader.read_into(memory, watch))?;
+        Ok(size_bytes)
+    }
+
+    /// The bytes up to and with the next line end, at most `size`.
+    #[pyo3(signature = (size = -1))]
+    fn readline(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        let line = self.run(py, |reader, watch| read_line(reader, most, watch))?;
+        Ok(PyBytes::new(py, &line).unbind())
+    }
+
+    /// Moves the position; beyond the end is allowed.
+    #[pyo3(signature = (offset, whence = 0))]
+    fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> PyResult<u64> {
+        let base = match whence {
+            0 => 0,
+            1 => self.tell(py)?,
+            2 => self.size(py)?,
+            _ => return Err(PyValueError::new_err(format!("whence is 0, 1 or 2, not {whence}"))),
+        };
+        let position = base.checked_add_signed(offset).ok_or_else(|| {
+            PyValueError::new_err(format!(
+                "cannot seek to {}: before the start",
+                i128::from(base) + i128::from(offset)
+            ))
+        })?;
+        self.run(py, |reader, _| {
+            reader.seek(position);
+            Ok(position)
+        })
+    }
+
+    fn tell(&self, py: Python<'_>) -> PyResult<u64> {
+        self.run(py, |reader, _| Ok(reader.position()))
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let reader = py.detach(|| self.lock().take());
+        drop(reader);
+    }
+}
+
+/// Reads up to and with the next line end, at most `most` bytes.
+fn read_line(reader: &mut ObjectReader, most: usize, watch: Watch<'_>) -> Result<Vec<u8>, Error> {
+    let mut line = Vec::new();
+    while line.len() < most {
+        reader.fill(watch)?;
+        let buffered = reader.buffered();
+        let within = &buffered[..buffered.len().min(most - line.len())];
+        if within.is_empty() {
+            break;
+        }
+        let end = memchr(b'\n', within).map(|at| at + 1);
+        let taken = end.unwrap_or(within.len());
+        line.extend_from_slice(&within[..taken]);
+        reader.advance(taken);
+        if end.is_some() {
+            break;
+        }
+    }
+    Ok(line)
+}
