@@ -1,0 +1,66 @@
+"""Counters of workers reach the main process without a queue."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+from osstorchconnector import counters
+
+
+class Dataset:
+    def __init__(self, stats):
+        self._stats = stats
+
+    def worker_stats(self):
+        return self._stats
+
+
+def publish(directory, requests):
+    counters.Publisher(lambda suffix: f"{directory}/name.{suffix}", lambda: {"requests": requests}).publish()
+
+
+def test_totals_add_name_by_name():
+    assert counters.total([{"a": 1}, {"a": 2, "b": 0.5}, {}]) == {"a": 3, "b": 0.5}
+
+
+def test_files_of_other_processes_are_added_and_survive_them(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=publish, args=(tmp_path, number)) for number in (3, 4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    publish(tmp_path, 100)
+    assert counters.read_files(tmp_path.glob("name.*.stats")) == {"requests": 7}
+
+
+def test_a_broken_file_counts_nothing(tmp_path):
+    (tmp_path / "name.1.stats").write_text("{")
+    assert counters.read_files(tmp_path.glob("name.*.stats")) == {}
+
+
+def test_publishing_is_done_at_once_and_then_not_too_often(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(counters.time, "monotonic", lambda: now[0])
+    calls = []
+
+    def collect():
+        calls.append(now[0])
+        return {}
+
+    publisher = counters.Publisher(lambda suffix: f"{tmp_path}/{suffix}", collect)
+    for now[0] in (100.0, 100.1, 100.15, 100.3):
+        publisher.publish_if_due()
+    assert calls == [100.0, 100.3]
+
+
+def test_a_place_that_is_gone_costs_the_numbers_only(tmp_path):
+    publish(tmp_path / "nowhere", 1)
+
+
+def test_everything_is_this_process_and_the_workers_of_living_datasets():
+    dataset = Dataset({"requests": 5})
+    counters.register(dataset)
+    assert counters.everything({"requests": 1})["requests"] == 6
+    del dataset
+    assert counters.everything({"requests": 1})["requests"] == 1

@@ -1,0 +1,175 @@
+"""Where an identity comes from, and that no pickle or text carries it."""
+
+from __future__ import annotations
+
+import pickle
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+import pytest
+
+from osstorchconnector import credentials
+from osstorchconnector.credentials import AnonymousCredentials, EnvironmentCredentials, StaticCredentials
+from osstorchconnector.errors import CredentialsError
+
+SECRET = "canary-secret"
+
+
+class Attributes:
+    access_key_id = "id"
+    access_key_secret = SECRET
+    security_token = ""
+
+    def get_credentials(self):
+        return self
+
+
+class Getters:
+    def get_credentials(self):
+        return self
+
+    def get_access_key_id(self):
+        return "id"
+
+    def get_access_key_secret(self):
+        return SECRET
+
+    def get_security_token(self):
+        return "token"
+
+
+def provider_of(answer):
+    return SimpleNamespace(get_credentials=lambda: answer)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_warnings(monkeypatch):
+    monkeypatch.setattr(credentials, "_said", set())
+
+
+@pytest.mark.parametrize(
+    ("provider", "token"),
+    [
+        (Attributes(), None),
+        (Getters(), "token"),
+        (provider_of({"access_key_id": "id", "access_key_secret": SECRET, "security_token": "t"}), "t"),
+        (provider_of(SimpleNamespace(access_key_id="id", access_key_secret=SECRET)), None),
+        (lambda: {"access_key_id": "id", "access_key_secret": SECRET}, None),
+        (StaticCredentials("id", SECRET, "t"), "t"),
+    ],
+)
+def test_every_style_of_provider_is_read(provider, token):
+    assert credentials.fetch(provider) == ("id", SECRET, token, None)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        datetime(2030, 1, 1, tzinfo=timezone.utc),
+        datetime(2030, 1, 1),  # noqa: DTZ001  (providers return naive times that mean UTC)
+        datetime(2030, 1, 1, 8, tzinfo=timezone(timedelta(hours=8))),
+        1893456000,
+        1893456000.0,
+        "2030-01-01T00:00:00Z",
+        "2030-01-01T08:00:00+08:00",
+    ],
+)
+@pytest.mark.parametrize("name", ["expiration", "expiration_time"])
+def test_every_form_of_expiry_is_read(name, value):
+    answer = {"access_key_id": "id", "access_key_secret": SECRET, name: value}
+    assert credentials.fetch(provider_of(answer))[3] == 1893456000.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "returned None"),
+        ({"access_key_id": "", "access_key_secret": SECRET}, "no access_key_id"),
+        ({"access_key_id": "id", "access_key_secret": None}, "no access_key_secret"),
+        ({"access_key_id": 3, "access_key_secret": SECRET}, "not text"),
+        ({"access_key_id": "id", "access_key_secret": SECRET, "expiration": "soon"}, "expiration"),
+        (object(), "no access_key_id"),
+    ],
+)
+def test_an_incomplete_answer_is_an_error_without_values(answer, said):
+    with pytest.raises(CredentialsError) as refused:
+        credentials.fetch(provider_of(answer))
+    assert said in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_tuple_is_a_type_error():
+    with pytest.raises(TypeError, match="tuple"):
+        credentials.fetch(provider_of(("id", SECRET)))
+
+
+def test_a_provider_that_raises_is_chained():
+    def broken():
+        raise OSError("no metadata service")
+
+    with pytest.raises(CredentialsError, match="no metadata service") as refused:
+        credentials.fetch(broken)
+    assert isinstance(refused.value.__cause__, OSError)
+
+
+def test_what_cannot_provide_is_refused_at_once():
+    with pytest.raises(CredentialsError, match="get_credentials"):
+        credentials.choose("", object())
+
+
+def test_the_file_wins_over_the_provider_with_one_warning(caplog):
+    for _ in range(2):
+        source = credentials.choose("/file", Attributes())
+    assert source.native() == ("file", "/file")
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "provider", "native"),
+    [
+        ("", None, ("chain",)),
+        (None, None, ("chain",)),
+        ("", AnonymousCredentials(), ("anonymous",)),
+        ("", EnvironmentCredentials(), ("environment",)),
+    ],
+)
+def test_sources_become_what_the_native_client_takes(path, provider, native):
+    assert credentials.choose(path, provider).native() == native
+
+
+def test_a_provider_becomes_a_callable_and_its_name():
+    kind, ask, name = credentials.choose("", Getters()).native()
+    assert (kind, name) == ("provider", "Getters")
+    assert ask() == ("id", SECRET, "token", None)
+    assert SECRET not in repr(ask)
+
+
+def test_no_repr_and_no_pickle_shows_a_secret():
+    static = StaticCredentials("id", SECRET)
+    assert SECRET not in repr(static)
+    assert SECRET not in repr(credentials.choose("", static))
+    with pytest.raises(TypeError, match="allow_pickle_secrets"):
+        pickle.dumps(static)
+    with pytest.raises(TypeError, match="allow_pickle_secrets"):
+        pickle.dumps(credentials.choose("", static))
+
+
+def test_static_credentials_pickle_when_they_are_allowed_to():
+    static = StaticCredentials("id", SECRET, allow_pickle_secrets=True)
+    assert credentials.fetch(pickle.loads(pickle.dumps(static)))[:2] == ("id", SECRET)
+
+
+def test_an_unpicklable_provider_says_what_to_do():
+    with pytest.raises(TypeError, match="define it at the top of a module"):
+        pickle.dumps(credentials.choose("", lambda: None))
+
+
+def test_a_source_pickles_by_reference():
+    again = pickle.loads(pickle.dumps(credentials.choose("", Attributes())))
+    assert SECRET.encode() not in pickle.dumps(again)
+    assert again.native()[1]()[:2] == ("id", SECRET)
+
+
+def test_empty_static_keys_are_refused():
+    with pytest.raises(CredentialsError):
+        StaticCredentials("id", "")
