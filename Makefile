@@ -94,6 +94,8 @@ check: check-rust check-python ## Check format, lints, types, the native stub an
 check-rust: toolchain $(VENV)/.torch
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo fmt --check --manifest-path benches/raw-client/Cargo.toml
+	cargo clippy --manifest-path benches/raw-client/Cargo.toml --all-targets --locked --quiet -- -D warnings
 
 .PHONY: check-python
 check-python: setup

@@ -1,0 +1,69 @@
+"""Run one workload in this process and print what it took, as one line of JSON.
+
+`run.py` starts this once per workload and round, so that every figure is of a fresh process. Imports (torch among
+them) come before the clock starts; memory is counted from there.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the objects are, and how many bytes the workload must deliver."""
+
+    endpoint: str
+    region: str
+    cred_path: str
+    big_bytes: int
+    expected_bytes: int
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and the children it has waited for."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def memory_bytes(field: str) -> int:
+    """Read `VmRSS` (now) or `VmHWM` (peak since the last reset) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit(f"error: no {field} in /proc/self/status")
+
+
+def main() -> None:
+    """Measure the workload named by the first argument against the target given as JSON by the second."""
+    target = Target(**json.loads(sys.argv[2]))
+    import torch
+
+    torch.set_num_threads(1)
+    workload = importlib.import_module(f"workloads.{sys.argv[1]}").Workload(target)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before_bytes, before_cpu, began = memory_bytes("VmRSS"), cpu_seconds(), time.perf_counter()
+    delivered = workload.run()
+    seconds = time.perf_counter() - began
+    if delivered != target.expected_bytes:
+        raise SystemExit(f"error: {delivered} bytes delivered, {target.expected_bytes} expected")
+    import osstorchconnector
+
+    result = {
+        "bytes": delivered,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds() - before_cpu,
+        "peak_bytes": memory_bytes("VmHWM") - before_bytes,
+        "stats": osstorchconnector.stats(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

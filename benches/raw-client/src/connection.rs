@@ -1,0 +1,94 @@
+//! One keep-alive connection: a GET out, a head in, a body straight into memory.
+
+use crate::Failure;
+use std::io::{Error, Write};
+use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+
+/// Bytes asked with the first `recv`: the head, and what comes of the body with it.
+const HEAD_BYTES: usize = 4096;
+
+/// A connection to the server under test.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    host: String,
+    request: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn open(address: &str) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512) })
+    }
+
+    /// Gets `path`, or the inclusive `range` of it, into exactly `body`.
+    pub(crate) fn get(
+        &mut self,
+        path: &str,
+        range: Option<(u64, u64)>,
+        body: &mut [MaybeUninit<u8>],
+    ) -> Result<(), Failure> {
+        self.request.clear();
+        write!(self.request, "GET {path} HTTP/1.1\r\nHost: {}\r\n", self.host)?;
+        if let Some((first, last)) = range {
+            write!(self.request, "Range: bytes={first}-{last}\r\n")?;
+        }
+        self.request.extend_from_slice(b"\r\n");
+        self.stream.write_all(&self.request)?;
+        let wanted_status = if range.is_some() { b"HTTP/1.1 206 " } else { b"HTTP/1.1 200 " };
+        let early = self.head(wanted_status, body)?;
+        self.receive(&mut body[early..])
+    }
+
+    /// Reads the head, and returns how many bytes of the body came with it and lie in `body`.
+    fn head(&mut self, wanted_status: &[u8], body: &mut [MaybeUninit<u8>]) -> Result<usize, Failure> {
+        let mut memory = [MaybeUninit::<u8>::uninit(); HEAD_BYTES];
+        let mut filled = 0;
+        loop {
+            filled += self.recv(&mut memory[filled..], 0)?;
+            // SAFETY: `recv` has written the first `filled` bytes.
+            let seen = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), filled) };
+            let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            if !seen.starts_with(wanted_status) {
+                return Err(String::from_utf8_lossy(&seen[..end]).into_owned().into());
+            }
+            let length = content_length(&seen[..end])?;
+            if length != body.len() {
+                return Err(format!("{length} bytes announced, {} wanted", body.len()).into());
+            }
+            let early = &memory[end + 4..filled];
+            body[..early.len()].copy_from_slice(early);
+            return Ok(early.len());
+        }
+    }
+
+    /// Fills `memory` exactly.
+    fn receive(&mut self, memory: &mut [MaybeUninit<u8>]) -> Result<(), Failure> {
+        let mut filled = 0;
+        while filled < memory.len() {
+            filled += self.recv(&mut memory[filled..], libc::MSG_WAITALL)?;
+        }
+        Ok(())
+    }
+
+    fn recv(&mut self, memory: &mut [MaybeUninit<u8>], flags: i32) -> Result<usize, Failure> {
+        // SAFETY: the pointer and length are of one live slice that this call alone may write.
+        let got =
+            unsafe { libc::recv(self.stream.as_raw_fd(), memory.as_mut_ptr().cast(), memory.len(), flags) };
+        match usize::try_from(got) {
+            Ok(0) => Err("the server closed the connection, or a head is larger than 4 KiB".into()),
+            Ok(got) => Ok(got),
+            Err(_) => Err(Error::last_os_error().into()),
+        }
+    }
+}
+
+/// The value of `Content-Length` as nginx writes it.
+fn content_length(head: &[u8]) -> Result<usize, Failure> {
+    let name = b"Content-Length: ";
+    let at = head.windows(name.len()).position(|part| part == name).ok_or("no Content-Length")?;
+    let value = head[at + name.len()..].split(|byte| *byte == b'\r').next().unwrap_or_default();
+    Ok(std::str::from_utf8(value)?.parse()?)
+}

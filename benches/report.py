@@ -1,0 +1,81 @@
+"""From rounds of measurements to one table, and one JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+HERE = Path(__file__).parent
+Rounds = dict[str, list[dict[str, Any]]]
+
+
+def speed(result: dict[str, Any]) -> float:
+    """Bytes per second."""
+    return float(result["bytes"]) / float(result["seconds"])
+
+
+def table(rounds: Rounds, limits: dict[str, str]) -> str:
+    """Lay out medians; a ratio is the median over rounds of (ours / its limit in the same round)."""
+    head = ("contender", "GB/s", "min..max", "ratio to limit", "CPU s/GB", "peak MiB")
+    rows = [head] + [
+        _row(name, results, rounds.get(limits.get(name, ""))) for name, results in rounds.items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(
+    name: str, results: list[dict[str, Any]], limit: list[dict[str, Any]] | None
+) -> tuple[str, str, str, str, str, str]:
+    speeds = [speed(result) / 1e9 for result in results]
+    ratio = "-"
+    if limit:
+        ratio = (
+            f"{median(speed(ours) / speed(theirs) for ours, theirs in zip(results, limit, strict=True)):.2f}"
+        )
+    cpu = [result["cpu_seconds"] / result["bytes"] * 1e9 for result in results if "cpu_seconds" in result]
+    peak = [result["peak_bytes"] / 2**20 for result in results if "peak_bytes" in result]
+    return (
+        name,
+        f"{median(speeds):.2f}",
+        f"{min(speeds):.2f}..{max(speeds):.2f}",
+        ratio,
+        f"{median(cpu):.2f}" if cpu else "-",
+        f"{median(peak):.0f}" if peak else "-",
+    )
+
+
+def machine() -> dict[str, Any]:
+    """Say what the figures were measured on."""
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": model,
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def save(name: str, content: dict[str, Any]) -> Path:
+    """Write the JSON of one run below benches/results, and return its path."""
+    directory = HERE / "results"
+    directory.mkdir(exist_ok=True)
+    path = directory / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return path

@@ -1,0 +1,125 @@
+"""Measure the package against the limit of this machine: `make bench`, or `make bench-quick`.
+
+One server (nginx over memory-backed files), several contenders in turn, several rounds, medians. The limit is a raw
+client without signing or checks; wrk says whether that limit is honest. Every workload lists, signs, pins the version
+and checks CRC-64, in one Python process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import raw
+import report
+from measure import Target
+from server import Served, Server
+
+HERE = Path(__file__).parent
+REGION = "cn-hangzhou"
+MIB = 1024 * 1024
+SIZES = {False: Served(20_000, 110 * 1024, 2048 * MIB), True: Served(4_000, 110 * 1024, 512 * MIB)}
+# What each contender is compared with, in the same round.
+LIMITS = {
+    "wrk objects": "raw objects",
+    "iterable": "raw objects",
+    "wrk ranges": "raw ranges",
+    "raw ranges, fresh memory": "raw ranges",
+    "checkpoint_pieces": "raw ranges",
+    "checkpoint_whole": "raw ranges",
+    "checkpoint_read": "raw ranges",
+}
+
+
+def need_programs() -> None:
+    """Install nginx and wrk where that is possible; else say in one line how to."""
+    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
+    if not missing:
+        return
+    packages = ["nginx-light" if name == "nginx" else name for name in missing]
+    command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise SystemExit(f"error: {' and '.join(missing)} not found; install: sudo {' '.join(command)}")
+    print(f"bench: fetching {' and '.join(packages)} with apt-get (about 2 MB)", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for step in (["apt-get", "update", "--quiet"], command):
+        subprocess.run(step, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+def ours(workload: str, server: Server) -> dict[str, Any]:
+    """Run one workload in a fresh process."""
+    credentials = server.directory / "credentials.json"
+    credentials.write_text(json.dumps({"AccessKeyId": "bench", "AccessKeySecret": "bench"}))
+    served = server.served
+    expected = served.small_bytes if workload == "iterable" else served.big_bytes
+    target = Target(f"http://{server.address}", REGION, str(credentials), served.big_bytes, expected)
+    command = [sys.executable, str(HERE / "measure.py"), workload, json.dumps(asdict(target))]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def one_round(server: Server, rounds: report.Rounds, wanted: list[str], wrk_seconds: int) -> None:
+    """Let every contender run once, in turn, and append what it took."""
+    served, program = server.served, server.raw_client
+    small, large = raw.objects(served.objects, served.object_bytes), raw.ranges(served.big_bytes)
+    fresh = raw.ranges(served.big_bytes, "whole")
+
+    def add(name: str, result: dict[str, Any] | None) -> None:
+        if result is not None:
+            rounds.setdefault(name, []).append(result)
+
+    add("raw objects", raw.raw(program, server.address, small))
+    add("wrk objects", raw.wrk(server.address, small, server.directory, wrk_seconds))
+    for workload in [name for name in wanted if name == "iterable"]:
+        add(workload, ours(workload, server))
+    add("raw ranges", raw.raw(program, server.address, large))
+    add("wrk ranges", raw.wrk(server.address, large, server.directory, wrk_seconds))
+    add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
+    for workload in [name for name in wanted if name != "iterable"]:
+        add(workload, ours(workload, server))
+
+
+def main() -> None:
+    """Parse the arguments, measure, print the table and save the JSON."""
+    known = sorted(path.stem for path in (HERE / "workloads").glob("*.py"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="smaller objects, fewer rounds")
+    parser.add_argument("--rounds", type=int, default=None, help="how many rounds (5, or 3 with --quick)")
+    parser.add_argument(
+        "--workloads", nargs="*", default=known, choices=[*known, []], help="which of ours to run"
+    )
+    options = parser.parse_args()
+    count = options.rounds or (3 if options.quick else 5)
+    need_programs()
+    program = raw.build()
+    rounds: report.Rounds = {}
+    served = SIZES[options.quick]
+    print(f"bench: filling {(served.small_bytes + served.big_bytes) / 1e9:.1f} GB of memory", flush=True)
+    with Server(served, program) as server:
+        for number in range(count):
+            print(f"bench: round {number + 1} of {count}", flush=True)
+            one_round(server, rounds, options.workloads, wrk_seconds=1 if options.quick else 3)
+    machine = report.machine()
+    print(
+        f"\n{served.objects} objects of {served.object_bytes} bytes; one of {served.big_bytes >> 20} MiB; {machine}"
+    )
+    print(
+        "Medians of interleaved rounds. Peak: above a process with torch imported and the destination made.\n"
+    )
+    print(report.table(rounds, LIMITS))
+    content = {"machine": machine, "served": asdict(served), "rounds": rounds}
+    print(f"\nsaved: {report.save('quick' if options.quick else 'full', content)}")
+
+
+if __name__ == "__main__":
+    main()

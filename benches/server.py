@@ -1,0 +1,183 @@
+"""nginx over memory-backed files, answering as OSS would for plain reads and one listing.
+
+What it serves, path-style at `http://127.0.0.1:PORT/bucket/`: `train/00000000.bin` and its like, `big.bin`, and
+ListObjectsV2 of `train/` in pages of 1,000 keys. Each answer carries nginx's own ETag (the listing names the same)
+and the true `x-oss-hash-crc64ecma`, so a client that checks has something to check. Signatures are not looked at.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+KEYS_PER_PAGE = 1000
+# As raw-client's `fill` sets it: the first object's mtime; each next one is a second younger.
+FIRST_MTIME = 1_700_000_000
+START_SECONDS = 10.0
+
+CONFIG = """
+daemon off;
+worker_processes 2;
+pid nginx.pid;
+error_log error.log;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    client_body_temp_path temp_body;
+    proxy_temp_path temp_proxy;
+    fastcgi_temp_path temp_fastcgi;
+    uwsgi_temp_path temp_uwsgi;
+    scgi_temp_path temp_scgi;
+    default_type application/octet-stream;
+    sendfile on;
+    tcp_nopush on;
+    tcp_nodelay on;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    server_tokens off;
+    variables_hash_max_size 4096;
+    map_hash_max_size 262144;
+    map_hash_bucket_size 128;
+    map $uri $crc64 {{ include crc.map; }}
+    map $args $page {{ default page-0; "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token; }}
+    server {{
+        listen 127.0.0.1:{port};
+        root .;
+        add_header x-oss-request-id $request_id always;
+        location /bucket/ {{
+            add_header x-oss-request-id $request_id always;
+            add_header x-oss-hash-crc64ecma $crc64 always;
+            add_header x-oss-object-type Normal always;
+        }}
+        location = /bucket/ {{ rewrite ^ /lists/$page.xml last; }}
+        location = /bucket {{ rewrite ^ /lists/$page.xml last; }}
+        location /lists/ {{ internal; types {{ application/xml xml; }} }}
+    }}
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server holds.
+
+    `objects` small objects of `object_bytes` each, and one of `big_bytes`.
+    """
+
+    objects: int
+    object_bytes: int
+    big_bytes: int
+
+    @property
+    def small_bytes(self) -> int:
+        """Bytes of all small objects together."""
+        return self.objects * self.object_bytes
+
+
+@dataclass
+class Server:
+    """A context manager: fills a directory in memory, starts nginx, and removes both at the end."""
+
+    served: Served
+    raw_client: Path
+    directory: Path = field(init=False)
+    port: int = field(init=False)
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the server."""
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Server:
+        """Fill and start; the server answers when this returns."""
+        self.directory = Path(tempfile.mkdtemp(prefix="osstorchconnector-bench-", dir="/dev/shm"))
+        try:
+            self.directory.chmod(0o755)  # nginx's workers give up root
+            self._fill()
+            self.port = free_port()
+            self._start()
+        except BaseException:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop nginx and give the memory back."""
+        self.process.terminate()
+        self.process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _fill(self) -> None:
+        sizes = (self.served.objects, self.served.object_bytes, self.served.big_bytes)
+        subprocess.run([self.raw_client, "fill", self.directory, *map(str, sizes)], check=True)
+        lists = self.directory / "lists"
+        lists.mkdir()
+        pages = range(0, self.served.objects, KEYS_PER_PAGE)
+        for number, first in enumerate(pages):
+            page = listing(self.served, first, None if first == pages[-1] else f"page-{number + 1}")
+            (lists / f"page-{number}.xml").write_text(page)
+
+    def _start(self) -> None:
+        config = self.directory / "nginx.conf"
+        config.write_text(CONFIG.format(port=self.port))
+        arguments = ["nginx", "-p", str(self.directory), "-c", str(config), "-e", "error.log"]
+        self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        self.process.kill()
+        log = self.directory / "error.log"
+        raise SystemExit(f"error: nginx did not start: {log.read_text() if log.exists() else 'no log'}")
+
+
+def free_port() -> int:
+    """Find a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def etag(mtime: int, size_bytes: int) -> str:
+    """Build the ETag that nginx makes of a file, quotes included."""
+    return f'"{mtime:x}-{size_bytes:x}"'
+
+
+def listing(served: Served, first: int, next_token: str | None) -> str:
+    """Write one ListObjectsV2 page: keys `first..first + 1000` of `train/`."""
+    last = min(first + KEYS_PER_PAGE, served.objects)
+    rows = "".join(_row(served, number) for number in range(first, last))
+    more = "" if next_token is None else f"<NextContinuationToken>{next_token}</NextContinuationToken>"
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        "<ListBucketResult><Name>bucket</Name><Prefix>train%2F</Prefix><MaxKeys>1000</MaxKeys><Delimiter></Delimiter>"
+        f"<EncodingType>url</EncodingType><IsTruncated>{str(next_token is not None).lower()}</IsTruncated>{more}"
+        f"{rows}<KeyCount>{last - first}</KeyCount></ListBucketResult>\n"
+    )
+
+
+def _row(served: Served, number: int) -> str:
+    mtime = FIRST_MTIME + number
+    modified = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(mtime))
+    return (
+        f"<Contents><Key>train%2F{number:08}.bin</Key><LastModified>{modified}</LastModified>"
+        f"<ETag>{etag(mtime, served.object_bytes)}</ETag><Type>Normal</Type><Size>{served.object_bytes}</Size>"
+        "<StorageClass>Standard</StorageClass></Contents>"
+    )

@@ -1,0 +1,24 @@
+"""OssCheckpoint.reader over one large object: a single `read()`, which also makes the bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from osstorchconnector import OssCheckpoint
+
+if TYPE_CHECKING:
+    from measure import Target
+
+
+class Workload:
+    """Nothing is made before the clock starts."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+
+    def run(self) -> int:
+        """Read the object into one new `bytes`; return its length."""
+        target = self.target
+        checkpoint = OssCheckpoint(target.endpoint, cred_path=target.cred_path, region=target.region)
+        with checkpoint.reader("oss://bucket/big.bin") as reader:
+            return len(reader.read())
