@@ -176,7 +176,7 @@ def test_what_is_not_a_json_object_is_refused_with_its_place(text, said):
 
 
 def test_a_named_file_must_exist(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere\.json cannot be read"):
         config.load(tmp_path / "nowhere.json")
     (tmp_path / "here.json").write_text('{"logLevel": 3}')
     assert config.load(tmp_path / "here.json").log_level == logging.ERROR

@@ -119,7 +119,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_build(private_tmp):
     assert files_in(private_tmp) == [f"{living.name}.index"]
 
 
-def test_strange_files_in_the_directory_are_left_alone(private_tmp):
+def test_strange_files_in_the_directory_are_left_alone():
     strange = Path(IndexFile().directory) / "notes-1.txt"
     strange.touch()
     _ = IndexFile().directory
