@@ -55,6 +55,11 @@ impl Client {
         Snapshot::default()
     }
 
+    /// The service's time as far as it is known.
+    pub fn server_now(&self) -> oss_protocol::time::UtcTime {
+        oss_protocol::time::UtcTime(0)
+    }
+
     /// How hard the service pushes back at the moment.
     pub fn pressure(&self) -> Pressure {
         Pressure::default()

@@ -1,0 +1,76 @@
+//! Giving an upload up, and making sure that the service has (`faults.md`, 4.3).
+//!
+//! OSS does not drop parts that were on their way when the abort arrived. So our own are ended first,
+//! then the upload is aborted, and ListParts tells whether it is gone; three rounds at most.
+
+use super::upload::{Stage, Upload};
+use crate::cancel::Cancel;
+use crate::clock::{Clock as _, SystemClock};
+use crate::error::{Error, ErrorKind, UploadState};
+use crate::interrupt::{self, Watch};
+use crate::logs::{self, Level};
+
+/// Times an upload that is still there is aborted again.
+const ROUNDS: u32 = 3;
+
+impl Upload {
+    /// Gives up: ends all work, drops the parts the service has. A previous object stays.
+    ///
+    /// Does nothing on an upload that was aborted, and on one whose fate is unknown.
+    ///
+    /// # Errors
+    /// `Closed` after it was published, `Forked` in a child; `Upload` if the service could not be told
+    /// within the abort effort: the upload id in it stays behind (user: remove it with
+    /// [`abandoned_uploads`](super::abandoned_uploads)); or the watch's error.
+    pub fn abort(&mut self, watch: Watch<'_>) -> Result<(), Error> {
+        self.check_process("abort")?;
+        match self.stage {
+            Stage::Published => return Err(self.closed("it is published")),
+            Stage::Aborted | Stage::Unknown => return Ok(()),
+            Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing => {}
+        }
+        self.stop();
+        self.stage = Stage::Aborted;
+        self.abort_upload(watch)
+    }
+
+    /// Aborts the multipart upload at the service, if there is one.
+    pub(super) fn abort_upload(&self, watch: Watch<'_>) -> Result<(), Error> {
+        let Some(upload_id) = &self.upload_id else { return Ok(()) };
+        let limit = SystemClock.now() + self.client.config().timeouts.abort;
+        let ran = interrupt::run("oss-abort", Some(limit), &SystemClock, watch, |cancel| {
+            for _ in 0..ROUNDS {
+                self.client.abort_multipart_upload(&self.uri, upload_id, cancel)?;
+                if !self.is_open(upload_id, cancel)? {
+                    return Ok(());
+                }
+            }
+            Err(Error::new(ErrorKind::Service, "AbortMultipartUpload", "the upload is still there"))
+        });
+        match ran.interrupt {
+            Some(interrupt) => Err(interrupt),
+            None => ran.result.map_err(|error| self.left_behind(error, upload_id)),
+        }
+    }
+
+    /// Whether the service still knows the upload.
+    pub(super) fn is_open(&self, upload_id: &str, cancel: &Cancel) -> Result<bool, Error> {
+        match self.client.list_parts(&self.uri, upload_id, cancel) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn left_behind(&self, error: Error, upload_id: &str) -> Error {
+        let text = format!(
+            "upload {upload_id} of {} could not be aborted ({}) and stays behind with its parts; nothing was \
+             published; remove it later through abandoned_uploads",
+            self.uri, error.message,
+        );
+        logs::push(Level::Warning, "write", text.clone());
+        let mut error = error.into_upload(UploadState::NotCommitted, Some(upload_id.to_owned()));
+        error.message = text;
+        error
+    }
+}

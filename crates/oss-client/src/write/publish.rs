@@ -1,0 +1,323 @@
+//! The one moment at which an object becomes visible, and what follows a lost answer.
+//!
+//! Before it: every byte is with the service or in the one PutObject, and the checksums of the parts make
+//! that of the bytes as they were written. After it: the service's checksum of the object is compared.
+//! In between stands one request. If its answer is lost, [`settle`](super::settle) decides by what can be
+//! seen whether it was carried out, and only then is it sent again.
+
+use std::time::{Duration, Instant};
+
+use md5::{Digest as _, Md5};
+use oss_protocol::encoding::hex;
+
+use super::failure::{not_committed, upload};
+use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
+use super::upload::{Stage, Upload};
+use super::workers::combined;
+use crate::cancel::Cancel;
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::Verify;
+use crate::error::{Error, ErrorKind, UploadState};
+use crate::interrupt::{self, SLICE, Watch};
+use crate::operations::{UploadedPart, Written};
+
+/// A step of publishing that did not end well.
+enum Stop {
+    /// The watch said so.
+    Interrupt(Error),
+    /// Decided: nothing of ours is visible, or something is and is wrong.
+    Failed(Error),
+}
+
+/// What the next try needs to know of the tries before.
+struct Tries {
+    intent: Intent,
+    parts: Vec<UploadedPart>,
+    give_up: Instant,
+    pause: Duration,
+    /// An answer was lost before: a refusal may be the echo of our own success.
+    has_lost: bool,
+}
+
+impl Upload {
+    /// Makes the object visible, whole and checked. The only call that does; a second one does nothing.
+    ///
+    /// # Errors
+    /// `Upload` with what is visible now, `AlreadyExists` with `if_absent`, `Closed` after `abort`,
+    /// `Forked` in a child, kinds that ask the user to act (`PermissionDenied`, ...), or the watch's error.
+    pub fn publish(&mut self, watch: Watch<'_>) -> Result<Written, Error> {
+        if self.stage == Stage::Published
+            && let Some(written) = &self.written
+        {
+            return Ok(written.clone());
+        }
+        self.seal()?;
+        if self.stage != Stage::Sealed {
+            return Err(self.closed(&format!("it is {}", self.stage.as_str())));
+        }
+        let parts = match self.send_rest(&mut *watch) {
+            Ok(parts) => parts,
+            Err(error) => return Err(self.fail(error, watch)),
+        };
+        self.check_process("close")?;
+        self.stage = Stage::Publishing;
+        match self.commit(parts, &mut *watch) {
+            Ok(written) => {
+                self.buffer = Vec::new();
+                self.stage = Stage::Published;
+                self.written = Some(written.clone());
+                Ok(written)
+            }
+            Err(Stop::Interrupt(error)) => {
+                self.failure = Some(self.interrupted());
+                Err(error)
+            }
+            Err(Stop::Failed(error)) => Err(self.give_up(error, watch)),
+        }
+    }
+
+    /// Brings the last part to the service and checks that the parts make the object.
+    fn send_rest(&mut self, watch: Watch<'_>) -> Result<Vec<UploadedPart>, Error> {
+        if self.workers.is_some() && !self.buffer.is_empty() {
+            self.send_buffer(&mut *watch)?;
+        }
+        let Some(workers) = self.workers.take() else { return Ok(Vec::new()) };
+        let sent = match workers.finish(watch) {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.workers = Some(workers);
+                return Err(error);
+            }
+        };
+        if combined(&sent) != (self.crc.value(), self.accepted_bytes) {
+            let text = "the bytes sent are not the bytes written: memory of this process was changed";
+            let error = Error::new(ErrorKind::Integrity, "UploadPart", text).with_effort(1, 0.0);
+            return Err(error.with_uri(self.uri.to_string()));
+        }
+        Ok(sent.into_iter().map(|part| part.uploaded).collect())
+    }
+
+    fn commit(&mut self, parts: Vec<UploadedPart>, watch: Watch<'_>) -> Result<Written, Stop> {
+        let commit = if self.upload_id.is_some() { Commit::Complete } else { Commit::Put };
+        let config = self.client.config();
+        let mut tries = Tries {
+            intent: Intent {
+                commit,
+                size_bytes: self.accepted_bytes,
+                crc64: self.crc.value(),
+                if_absent: self.options.if_absent,
+                first_sent: self.client.server_now(),
+            },
+            parts,
+            give_up: SystemClock.now() + config.timeouts.deadline,
+            pause: config.retry.base,
+            has_lost: false,
+        };
+        loop {
+            let sent = self.send_commit(&tries, &mut *watch)?;
+            let lost = match sent {
+                Ok(written) => return self.check_answer(written),
+                Err(error) if is_lost(&error, tries.has_lost) => error,
+                Err(error) => return Err(Stop::Failed(not_committed(error, self.upload_id.as_deref()))),
+            };
+            match self.settle(&tries, &mut *watch)? {
+                (Step::Published, found) => return Ok(settled(&tries.intent, found, &lost)),
+                (Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
+                (Step::SendAgain, _) if SystemClock.now() + tries.pause < tries.give_up => {}
+                (Step::SendAgain, _) => return Err(Stop::Failed(self.out_of_time(lost))),
+                (_, found) => return Err(Stop::Failed(self.unknown(lost, &tries.intent, found.as_ref()))),
+            }
+            // Until the next answer, a request that was met with silence may still be carried out.
+            self.stage = if lost.status.is_some() { Stage::Publishing } else { Stage::Unknown };
+            pause(tries.pause, &mut *watch).map_err(Stop::Interrupt)?;
+            self.stage = Stage::Publishing;
+            tries.has_lost = true;
+            tries.pause = (tries.pause * 2).min(self.client.config().retry.cap);
+        }
+    }
+
+    /// Sends the request that publishes, once.
+    fn send_commit(&mut self, tries: &Tries, watch: Watch<'_>) -> Result<Result<Written, Error>, Stop> {
+        let (client, uri, options) = (&self.client, &self.uri, &self.options);
+        let ran = interrupt::run("oss-publish", None, &SystemClock, watch, |cancel| match &self.upload_id {
+            Some(id) => client.complete_multipart_upload(uri, id, &tries.parts, options, cancel),
+            None => client.put_object(uri, &[&self.buffer], options, cancel),
+        });
+        let Some(interrupt) = ran.interrupt else { return Ok(ran.result) };
+        match ran.result {
+            Ok(written) => {
+                let checked = self.check_answer(written)?;
+                self.stage = Stage::Published;
+                self.written = Some(checked);
+            }
+            Err(error) if error.ambiguous || error.own_repeat || error.request_sent => {
+                self.stage = Stage::Unknown
+            }
+            Err(_) => self.stage = Stage::Sealed,
+        }
+        Err(Stop::Interrupt(interrupt))
+    }
+
+    /// Looks at the key until it is decided what became of a lost answer.
+    fn settle(&mut self, tries: &Tries, watch: Watch<'_>) -> Result<(Step, Option<Found>), Stop> {
+        let least = SystemClock.now() + self.client.config().timeouts.settle;
+        let limit = least.max(tries.give_up);
+        let looked = interrupt::run("oss-settle", Some(limit), &SystemClock, watch, |cancel| {
+            let found = match self.look(cancel) {
+                // Who may write but not look can still send the same bytes twice.
+                Err(error) if error.kind == ErrorKind::PermissionDenied && !tries.intent.if_absent => None,
+                looked => looked?,
+            };
+            let mut step = after_head(&tries.intent, found.as_ref());
+            if step == Step::CompareMd5 {
+                step = after_md5(&tries.intent, self.has_our_md5(found.as_ref()));
+            } else if step == Step::ListParts
+                && let Some(upload_id) = &self.upload_id
+            {
+                step = after_parts(&tries.intent, found.as_ref(), self.is_open(upload_id, cancel)?);
+            }
+            Ok((step, found))
+        });
+        if let Some(interrupt) = looked.interrupt {
+            self.stage = Stage::Unknown;
+            return Err(Stop::Interrupt(interrupt));
+        }
+        Ok(looked.result.unwrap_or((Step::Unknown, None)))
+    }
+
+    fn look(&self, cancel: &Cancel) -> Result<Option<Found>, Error> {
+        match self.client.head_object(&self.uri, cancel) {
+            Ok(info) => Ok(Some(Found {
+                size_bytes: info.size,
+                crc64: info.crc64,
+                etag: info.etag,
+                last_modified: info.last_modified,
+            })),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compares the ETag found with the MD5 of the body, which is computed only here: it is rarely needed.
+    fn has_our_md5(&self, found: Option<&Found>) -> bool {
+        let ours = hex(&Md5::digest(&self.buffer));
+        let etag = found.and_then(|found| found.etag.as_deref()).unwrap_or("");
+        etag.trim_matches('"').eq_ignore_ascii_case(&ours)
+    }
+
+    /// Compares the checksum in the answer of a commit with ours.
+    fn check_answer(&mut self, written: Written) -> Result<Written, Stop> {
+        let verify = self.client.config().verify;
+        let ours = self.crc.value();
+        let what = match written.crc64 {
+            _ if verify == Verify::Off => return Ok(written),
+            Some(crc64) if crc64 == ours => return Ok(written),
+            None if verify != Verify::Require => return Ok(written),
+            None => "OSS sent no CRC-64 for it, which verify=\"require\" asks for".to_owned(),
+            Some(crc64) => format!("its CRC-64 is {crc64} at OSS and {ours} here"),
+        };
+        let mut text = format!("the object was written, but {what}");
+        if let Some(version) = &written.version_id {
+            // With versioning the bad version alone can go, and the one before is current again.
+            match self.client.delete_object(&self.uri, Some(version), &Cancel::new()) {
+                Ok(()) => text.push_str("; that version was deleted"),
+                Err(error) => text = format!("{text}; that version could not be deleted ({})", error.message),
+            }
+        }
+        let error = Error::new(ErrorKind::Integrity, self.commit_name(), text)
+            .with_uri(self.uri.to_string())
+            .with_effort(written.attempts, 0.0);
+        Err(Stop::Failed(upload(error, UploadState::Committed, self.upload_id.as_deref())))
+    }
+
+    fn commit_name(&self) -> &'static str {
+        if self.upload_id.is_some() { "CompleteMultipartUpload" } else { "PutObject" }
+    }
+
+    fn already_exists(&self, mut lost: Error) -> Error {
+        lost.kind = ErrorKind::AlreadyExists;
+        lost.errno = lost.kind.default_errno();
+        lost.message =
+            "another object has this key, and if_absent forbids to replace it; nothing was written"
+                .to_owned();
+        lost
+    }
+
+    /// The last look proved that nothing of ours is visible. An answer that was merely silent may still be
+    /// carried out later; one that refused will not.
+    fn out_of_time(&self, lost: Error) -> Error {
+        let state = if lost.status.is_some() { UploadState::NotCommitted } else { UploadState::Unknown };
+        upload(lost, state, self.upload_id.as_deref())
+    }
+
+    fn unknown(&self, mut lost: Error, intent: &Intent, found: Option<&Found>) -> Error {
+        let found = match found {
+            Some(Found { size_bytes, crc64: Some(crc64), .. }) => {
+                format!("{size_bytes} bytes, CRC-64 {crc64}")
+            }
+            Some(Found { size_bytes, .. }) => format!("{size_bytes} bytes, no CRC-64"),
+            None => "nothing that could be read".to_owned(),
+        };
+        lost.message = format!(
+            "the answer was lost ({}); expected {} bytes, CRC-64 {}, found {found}",
+            lost.message, intent.size_bytes, intent.crc64,
+        );
+        upload(lost, UploadState::Unknown, self.upload_id.as_deref())
+    }
+
+    fn interrupted(&self) -> Error {
+        let (state, text) = match self.stage {
+            Stage::Published => (UploadState::Committed, "interrupted right after publishing"),
+            Stage::Unknown => (UploadState::Unknown, "interrupted while publishing"),
+            _ => (UploadState::NotCommitted, "interrupted before publishing"),
+        };
+        let error = Error::new(ErrorKind::Cancelled, self.commit_name(), text).with_uri(self.uri.to_string());
+        upload(error, state, self.upload_id.as_deref())
+    }
+
+    /// Ends an upload whose commit failed: aborts it where nothing of it can be visible.
+    fn give_up(&mut self, mut error: Error, watch: Watch<'_>) -> Error {
+        self.buffer = Vec::new();
+        self.stage = match &error.kind {
+            ErrorKind::Upload { state: UploadState::Unknown, .. } => Stage::Unknown,
+            ErrorKind::Upload { state: UploadState::Committed, .. } => Stage::Published,
+            _ => Stage::Aborted,
+        };
+        if self.stage == Stage::Aborted
+            && let Err(leftover) = self.abort_upload(watch)
+        {
+            error = error.with_cause(leftover.message.clone());
+        }
+        self.failure = Some(error.clone());
+        error
+    }
+}
+
+/// Whether `error` leaves open if the request was carried out.
+fn is_lost(error: &Error, has_lost: bool) -> bool {
+    let may_echo = matches!(error.kind, ErrorKind::NotFound | ErrorKind::AlreadyExists);
+    error.ambiguous || error.own_repeat || (has_lost && may_echo)
+}
+
+/// What a lost answer would have said.
+fn settled(intent: &Intent, found: Option<Found>, lost: &Error) -> Written {
+    let found = found.unwrap_or(Found { size_bytes: 0, crc64: None, etag: None, last_modified: None });
+    Written {
+        etag: found.etag,
+        crc64: found.crc64.or(Some(intent.crc64)),
+        version_id: None,
+        request_id: lost.request_id.clone(),
+        date: found.last_modified,
+        attempts: lost.attempts,
+    }
+}
+
+/// Waits, watching.
+fn pause(length: Duration, watch: Watch<'_>) -> Result<(), Error> {
+    let end = SystemClock.now() + length;
+    while SystemClock.now() < end {
+        watch()?;
+        SystemClock.sleep_until(end.min(SystemClock.now() + SLICE));
+    }
+    Ok(())
+}

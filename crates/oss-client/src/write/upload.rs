@@ -1,0 +1,376 @@
+//! One object on its way: bytes in, parts out, nothing visible before `publish`.
+//!
+//! ```text
+//! Open ── first part full ──► Multipart ──┐
+//!   │                                     ├─ seal, publish ─► Publishing ─► Published
+//!   └── small, still one buffer ──────────┘                       └──────► Unknown
+//! any state before ── a failed part, abort, drop, fork ─► Aborted
+//! ```
+//!
+//! [`Upload::write`] copies into the buffer of the part being filled and returns; full parts are sent by
+//! [`UploadWorkers`] meanwhile. A write larger than the window is sent from the caller's memory, and only
+//! its tail is copied. The CRC-64 of the object runs over the bytes as they are handed in, those of the
+//! parts over the bytes as they are sent; before anything becomes visible the two are compared.
+//!
+//! An upload belongs to the process that made it. In a forked child every call is refused before it
+//! touches a lock, a thread or a socket, and dropping it does nothing: the upload is the parent's.
+
+use std::collections::VecDeque;
+
+use oss_protocol::crc64::Crc64;
+use oss_protocol::uri::ObjectUri;
+
+use super::failure;
+use super::parts::{MAX_PARTS, PartSchedule};
+use super::workers::{UploadWorkers, allocate};
+use crate::client::Client;
+use crate::clock::SystemClock;
+use crate::error::{Error, ErrorKind};
+use crate::fork;
+use crate::interrupt::{self, Watch};
+use crate::operations::{OnAmbiguous, PutOptions, Written};
+
+/// The checksum runs over this much between two looks at the caller's watch: 8 MiB, about a millisecond.
+const CRC_SLICE_BYTES: usize = 8 << 20;
+
+/// How an object is to be written.
+#[derive(Clone, Debug, Default)]
+pub struct UploadOptions {
+    /// The total size, if it is known: parts are made large enough from the start. Not a promise.
+    pub size_hint_bytes: Option<u64>,
+    /// Fail with `AlreadyExists` if the key exists. OSS ignores it in a bucket with versioning.
+    pub if_absent: bool,
+    /// Content type; None is `application/octet-stream`.
+    pub content_type: Option<String>,
+    /// `Standard`, `IA`, `Archive`, ...; None is the bucket's.
+    pub storage_class: Option<String>,
+    /// User metadata, sent as `x-oss-meta-*`.
+    pub metadata: Vec<(String, String)>,
+}
+
+/// Where an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Taking bytes; they all fit into one part so far, and nothing was sent.
+    Open,
+    /// Taking bytes; parts are on their way.
+    Multipart,
+    /// Takes no more bytes; nothing is visible.
+    Sealed,
+    /// The request that makes the object visible is on its way.
+    Publishing,
+    /// The object is visible, whole and checked.
+    Published,
+    /// Given up; nothing was published.
+    Aborted,
+    /// It could not be told whether the object became visible.
+    Unknown,
+}
+
+impl Stage {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::Open => "open",
+            Stage::Multipart => "multipart",
+            Stage::Sealed => "sealed",
+            Stage::Publishing => "publishing",
+            Stage::Published => "published",
+            Stage::Aborted => "aborted",
+            Stage::Unknown => "unknown",
+        }
+    }
+}
+
+/// An object being written. See the module for its life.
+#[derive(Debug)]
+pub struct Upload {
+    pub(super) client: Client,
+    pub(super) uri: ObjectUri,
+    pub(super) options: PutOptions,
+    schedule: PartSchedule,
+    capacity_bytes: u64,
+    generation: u32,
+    pub(super) stage: Stage,
+    /// There once the object is larger than a part.
+    pub(super) workers: Option<UploadWorkers>,
+    /// Id of the multipart upload; stays when the workers are gone.
+    pub(super) upload_id: Option<String>,
+    /// The part being filled; without memory until a byte is copied.
+    pub(super) buffer: Vec<u8>,
+    /// Number of the part being filled.
+    number: u32,
+    pub(super) accepted_bytes: u64,
+    pub(super) crc: Crc64,
+    /// Why nothing can be published any more.
+    pub(super) failure: Option<Error>,
+    pub(super) written: Option<Written>,
+}
+
+impl Upload {
+    /// Prepares an upload to `uri`. Sends nothing.
+    #[must_use]
+    pub fn new(client: &Client, uri: ObjectUri, options: UploadOptions) -> Self {
+        let limits = &client.config().limits;
+        let schedule =
+            PartSchedule::new(limits.part_size_bytes, options.size_hint_bytes, limits.upload_buffer_bytes);
+        Upload {
+            client: client.clone(),
+            uri,
+            options: PutOptions {
+                if_absent: options.if_absent,
+                content_type: options.content_type,
+                storage_class: options.storage_class,
+                metadata: options.metadata,
+                on_ambiguous: OnAmbiguous::Return,
+            },
+            capacity_bytes: schedule.capacity_bytes(),
+            schedule,
+            generation: fork::generation(),
+            stage: Stage::Open,
+            workers: None,
+            upload_id: None,
+            buffer: Vec::new(),
+            number: 1,
+            accepted_bytes: 0,
+            crc: Crc64::new(),
+            failure: None,
+            written: None,
+        }
+    }
+
+    /// The object.
+    #[must_use]
+    pub fn uri(&self) -> &ObjectUri {
+        &self.uri
+    }
+
+    /// Where the upload is.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Bytes taken so far.
+    #[must_use]
+    pub fn accepted_bytes(&self) -> u64 {
+        self.accepted_bytes
+    }
+
+    /// Id of the multipart upload, if one was begun.
+    #[must_use]
+    pub fn upload_id(&self) -> Option<&str> {
+        self.upload_id.as_deref()
+    }
+
+    /// Whether this process is a child that inherited the upload, which is dead here.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// Takes all of `data`, which may be reused when this returns. Blocks while the window is full.
+    ///
+    /// # Errors
+    /// `Closed` after `seal` or `abort`, `Forked` in a child, `Config` if OSS has no room for that many
+    /// bytes, `OutOfMemory`; what a part failed with, after the upload was aborted; or the watch's
+    /// error: then it is not known how much of `data` was taken, and only `abort` is left to do.
+    pub fn write(&mut self, data: &[u8], watch: Watch<'_>) -> Result<(), Error> {
+        self.check_process("write")?;
+        self.check_takes_bytes()?;
+        let total = self.accepted_bytes.saturating_add(data.len() as u64);
+        if total > self.capacity_bytes {
+            return Err(self.too_large(total));
+        }
+        let taken = self.take(data, &mut *watch);
+        taken.map_err(|error| self.fail(error, watch))
+    }
+
+    /// Takes no more bytes. Nothing becomes visible.
+    ///
+    /// # Errors
+    /// `Closed` after `abort`, `Forked` in a child, or what an earlier write failed with.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        self.check_process("close")?;
+        match (&self.failure, self.stage) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Stage::Aborted) => Err(self.closed("it was aborted")),
+            (None, Stage::Open | Stage::Multipart) => {
+                self.stage = Stage::Sealed;
+                Ok(())
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn take(&mut self, mut data: &[u8], watch: Watch<'_>) -> Result<(), Error> {
+        while !data.is_empty() {
+            let part_bytes = self.part_bytes()?;
+            if self.buffer.len() as u64 == part_bytes {
+                self.send_buffer(watch)?;
+            } else if self.buffer.is_empty() && data.len() as u64 > self.schedule.window_bytes(part_bytes) {
+                data = self.send_borrowed(data, watch)?;
+            } else {
+                data = self.copy(data, part_bytes, watch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what fits into the part being filled; returns the rest.
+    fn copy<'d>(&mut self, data: &'d [u8], part_bytes: u64, watch: Watch<'_>) -> Result<&'d [u8], Error> {
+        if self.buffer.capacity() == 0 {
+            let window_bytes = self.schedule.window_bytes(part_bytes);
+            self.buffer = match &self.workers {
+                Some(workers) => workers.buffer(part_bytes, window_bytes, watch)?,
+                None => allocate(part_bytes)?,
+            };
+        }
+        let room = part_bytes - self.buffer.len() as u64;
+        let (piece, rest) = data.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
+        self.crc.update(piece);
+        self.buffer.extend_from_slice(piece);
+        self.accepted_bytes += piece.len() as u64;
+        Ok(rest)
+    }
+
+    /// Hands the part being filled to the workers, whatever its size.
+    pub(super) fn send_buffer(&mut self, watch: Watch<'_>) -> Result<(), Error> {
+        let number = self.number;
+        let held_bytes = self.buffer.capacity() as u64;
+        self.workers(held_bytes, watch)?;
+        let bytes = std::mem::take(&mut self.buffer);
+        if let Some(workers) = &self.workers {
+            workers.send(number, bytes);
+        }
+        self.number += 1;
+        Ok(())
+    }
+
+    /// Sends as many whole parts as `data` has from the caller's memory; returns the rest.
+    fn send_borrowed<'d>(&mut self, data: &'d [u8], watch: Watch<'_>) -> Result<&'d [u8], Error> {
+        let mut parts = VecDeque::new();
+        let mut rest = data;
+        while let Ok(part_bytes) = self.part_bytes()
+            && let Some((part, behind)) =
+                usize::try_from(part_bytes).ok().and_then(|at| rest.split_at_checked(at))
+        {
+            parts.push_back((self.number, part));
+            rest = behind;
+            self.number += 1;
+        }
+        self.workers(0, watch)?;
+        for slice in data[..data.len() - rest.len()].chunks(CRC_SLICE_BYTES) {
+            self.crc.update(slice);
+            self.accepted_bytes += slice.len() as u64;
+            watch()?;
+        }
+        match &self.workers {
+            Some(workers) => workers.send_borrowed(parts, watch)?,
+            None => return Err(Error::internal("write", "an upload without workers")),
+        }
+        Ok(rest)
+    }
+
+    /// Begins the multipart upload, if that was not done.
+    fn workers(&mut self, held_bytes: u64, watch: Watch<'_>) -> Result<(), Error> {
+        if self.workers.is_some() {
+            return Ok(());
+        }
+        self.check_process("write")?;
+        let (client, uri, options) = (&self.client, &self.uri, &self.options);
+        let initiate = |cancel: &_| client.initiate_multipart_upload(uri, options, cancel);
+        let ran = interrupt::run("oss-upload", None, &SystemClock, watch, initiate);
+        // An id that came in the moment of an interrupt is kept, so that it can be aborted.
+        if let Ok(upload_id) = &ran.result {
+            self.upload_id = Some(upload_id.clone());
+        }
+        let upload_id = ran.or_interrupt()?;
+        self.workers = Some(UploadWorkers::new(&self.client, &self.uri, upload_id, held_bytes));
+        if self.stage == Stage::Open {
+            self.stage = Stage::Multipart;
+        }
+        Ok(())
+    }
+
+    fn part_bytes(&self) -> Result<u64, Error> {
+        self.schedule.part_size_bytes(self.number).ok_or_else(|| self.too_large(self.accepted_bytes + 1))
+    }
+
+    fn too_large(&self, total_bytes: u64) -> Error {
+        let text = format!(
+            "{total_bytes} bytes do not fit into {MAX_PARTS} parts, which hold {} bytes here; give size_hint_bytes, \
+             or raise part_size_bytes or upload_buffer_bytes",
+            self.capacity_bytes,
+        );
+        Error::new(ErrorKind::Config, "write", text).with_uri(self.uri.to_string())
+    }
+
+    pub(super) fn check_process(&self, operation: &'static str) -> Result<(), Error> {
+        if !self.is_forked() {
+            return Ok(());
+        }
+        let text =
+            "this writer was opened by the parent process and is dead in a forked child; open one here";
+        Err(Error::new(ErrorKind::Forked, operation, text).with_uri(self.uri.to_string()))
+    }
+
+    fn check_takes_bytes(&self) -> Result<(), Error> {
+        match (&self.failure, self.stage) {
+            (Some(failure), _) => Err(failure.clone()),
+            (None, Stage::Open | Stage::Multipart) => Ok(()),
+            (None, stage) => Err(self.closed(&format!("it is {}", stage.as_str()))),
+        }
+    }
+
+    pub(super) fn closed(&self, why: &str) -> Error {
+        let text = format!("this writer takes nothing any more: {why}; open a new one");
+        Error::new(ErrorKind::Closed, "write", text).with_uri(self.uri.to_string())
+    }
+
+    /// Remembers why nothing can be published any more, and returns the error to raise.
+    ///
+    /// A failed request aborts the upload at once. After an interrupt that is left to the caller, who knows
+    /// how long it may take; the watch's own error goes back as it came.
+    pub(super) fn fail(&mut self, error: Error, watch: Watch<'_>) -> Error {
+        let is_part = self.workers.as_ref().is_some_and(|workers| workers.failure().is_some());
+        let is_request = is_part || error.attempts > 0;
+        let mut failed = failure::not_committed(error.clone(), self.upload_id.as_deref());
+        if failed.uri.is_empty() {
+            failed.uri = self.uri.to_string();
+        }
+        self.stop();
+        if is_request {
+            if let Err(leftover) = self.abort_upload(watch) {
+                failed = failed.with_cause(leftover.message.clone());
+            }
+            self.stage = Stage::Aborted;
+        }
+        self.failure = Some(failed.clone());
+        if is_request { failed } else { error }
+    }
+
+    /// Ends all work of ours on the upload and gives its memory back.
+    pub(super) fn stop(&mut self) {
+        self.workers = None;
+        self.buffer = Vec::new();
+    }
+
+    /// Gives up without a word: for finalisers. Never publishes; in a forked child does nothing at all.
+    pub fn abandon(&mut self) {
+        if self.is_forked() {
+            if let Some(workers) = self.workers.take() {
+                workers.forget();
+            }
+            return;
+        }
+        let _ = self.abort(&mut || Ok(()));
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

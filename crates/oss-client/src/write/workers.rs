@@ -1,0 +1,352 @@
+//! The threads of one upload, and the memory they send from.
+//!
+//! The owner hands over full buffers and takes empty ones back; it waits when as much memory is out as
+//! the window allows, so a producer faster than the network is slowed down, never queued. Threads are
+//! made when parts wait and fewer than `limit` are on their way, and end with the upload. A part from the
+//! caller's own memory is sent by scoped threads that borrow it, under the same limit.
+//!
+//! There is one lock, and nothing is called while it is held.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use oss_protocol::crc64::{combine, crc64};
+use oss_protocol::uri::ObjectUri;
+
+use super::failure;
+use crate::cancel::Cancel;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::interrupt::{SLICE, Watch};
+use crate::operations::{UploadPart, UploadedPart};
+use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex};
+
+/// Threads of one upload when the configuration names no bound: the original's 64.
+const MAX_THREADS: u64 = 64;
+
+/// A part that the service has, with what we know of its bytes.
+#[derive(Clone, Debug)]
+pub(super) struct SentPart {
+    pub(super) uploaded: UploadedPart,
+    pub(super) size_bytes: u64,
+    pub(super) crc64: u64,
+}
+
+/// The owner's side. Dropped, it cancels and joins.
+#[derive(Debug)]
+pub(super) struct UploadWorkers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    client: Client,
+    uri: ObjectUri,
+    upload_id: String,
+    limit: usize,
+    state: Mutex<State>,
+    /// Wakes workers: a part waits, or the upload ends.
+    work: Condvar,
+    /// Wakes the owner: a part ended.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// Parts from the caller's memory that did not end yet.
+    borrowed: usize,
+    running: Vec<(u32, Cancel)>,
+    sent: Vec<SentPart>,
+    free: Vec<Vec<u8>>,
+    /// Capacity of all buffers: waiting, on their way, free, and the one the owner fills.
+    held_bytes: u64,
+    failure: Option<Error>,
+    threads: Vec<JoinHandle<()>>,
+    parked: usize,
+    ending: bool,
+}
+
+impl State {
+    fn stops(&self) -> bool {
+        self.ending || self.failure.is_some()
+    }
+}
+
+impl UploadWorkers {
+    /// Makes the workers of an upload, without a thread. `held_bytes` is the memory the owner has already.
+    pub(super) fn new(client: &Client, uri: &ObjectUri, upload_id: String, held_bytes: u64) -> Self {
+        let limits = &client.config().limits;
+        let limit =
+            limits.upload_max_concurrency.unwrap_or(MAX_THREADS).min(limits.max_worker_threads).max(1);
+        let shared = Shared {
+            client: client.clone(),
+            uri: uri.clone(),
+            upload_id,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            state: Mutex::new(State { held_bytes, ..State::default() }),
+            work: Condvar::new(),
+            changed: Condvar::new(),
+        };
+        UploadWorkers { shared: Arc::new(shared) }
+    }
+
+    pub(super) fn upload_id(&self) -> &str {
+        &self.shared.upload_id
+    }
+
+    /// What the first failed part failed with.
+    pub(super) fn failure(&self) -> Option<Error> {
+        self.shared.state.lock().failure.clone()
+    }
+
+    /// An empty buffer of `size_bytes`, as soon as the window has room for it.
+    pub(super) fn buffer(
+        &self,
+        size_bytes: u64,
+        window_bytes: u64,
+        watch: Watch<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let found = self.wait(watch, |state| state.take_buffer(size_bytes, window_bytes))?;
+        match found {
+            Some(buffer) => Ok(buffer),
+            None => allocate(size_bytes),
+        }
+    }
+
+    /// Hands a full buffer over. Runs the part on this thread if no thread can be made.
+    pub(super) fn send(&self, number: u32, bytes: Vec<u8>) {
+        let mut state = self.shared.state.lock();
+        state.waiting.push_back((number, bytes));
+        let wants_thread = state.parked == 0 && state.threads.len() < self.shared.limit;
+        drop(state);
+        self.shared.work.notify_one();
+        if wants_thread {
+            self.add_thread();
+        }
+    }
+
+    fn add_thread(&self) {
+        let shared = Arc::clone(&self.shared);
+        match sync::spawn("oss-upload", move || shared.work()) {
+            Ok(thread) => self.shared.state.lock().threads.push(thread),
+            Err(_) if self.shared.state.lock().threads.is_empty() => self.shared.work_off(),
+            Err(_) => {}
+        }
+    }
+
+    /// Sends parts straight from the caller's memory; returns when no thread uses it any more.
+    pub(super) fn send_borrowed(&self, parts: VecDeque<(u32, &[u8])>, watch: Watch<'_>) -> Result<(), Error> {
+        let shared = &*self.shared;
+        let threads = shared.limit.min(parts.len());
+        shared.state.lock().borrowed = parts.len();
+        let parts = Mutex::new(parts);
+        sync::scope(|scope| {
+            let work = || shared.send_from(&parts);
+            let started =
+                (0..threads).map_while(|_| sync::spawn_scoped(scope, "oss-upload", work).ok()).count();
+            if started == 0 {
+                work();
+            }
+            let ended = self.wait(watch, |state| (state.borrowed == 0).then_some(()));
+            if ended.is_err() {
+                shared.cancel();
+            }
+            ended
+        })
+    }
+
+    /// Waits until every part is with the service; returns them in order of their numbers.
+    pub(super) fn finish(&self, watch: Watch<'_>) -> Result<Vec<SentPart>, Error> {
+        let ended = |state: &mut State| {
+            (state.waiting.is_empty() && state.running.is_empty()).then(|| std::mem::take(&mut state.sent))
+        };
+        let mut sent = self.wait(watch, ended)?;
+        self.stop();
+        sent.sort_by_key(|part| part.uploaded.part_number);
+        Ok(sent)
+    }
+
+    /// Cancels what is on its way and waits for the threads; they notice within milliseconds.
+    pub(super) fn stop(&self) {
+        self.shared.cancel();
+        let threads = std::mem::take(&mut self.shared.state.lock().threads);
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+
+    /// Leaves everything as it is: in a forked child threads and locks are the parent's.
+    pub(super) fn forget(self) {
+        std::mem::forget(self);
+    }
+
+    /// Waits for `ready`, watching; ends with the failure of a part as soon as there is one.
+    fn wait<T>(&self, watch: Watch<'_>, mut ready: impl FnMut(&mut State) -> Option<T>) -> Result<T, Error> {
+        loop {
+            let mut state = self.shared.state.lock();
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            if let Some(value) = ready(&mut state) {
+                return Ok(value);
+            }
+            drop(self.shared.changed.wait_for(state, SLICE));
+            watch()?;
+        }
+    }
+}
+
+impl Drop for UploadWorkers {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl State {
+    /// The outer None means wait; the inner one that memory may be taken, which is then counted.
+    fn take_buffer(&mut self, size_bytes: u64, window_bytes: u64) -> Option<Option<Vec<u8>>> {
+        if let Some(buffer) = self.free.pop() {
+            if buffer.capacity() as u64 >= size_bytes {
+                return Some(Some(buffer));
+            }
+            // Parts have grown: a buffer of the old size serves no more.
+            self.held_bytes -= buffer.capacity() as u64;
+            return self.take_buffer(size_bytes, window_bytes);
+        }
+        if self.held_bytes + size_bytes > window_bytes && self.held_bytes > 0 {
+            return None;
+        }
+        self.held_bytes += size_bytes;
+        Some(None)
+    }
+}
+
+/// Memory for one part.
+pub(super) fn allocate(size_bytes: u64) -> Result<Vec<u8>, Error> {
+    let mut buffer = Vec::new();
+    let reserved = usize::try_from(size_bytes).is_ok_and(|bytes| buffer.try_reserve_exact(bytes).is_ok());
+    if reserved {
+        return Ok(buffer);
+    }
+    let text = format!(
+        "no memory for a part of {size_bytes} bytes; lower upload_buffer_bytes, or close other writers"
+    );
+    Err(Error::new(ErrorKind::OutOfMemory, "write", text))
+}
+
+impl Shared {
+    /// The life of a worker: parts until the upload ends.
+    fn work(&self) {
+        loop {
+            self.work_off();
+            let mut state = self.state.lock();
+            if state.stops() {
+                return;
+            }
+            if state.waiting.is_empty() || state.running.len() >= self.limit {
+                state.parked += 1;
+                // The owner wakes us; the slice only bounds what a lost wake would cost.
+                state = self.work.wait_for(state, 20 * SLICE);
+                state.parked -= 1;
+            }
+        }
+    }
+
+    /// Sends the parts that wait, one after the other.
+    fn work_off(&self) {
+        loop {
+            let mut state = self.state.lock();
+            if state.stops() || state.running.len() >= self.limit {
+                return;
+            }
+            let Some((number, mut bytes)) = state.waiting.pop_front() else { return };
+            let cancel = state.begin(number);
+            drop(state);
+            let outcome = self.send_one(number, &bytes, &cancel);
+            bytes.clear();
+            let mut state = self.state.lock();
+            state.free.push(bytes);
+            self.end(&mut state, number, outcome);
+        }
+    }
+
+    /// Sends parts of the caller's memory until none is left.
+    fn send_from(&self, parts: &Mutex<VecDeque<(u32, &[u8])>>) {
+        loop {
+            let mut state = self.state.lock();
+            while !state.stops() && state.running.len() >= self.limit {
+                state = self.work.wait_for(state, SLICE);
+            }
+            if state.stops() {
+                return;
+            }
+            let Some((number, bytes)) = parts.lock().pop_front() else { return };
+            let cancel = state.begin(number);
+            drop(state);
+            let outcome = self.send_one(number, bytes, &cancel);
+            let mut state = self.state.lock();
+            state.borrowed -= 1;
+            self.end(&mut state, number, outcome);
+        }
+    }
+
+    /// Sends one part. A panic is this part's error, not the process's end.
+    fn send_one(&self, number: u32, bytes: &[u8], cancel: &Cancel) -> Result<SentPart, Error> {
+        let sent = catch_unwind(AssertUnwindSafe(|| {
+            let crc64 = crc64(bytes);
+            let part = UploadPart {
+                uri: &self.uri,
+                upload_id: &self.upload_id,
+                part_number: number,
+                body: &[bytes],
+                crc64,
+            };
+            let uploaded = self.client.upload_part(&part, cancel)?;
+            Ok(SentPart { uploaded, size_bytes: bytes.len() as u64, crc64 })
+        }));
+        let sent =
+            sent.unwrap_or_else(|_| Err(Error::internal("UploadPart", "the thread of a part panicked")));
+        sent.map_err(|error| failure::of_part(error, number, bytes.len()))
+    }
+
+    fn end(&self, state: &mut State, number: u32, outcome: Result<SentPart, Error>) {
+        state.running.retain(|(running, _)| *running != number);
+        match outcome {
+            Ok(part) => state.sent.push(part),
+            Err(error) if state.stops() => drop(error),
+            Err(error) => state.failure = Some(failure::not_committed(error, Some(&self.upload_id))),
+        }
+        self.changed.notify_all();
+        self.work.notify_one();
+    }
+
+    /// Ends all work: nothing new begins, what is on its way is cancelled.
+    fn cancel(&self) {
+        let mut state = self.state.lock();
+        state.ending = true;
+        state.waiting.clear();
+        let running = std::mem::take(&mut state.running);
+        drop(state);
+        self.work.notify_all();
+        for (_, cancel) in running {
+            cancel.cancel();
+        }
+    }
+}
+
+impl State {
+    /// Enters a part among those on their way.
+    fn begin(&mut self, number: u32) -> Cancel {
+        let cancel = Cancel::new();
+        self.running.push((number, cancel.clone()));
+        cancel
+    }
+}
+
+/// CRC-64 and size of the object that `parts` make, in this order.
+pub(super) fn combined(parts: &[SentPart]) -> (u64, u64) {
+    parts
+        .iter()
+        .fold((0, 0), |(crc, size), part| (combine(crc, part.crc64, part.size_bytes), size + part.size_bytes))
+}
