@@ -1,0 +1,180 @@
+//! ListObjects and ListObjectsV2.
+
+use std::collections::BTreeMap;
+
+use oss_protocol::encoding::{base64_decode, base64_encode};
+use oss_protocol::xml::{Document, ListBucketResult, ListedObject, Owner};
+
+use crate::operations::attributes::restore_header;
+use crate::operations::pages::{Entry, Page, Query, page};
+use crate::refusal::Refusal;
+use crate::request::Request;
+use crate::response::Response;
+use crate::rules::action::TokenFault;
+use crate::service::{Call, OWNER_ID};
+use crate::store::slot::Slot;
+
+/// Keys of a page when the client names no number.
+const DEFAULT_KEYS: u32 = 100;
+
+/// Most keys of a page.
+const MAX_KEYS: u32 = 1000;
+
+/// Longest prefix or marker in bytes; the documented limit is "less than 1024".
+const MAX_MARKER_BYTES: usize = 1023;
+
+/// ListObjects, the first version: `marker` and `NextMarker`.
+///
+/// # Errors
+/// 404 NoSuchBucket; 400 InvalidArgument.
+pub(crate) fn list_v1(call: &Call<'_>) -> Result<Response, Refusal> {
+    let marker = call.request.parameter("marker").unwrap_or_default().to_owned();
+    list(call, &marker, |result, next| {
+        result.marker = Some(marker.clone());
+        if result.is_truncated {
+            result.next_marker = next;
+        }
+    })
+}
+
+/// ListObjectsV2: opaque tokens, `start-after`, owners on request.
+///
+/// # Errors
+/// 404 NoSuchBucket; 400 InvalidArgument, also for a token nobody gave.
+pub(crate) fn list_v2(call: &Call<'_>) -> Result<Response, Refusal> {
+    let start_after = call.request.parameter("start-after").unwrap_or_default();
+    let token = call.request.parameter("continuation-token").filter(|token| !token.is_empty());
+    let after = match token {
+        Some(_) if call.quirks.token == Some(TokenFault::NotRising) => start_after.to_owned(),
+        Some(token) => read_token(token)?,
+        None => start_after.to_owned(),
+    };
+    list(call, &after, |result, next| {
+        result.start_after = call.request.parameter("start-after").map(str::to_owned);
+        result.continuation_token = token.map(str::to_owned);
+        result.key_count = Some((result.contents.len() + result.common_prefixes.len()) as u64);
+        if result.is_truncated {
+            result.next_continuation_token = next.map(|next| write_token(&next));
+        }
+        if call.request.parameter("fetch-owner") != Some("true") {
+            result.contents.iter_mut().for_each(|object| object.owner = None);
+        }
+    })
+}
+
+fn list(
+    call: &Call<'_>,
+    after: &str,
+    finish: impl FnOnce(&mut ListBucketResult, Option<String>),
+) -> Result<Response, Refusal> {
+    let request = call.request;
+    let max_keys = count(request, "max-keys", DEFAULT_KEYS, MAX_KEYS)?;
+    let query = Query {
+        prefix: text(request, "prefix")?,
+        delimiter: text(request, "delimiter")?,
+        after,
+        max: max_keys as usize,
+    };
+    let mut result = ListBucketResult {
+        name: request.bucket_name().to_owned(),
+        prefix: query.prefix.to_owned(),
+        delimiter: query.delimiter.to_owned(),
+        encoding_url: call.encoding_url()?,
+        max_keys: Some(max_keys),
+        ..ListBucketResult::default()
+    };
+    let now_ms = call.now_ms();
+    let next = call.store().with(request.bucket_name(), |bucket| {
+        let page = page(&bucket.slots, &query, |slot| slot.current().is_some());
+        fill(&mut result, &page, now_ms);
+        let next = page.last().to_owned();
+        let first = || page_end(&bucket.slots, &Query { after: "", ..query });
+        spoil(call.quirks.token, &mut result, next, after, first)
+    })?;
+    finish(&mut result, next);
+    Ok(Response::xml(result.encode()))
+}
+
+fn fill(result: &mut ListBucketResult, page: &Page<'_, Slot>, now_ms: i64) {
+    result.is_truncated = page.is_truncated;
+    for entry in &page.entries {
+        match entry {
+            Entry::CommonPrefix(prefix) => result.common_prefixes.push(prefix.clone()),
+            Entry::Key(key, slot) => {
+                let Some(object) = slot.current() else { continue };
+                result.contents.push(ListedObject {
+                    key: (*key).to_owned(),
+                    last_modified: object.modified_iso(),
+                    etag: object.etag.clone(),
+                    object_type: object.kind.name().to_owned(),
+                    size: object.body.size_bytes(),
+                    storage_class: object.storage_class.clone(),
+                    owner: Some(owner()),
+                    restore_info: restore_header(object, now_ms),
+                });
+            }
+        }
+    }
+}
+
+fn page_end(slots: &BTreeMap<String, Slot>, query: &Query<'_>) -> String {
+    page(slots, query, |slot| slot.current().is_some()).last().to_owned()
+}
+
+/// Lets the page lie about what follows it, where a rule asks for that.
+fn spoil(
+    fault: Option<TokenFault>,
+    result: &mut ListBucketResult,
+    next: String,
+    after: &str,
+    first: impl FnOnce() -> String,
+) -> Option<String> {
+    let Some(fault) = fault else { return Some(next) };
+    result.is_truncated = true;
+    match fault {
+        TokenFault::Missing => None,
+        TokenFault::Same if !after.is_empty() => Some(after.to_owned()),
+        TokenFault::Same => Some(next),
+        TokenFault::First => Some(first()),
+        // A token of its own, so that only the keys give the lie away.
+        TokenFault::NotRising => Some(format!("{next}\u{1}")),
+    }
+}
+
+/// The one account there is.
+pub(crate) fn owner() -> Owner {
+    Owner { id: OWNER_ID.to_owned(), display_name: OWNER_ID.to_owned() }
+}
+
+/// Reads a number of entries.
+///
+/// # Errors
+/// 400 InvalidArgument outside 1..=most.
+pub(crate) fn count(request: &Request, name: &str, default: u32, most: u32) -> Result<u32, Refusal> {
+    let Some(text) = request.parameter(name).filter(|text| !text.is_empty()) else { return Ok(default) };
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| {
+        Refusal::invalid_argument(format!("Argument {name} must be an integer between 1 and {most}."))
+    })
+}
+
+/// Reads a prefix, delimiter or marker; "" if absent.
+///
+/// # Errors
+/// 400 InvalidArgument above 1023 bytes.
+pub(crate) fn text<'r>(request: &'r Request, name: &str) -> Result<&'r str, Refusal> {
+    let text = request.parameter(name).unwrap_or_default();
+    if text.len() > MAX_MARKER_BYTES {
+        return Err(Refusal::invalid_argument(format!("The length of {name} must be less than 1024.")));
+    }
+    Ok(text)
+}
+
+fn write_token(after: &str) -> String {
+    base64_encode(after.as_bytes())
+}
+
+fn read_token(token: &str) -> Result<String, Refusal> {
+    let bad = || Refusal::invalid_argument("The continuation token provided is incorrect.");
+    String::from_utf8(base64_decode(token).map_err(|_| bad())?).map_err(|_| bad())
+}

@@ -1,0 +1,180 @@
+//! Receives the bytes of one PUT or part into a body, with MD5 and CRC-64 taken on the way.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use md5::{Digest, Md5};
+use oss_protocol::crc64::Crc64;
+use oss_protocol::encoding::base64_encode;
+
+use crate::store::body::{Body, DataFile, Piece, Source};
+
+/// Largest piece of memory: a long body becomes a rope of these instead of growing by copying.
+const PIECE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Memory reserved at first when the sender names no length, or names a very large one.
+const FIRST_RESERVE_BYTES: usize = 64 * 1024;
+
+/// Where received bytes are put.
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<Piece>, Vec<u8>),
+    File(File, Arc<DataFile>),
+}
+
+/// The two checksums OSS keeps, taken of bytes as they pass.
+#[derive(Debug)]
+pub(crate) struct Digests {
+    md5: Md5,
+    crc: Crc64,
+}
+
+impl Digests {
+    /// Begins with no bytes.
+    pub(crate) fn new() -> Self {
+        Self { md5: Md5::new(), crc: Crc64::new() }
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.md5.update(bytes);
+        self.crc.update(bytes);
+    }
+
+    /// Ends, and puts the checksums beside the body they were taken of.
+    pub(crate) fn finish(self, body: Body) -> Received {
+        Received { body, md5: self.md5.finalize().into(), crc64: self.crc.value() }
+    }
+}
+
+/// A body that is being received.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    place: Place,
+    digests: Digests,
+    size_bytes: u64,
+    expected_bytes: Option<u64>,
+}
+
+/// A body that has been received, and its checksums.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    /// The bytes.
+    pub(crate) body: Body,
+    /// MD5 of the bytes: the ETag of a plain object or part.
+    pub(crate) md5: [u8; 16],
+    /// CRC-64/XZ of the bytes.
+    pub(crate) crc64: u64,
+}
+
+impl Received {
+    /// The ETag a plain PUT gives: MD5 in upper-case hex, in quotes.
+    pub(crate) fn etag(&self) -> String {
+        quoted_etag(&self.md5)
+    }
+
+    /// The MD5 as the Content-MD5 header writes it.
+    pub(crate) fn content_md5(&self) -> String {
+        base64_encode(&self.md5)
+    }
+}
+
+/// Writes a digest as OSS writes ETags: upper-case hex in double quotes.
+pub(crate) fn quoted_etag(digest: &[u8]) -> String {
+    format!("\"{}\"", oss_protocol::encoding::hex(digest).to_uppercase())
+}
+
+/// Computes an MD5.
+pub(crate) fn md5_of(bytes: &[u8]) -> [u8; 16] {
+    Md5::digest(bytes).into()
+}
+
+impl Intake {
+    /// Begins to receive; `file` is the data file to write to, `None` means memory.
+    ///
+    /// # Errors
+    /// The data file cannot be created.
+    pub(crate) fn begin(file: Option<DataFile>, expected_bytes: Option<u64>) -> io::Result<Self> {
+        let place = match file {
+            Some(data) => Place::File(File::create(&data.path)?, Arc::new(data)),
+            None => Place::Memory(Vec::new(), Vec::new()),
+        };
+        Ok(Self { place, digests: Digests::new(), size_bytes: 0, expected_bytes })
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// The data file cannot be written.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.digests.update(bytes);
+        match &mut self.place {
+            Place::File(file, _) => file.write_all(bytes)?,
+            Place::Memory(pieces, current) => {
+                if current.len() + bytes.len() > PIECE_BYTES {
+                    pieces.push(piece_of(std::mem::take(current)));
+                }
+                if current.capacity() == 0 {
+                    current.reserve(reserve_bytes(self.expected_bytes, self.size_bytes));
+                }
+                current.extend_from_slice(bytes);
+            }
+        }
+        self.size_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Ends the receiving.
+    pub(crate) fn finish(self) -> Received {
+        let pieces = match self.place {
+            Place::File(_, data) => {
+                vec![Piece { source: Source::File(data), offset: 0, size_bytes: self.size_bytes }]
+            }
+            Place::Memory(mut pieces, current) => {
+                pieces.push(piece_of(current));
+                pieces
+            }
+        };
+        self.digests.finish(Body::new(pieces))
+    }
+}
+
+fn piece_of(bytes: Vec<u8>) -> Piece {
+    let size_bytes = bytes.len() as u64;
+    Piece { source: Source::Memory(Arc::new(bytes)), offset: 0, size_bytes }
+}
+
+fn reserve_bytes(expected: Option<u64>, so_far: u64) -> usize {
+    let left = expected.and_then(|all| usize::try_from(all.saturating_sub(so_far)).ok());
+    left.map_or(FIRST_RESERVE_BYTES, |left| left.min(PIECE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_are_those_of_the_bytes() {
+        let mut intake = Intake::begin(None, Some(9)).unwrap();
+        intake.write(b"12345").unwrap();
+        intake.write(b"6789").unwrap();
+        let received = intake.finish();
+        assert_eq!(received.etag(), "\"25F9E794323B453885F5181F1B624D0B\"");
+        assert_eq!(received.content_md5(), "JfnnlDI7RTiF9RgfG2JNCw==");
+        assert_eq!(received.crc64, 0x995D_C9BB_DF19_39FA);
+        assert_eq!(received.body.to_vec().unwrap(), b"123456789");
+    }
+
+    #[test]
+    fn a_long_body_becomes_a_rope() {
+        let mut intake = Intake::begin(None, None).unwrap();
+        let slice = vec![7; PIECE_BYTES / 2 + 1];
+        for _ in 0..3 {
+            intake.write(&slice).unwrap();
+        }
+        let received = intake.finish();
+        assert_eq!(received.body.size_bytes(), 3 * slice.len() as u64);
+        assert_eq!(received.body.pieces().len(), 3);
+    }
+}
