@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use oss_protocol::time::UtcTime;
+
+use crate::clock::{Clock, SystemClock};
 use crate::config::ClientConfig;
 use crate::credentials::CredentialsProvider;
-use crate::error::Error;
-use crate::stats::Snapshot;
+use crate::error::{Error, ErrorKind};
+use crate::fork::ForkCell;
+use crate::stats::{Counter, Snapshot};
 use crate::sync::Arc;
+use crate::transport::Transport;
 
 /// A handle on one endpoint. Cheap to clone; usable from any thread and after fork. Making one opens nothing.
 #[derive(Clone)]
@@ -17,11 +22,14 @@ pub struct Client {
 struct Shared {
     config: Arc<ClientConfig>,
     provider: Arc<dyn CredentialsProvider>,
+    clock: Arc<dyn Clock>,
+    /// Connections, credentials, counters: each process makes its own.
+    state: ForkCell<Transport>,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "Client({:?}, {:?})", self.shared.config.endpoint, self.shared.provider)
+        write!(out, "Client({}, {:?})", self.shared.config.endpoint, self.shared.provider)
     }
 }
 
@@ -42,7 +50,24 @@ impl Client {
     /// # Errors
     /// `Config` when the values do not fit together.
     pub fn new(config: ClientConfig, provider: Arc<dyn CredentialsProvider>) -> Result<Client, Error> {
-        Ok(Client { shared: Arc::new(Shared { config: Arc::new(config), provider }) })
+        Client::with_clock(config, provider, Arc::new(SystemClock))
+    }
+
+    /// As [`Client::new`], with another clock for signing and timers.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn with_clock(
+        config: ClientConfig,
+        provider: Arc<dyn CredentialsProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Client, Error> {
+        let timeouts = &config.timeouts;
+        if timeouts.tick.is_zero() || timeouts.tick > timeouts.deadline {
+            return Err(Error::config("tick_seconds must be above 0 and below deadline_seconds"));
+        }
+        let state = ForkCell::new();
+        Ok(Client { shared: Arc::new(Shared { config: Arc::new(config), provider, clock, state }) })
     }
 
     /// The configuration.
@@ -50,18 +75,44 @@ impl Client {
         &self.shared.config
     }
 
-    /// The counters of this process.
+    /// The counters of this process; all zero before its first request.
     pub fn stats(&self) -> Snapshot {
-        Snapshot::default()
+        self.shared.state.peek().map(|transport| transport.stats.snapshot()).unwrap_or_default()
     }
 
-    /// The service's time as far as it is known.
-    pub fn server_now(&self) -> oss_protocol::time::UtcTime {
-        oss_protocol::time::UtcTime(0)
+    /// Raises a counter that an engine keeps.
+    pub fn count(&self, counter: Counter) {
+        if let Ok(transport) = self.transport("count") {
+            transport.stats.add(counter, 1);
+        }
     }
 
     /// How hard the service pushes back at the moment.
     pub fn pressure(&self) -> Pressure {
-        Pressure::default()
+        let Some(transport) = self.shared.state.peek() else { return Pressure::default() };
+        let (throttles, slow_mode, pause) = transport.pressure();
+        Pressure { throttles, slow_mode, pause_seconds: pause.as_secs_f64() }
+    }
+
+    /// The service's clock as far as this process has learned it.
+    pub fn server_now(&self) -> UtcTime {
+        self.shared.state.peek().map_or_else(|| self.shared.clock.wall(), |transport| transport.server_now())
+    }
+
+    /// This process's state.
+    pub(crate) fn transport(&self, operation: &'static str) -> Result<&Transport, Error> {
+        let shared = &self.shared;
+        let make = || {
+            Transport::new(
+                Arc::clone(&shared.config),
+                Arc::clone(&shared.provider),
+                Arc::clone(&shared.clock),
+            )
+        };
+        let state = shared.state.get(make).ok_or_else(|| {
+            let text = "this client was passed through too many nested forks; make a new one";
+            Error::new(ErrorKind::Forked, operation, text)
+        })?;
+        Ok(state)
     }
 }

@@ -22,7 +22,7 @@ macro_rules! counters {
 
 counters! {
     BytesReceived "bytes_received" "Body bytes received.";
-    BytesSent "bytes_sent" "Body bytes sent.";
+    BytesSent "bytes_sent" "Bytes sent, heads included.";
     InFlight "in_flight" "Gauge: requests on their way now.";
     ConnectionsOpened "connections_opened" "Connections made.";
     ConnectionsReused "connections_reused" "Requests that found an open connection.";
@@ -43,6 +43,8 @@ counters! {
     CrcChecked "crc_checked" "Checksums that were compared and equal.";
     CrcUnchecked "crc_unchecked" "Whole reads and writes for which the service had no checksum.";
     CrcMismatched "crc_mismatched" "Checksums that differed.";
+    ObjectsChanged "objects_changed" "Objects that were replaced between listing and reading.";
+    ObjectsSkipped "objects_skipped" "Objects left out because the caller allowed it.";
     CredentialRefreshes "credential_refreshes" "Refreshes forced by a refusal.";
 }
 

@@ -1,79 +1,11 @@
 //! What the operations take and return.
 
 use std::fmt;
-use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use oss_protocol::time::UtcTime;
 use oss_protocol::uri::ObjectUri;
 
-use crate::error::Error;
-
-/// Where a body is received, without a detour.
-///
-/// `begin` is called before the first byte of an answer that starts at the beginning of what was asked,
-/// with the number of body bytes; it is called again, with a number that may differ, when the read has to
-/// start over (another version, a checksum that differs). A resumed body does not begin again.
-pub trait BodySink {
-    /// Makes room for `body_bytes` bytes.
-    ///
-    /// # Errors
-    /// When there is no room, `OutOfMemory`; the operation ends with that error.
-    fn begin(&mut self, body_bytes: u64) -> Result<(), Error>;
-
-    /// The whole destination: at least as long as the last `begin` asked.
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>];
-}
-
-/// A read of an object or of a range of it.
-#[derive(Debug, Clone)]
-pub struct GetObject<'a> {
-    /// The object.
-    pub uri: &'a ObjectUri,
-    /// Half-open range, not empty; `None` = the whole object by a plain GET.
-    pub range: Option<Range<u64>>,
-    /// The size is unknown, so the answer may end before `range` does.
-    pub first_range: bool,
-    /// ETag with its quotes; sent as `If-Match`. `None` = whatever version is there now.
-    pub etag: Option<&'a str>,
-    /// The object's known size; an answer that says otherwise is `ObjectChanged`.
-    pub size: Option<u64>,
-    /// Name of the operation in errors.
-    pub operation: &'static str,
-}
-
-impl<'a> GetObject<'a> {
-    /// The whole object, whatever version is there.
-    pub fn whole(uri: &'a ObjectUri) -> Self {
-        GetObject { uri, range: None, first_range: false, etag: None, size: None, operation: "GetObject" }
-    }
-
-    /// Bytes `start..end` of an object whose size is known to reach `end`.
-    pub fn part(uri: &'a ObjectUri, range: Range<u64>) -> Self {
-        GetObject { range: Some(range), ..GetObject::whole(uri) }
-    }
-}
-
-/// A read that succeeded.
-#[derive(Debug, Clone, Default)]
-pub struct GotObject {
-    /// ETag with its quotes, if the service sent one.
-    pub etag: Option<String>,
-    /// Size of the whole object in bytes.
-    pub size: u64,
-    /// The service's CRC-64 of the whole object.
-    pub object_crc64: Option<u64>,
-    /// CRC-64 of the bytes received; 0 with `verify="off"`.
-    pub received_crc64: u64,
-    /// Bytes received into the sink.
-    pub received_bytes: u64,
-    /// Requests sent.
-    pub attempts: u32,
-    /// Last change of the object.
-    pub last_modified: Option<UtcTime>,
-    /// Stored content type.
-    pub content_type: Option<String>,
-}
+use crate::transport::OnAmbiguous;
 
 /// What HeadObject tells.
 #[derive(Debug, Clone, Default)]
@@ -98,16 +30,6 @@ pub struct ObjectInfo {
     pub restore: Option<String>,
     /// User metadata (`x-oss-meta-*` without the prefix).
     pub metadata: Vec<(String, String)>,
-}
-
-/// What to do when an attempt of a publishing request may or may not have been carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnAmbiguous {
-    /// Send it again: the request says the same thing twice.
-    #[default]
-    Repeat,
-    /// Return the error, with `ambiguous` set, so that the caller can look first (`faults.md`, 4.2).
-    Return,
 }
 
 /// How an object is written.

@@ -1,0 +1,160 @@
+//! Making a connection: lookup, connect, TLS.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::resolve::{LookupFailure, Resolver};
+use super::socket::Socket;
+use super::stream::Stream;
+use super::tls::{self, TlsFailure, TlsStream};
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::config::{ClientConfig, Timeouts};
+use crate::sync::{Arc, OnceLock};
+
+/// Addresses tried in one attempt.
+const MAX_ADDRESSES: usize = 3;
+
+/// One place to connect to. Connections of one origin may be used for any request to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// TLS or not.
+    pub(crate) https: bool,
+    /// Name or address, without brackets.
+    pub(crate) host: String,
+    /// TCP port.
+    pub(crate) port: u16,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DialFailure {
+    /// The name does not exist.
+    NoSuchName(String),
+    /// The lookup failed for the moment.
+    Lookup(String),
+    /// Refused, unreachable, timed out, handshake cut; with the system's number.
+    Connect(String, i32),
+    /// The peer's certificate or protocol is not acceptable.
+    Certificate(String),
+    /// The caller gave up.
+    Cancelled,
+}
+
+/// The door to the network; a test replaces it.
+pub(crate) trait Dial: Send + Sync + Debug {
+    /// Connects to `origin`, until `end` at most.
+    fn dial(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Box<dyn Stream>, DialFailure>;
+}
+
+/// Connects over TCP.
+#[derive(Debug)]
+pub(crate) struct NetworkDial {
+    resolver: Resolver,
+    timeouts: Timeouts,
+    clock: Arc<dyn Clock>,
+    ca_file: Option<PathBuf>,
+    /// Made at the first encrypted connection: reading the system's authorities takes a while.
+    tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+}
+
+impl NetworkDial {
+    /// Connects as `config` says.
+    pub(crate) fn new(config: &ClientConfig, clock: Arc<dyn Clock>) -> Self {
+        NetworkDial {
+            resolver: Resolver::new(),
+            timeouts: config.timeouts.clone(),
+            clock,
+            ca_file: config.ca_file.clone(),
+            tls: OnceLock::new(),
+        }
+    }
+
+    fn connect(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Socket, DialFailure> {
+        let found = self.resolver.resolve(&origin.host, origin.port, &self.timeouts, &self.clock, cancel);
+        let addresses = found.map_err(|failure| match failure {
+            LookupFailure::NoSuchName(text) => DialFailure::NoSuchName(text),
+            LookupFailure::Temporary(text) => DialFailure::Lookup(text),
+            LookupFailure::Cancelled => DialFailure::Cancelled,
+        })?;
+        let tried = &addresses[..addresses.len().min(MAX_ADDRESSES)];
+        let share = self.timeouts.connect / u32::try_from(tried.len().max(1)).unwrap_or(1);
+        let share = share.max(self.timeouts.connect_per_address);
+        let mut last = DialFailure::Lookup(format!("{} has no address", origin.host));
+        for address in tried {
+            match self.connect_to(address, share, end, cancel) {
+                Ok(socket) => return Ok(socket),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return Err(DialFailure::Cancelled);
+                }
+                Err(error) => {
+                    self.resolver.failed(&origin.host, address.ip(), self.clock.now());
+                    last = describe(origin, address, &error);
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn connect_to(
+        &self,
+        address: &SocketAddr,
+        share: Duration,
+        end: Instant,
+        cancel: &Cancel,
+    ) -> io::Result<Socket> {
+        let end = end.min(self.clock.now() + share);
+        Socket::connect(address, end, self.timeouts.tick, &*self.clock, cancel)
+    }
+}
+
+impl Dial for NetworkDial {
+    fn dial(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Box<dyn Stream>, DialFailure> {
+        let socket = self.connect(origin, end, cancel)?;
+        if !origin.https {
+            return Ok(Box::new(socket));
+        }
+        let settings = self.tls.get_or_init(|| tls::settings(self.ca_file.as_deref()));
+        let settings = settings.as_ref().map_err(|text| DialFailure::Certificate(text.clone()))?;
+        let end = end.min(self.clock.now() + self.timeouts.tls_handshake);
+        let times = (end, self.timeouts.tick);
+        let shaken =
+            TlsStream::handshake(settings, &origin.host, socket, Arc::clone(&self.clock), times, cancel);
+        match shaken {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(TlsFailure::Refused(text)) => {
+                Err(DialFailure::Certificate(format!("{}: {text}", origin.host)))
+            }
+            Err(TlsFailure::Cut(text)) => {
+                Err(DialFailure::Connect(format!("{}: {text}", origin.host), libc::ECONNRESET))
+            }
+            Err(TlsFailure::Cancelled) => Err(DialFailure::Cancelled),
+        }
+    }
+}
+
+fn describe(origin: &Origin, address: &SocketAddr, error: &io::Error) -> DialFailure {
+    let host = &origin.host;
+    let place =
+        if *host == address.ip().to_string() { address.to_string() } else { format!("{host} ({address})") };
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => {
+            DialFailure::Connect(format!("{place} refused the connection"), libc::ECONNREFUSED)
+        }
+        io::ErrorKind::TimedOut => {
+            DialFailure::Connect(format!("{place} did not accept the connection in time"), libc::ETIMEDOUT)
+        }
+        _ => {
+            let errno = error.raw_os_error().unwrap_or(libc::ECONNRESET);
+            let limit = if matches!(errno, libc::EMFILE | libc::ENFILE) {
+                "; the limit of open files is reached, raise it with ulimit -n"
+            } else {
+                ""
+            };
+            DialFailure::Connect(format!("{place} cannot be reached ({error}){limit}"), errno)
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! TLS by rustls: 1.2 or newer, verification always on.
+//!
+//! The authorities are those of `ca_file` if one is given, else the system's (`SSL_CERT_FILE` and
+//! `SSL_CERT_DIR` are honoured). No variable turns verification off. Length decides about the end of a body,
+//! never close_notify.
+
+use std::fmt;
+use std::io::{self, BufRead, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use oss_protocol::crc64::Crc64;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+use super::socket::Socket;
+use super::stream::{Stream, is_tick, land};
+use crate::cancel::{Cancel, Interrupt};
+use crate::clock::Clock;
+use crate::sync::Arc;
+
+/// Why there is no encrypted stream.
+#[derive(Debug)]
+pub(super) enum TlsFailure {
+    /// The peer's certificate or protocol is not acceptable: fails closed, never repeated.
+    Refused(String),
+    /// The handshake was cut or took too long.
+    Cut(String),
+    /// The caller gave up.
+    Cancelled,
+}
+
+/// Makes the settings all connections share.
+///
+/// # Errors
+/// A text, when there is no authority to trust.
+pub(super) fn settings(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let unreadable = |error: &dyn fmt::Display| format!("CA file {}: {error}", path.display());
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
+                let certificate = certificate.map_err(|error| unreadable(&error))?;
+                roots.add(certificate).map_err(|error| unreadable(&error))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(found.certs);
+        }
+    }
+    if roots.is_empty() {
+        let place = ca_file.map_or_else(|| "the system".to_owned(), |path| path.display().to_string());
+        return Err(format!("no certificate authority found in {place}: set SSL_CERT_FILE or ca_file"));
+    }
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// An encrypted stream over a socket.
+pub(super) struct TlsStream {
+    connection: ClientConnection,
+    socket: Socket,
+    clock: Arc<dyn Clock>,
+    tick: Duration,
+}
+
+impl fmt::Debug for TlsStream {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "TlsStream({:?})", self.socket)
+    }
+}
+
+impl TlsStream {
+    /// Shakes hands with `host` until `end`.
+    pub(super) fn handshake(
+        settings: &Arc<ClientConfig>,
+        host: &str,
+        mut socket: Socket,
+        clock: Arc<dyn Clock>,
+        (end, tick): (Instant, Duration),
+        cancel: &Cancel,
+    ) -> Result<TlsStream, TlsFailure> {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|error| TlsFailure::Refused(format!("{host} is no name for a certificate ({error})")))?;
+        let mut connection = ClientConnection::new(Arc::clone(settings), name)
+            .map_err(|error| TlsFailure::Refused(error.to_string()))?;
+        while connection.is_handshaking() {
+            if cancel.is_cancelled() {
+                return Err(TlsFailure::Cancelled);
+            }
+            if clock.now() >= end {
+                return Err(TlsFailure::Cut("the TLS handshake took too long".to_owned()));
+            }
+            match connection.complete_io(&mut Plain(&mut socket)) {
+                Ok(_) => {}
+                Err(error) if is_tick(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(refusal(&error)),
+            }
+        }
+        Ok(TlsStream { connection, socket, clock, tick })
+    }
+
+    /// Receives one batch of records; false after the peer's end.
+    fn receive_records(&mut self) -> io::Result<bool> {
+        if self.connection.read_tls(&mut Plain(&mut self.socket))? == 0 {
+            return Ok(false);
+        }
+        self.connection.process_new_packets().map_err(io::Error::other)?;
+        Ok(true)
+    }
+
+    /// Sends what rustls has ready; `WouldBlock` after a tick.
+    fn flush_records(&mut self) -> io::Result<()> {
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut Plain(&mut self.socket))?;
+        }
+        Ok(())
+    }
+}
+
+impl Stream for TlsStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.connection.reader().read(into) {
+                Ok(count) => return Ok(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) => return Err(error),
+            }
+            if !self.receive_records()? {
+                return Ok(0);
+            }
+        }
+    }
+
+    fn fill(&mut self, into: &mut [MaybeUninit<u8>], mut crc: Option<&mut Crc64>) -> io::Result<usize> {
+        let mut filled = 0;
+        let end = self.clock.now() + self.tick;
+        loop {
+            let mut reader = self.connection.reader();
+            let landed = match reader.fill_buf() {
+                Ok(plain) => land(plain, &mut into[filled..], crc.as_deref_mut()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(filled),
+                Err(error) => return Err(error),
+            };
+            if landed > 0 {
+                reader.consume(landed);
+                filled += landed;
+            }
+            if filled == into.len() || (filled > 0 && self.clock.now() >= end) {
+                return Ok(filled);
+            }
+            if landed > 0 {
+                continue;
+            }
+            match self.receive_records() {
+                Ok(true) => {}
+                Ok(false) => return Ok(filled),
+                Err(error) if filled > 0 && is_tick(&error) => return Ok(filled),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        // What an earlier call encrypted and could not send goes first.
+        self.flush_records()?;
+        let mut taken = 0;
+        for piece in pieces {
+            let mut rest: &[u8] = piece;
+            while !rest.is_empty() {
+                let count = self.connection.writer().write(rest)?;
+                taken += count;
+                rest = &rest[count..];
+                match self.flush_records() {
+                    Ok(()) => {}
+                    Err(error) if is_tick(&error) => return Ok(taken),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    fn has_unsent(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        !self.connection.wants_write() && self.socket.is_quiet()
+    }
+
+    fn has_answer(&mut self) -> bool {
+        self.socket.has_answer()
+    }
+
+    fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
+        self.socket.interrupt_handle()
+    }
+}
+
+/// The socket as rustls wants it.
+struct Plain<'s>(&'s mut Socket);
+
+impl Read for Plain<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for Plain<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.send(pieces)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Tells a peer that must not be trusted from a connection that broke.
+fn refusal(error: &io::Error) -> TlsFailure {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            TlsFailure::Refused(format!("the certificate is not acceptable: {why}"))
+        }
+        Some(rustls::Error::PeerIncompatible(why)) => {
+            TlsFailure::Refused(format!("the peer speaks no TLS that we accept (1.2 or newer): {why:?}"))
+        }
+        Some(rustls::Error::AlertReceived(alert)) => {
+            TlsFailure::Refused(format!("the peer refused the TLS handshake: {alert:?}"))
+        }
+        Some(rustls::Error::NoCertificatesPresented) => {
+            TlsFailure::Refused("the peer showed no certificate".to_owned())
+        }
+        _ => TlsFailure::Cut(format!("the TLS handshake broke ({error})")),
+    }
+}

@@ -1,0 +1,285 @@
+//! Every request passes here: sign, send, classify, repeat, resume. The only place that repeats.
+//!
+//! One operation is a [`call::Call`]: its deadline, what was tried, what it cost. Each attempt is an
+//! [`exchange::Exchange`]: a connection from the pool or a new one, a head signed afresh, an answer. A
+//! failure goes back to the call, which asks `retry` and either pauses or gives the operation up. Small
+//! answers are read whole ([`Transport::execute`]); bodies of objects go straight into their destination
+//! ([`fetch`]).
+
+mod call;
+mod exchange;
+pub(crate) mod fetch;
+mod gate;
+mod route;
+
+use std::time::Duration;
+
+use oss_protocol::error::ServiceError;
+use oss_protocol::operation::Operation;
+use oss_protocol::time::UtcTime;
+
+use crate::cancel::Cancel;
+use crate::clock::{Clock, ServerClock};
+use crate::config::ClientConfig;
+use crate::credentials::{CredentialsCache, CredentialsProvider};
+use crate::error::Error;
+use crate::http::dial::{Dial, NetworkDial};
+use crate::http::pool::Pool;
+use crate::http::watch::Ticks;
+use crate::retry::Cause;
+use crate::stats::{Counter, Outcome, Stats};
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+use call::Call;
+use exchange::Exchange;
+use gate::Gate;
+use route::Routes;
+
+/// What to do when an attempt of a publishing request may or may not have been carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnAmbiguous {
+    /// Send it again: the request says the same thing twice.
+    #[default]
+    Repeat,
+    /// Return the error, with `ambiguous` set, so that the caller can look first (`faults.md`, 4.2).
+    Return,
+}
+
+/// One request, as often as it is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub(crate) operation: Operation,
+    /// Name of the operation in errors.
+    pub(crate) label: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) bucket: Option<&'a str>,
+    pub(crate) key: Option<&'a str>,
+    /// Decoded names and values; an empty value is sent as the bare name.
+    pub(crate) query: &'a [(&'a str, &'a str)],
+    /// Headers that are part of the signature: `x-oss-*`, `content-type`, `content-md5`.
+    pub(crate) signed: &'a [(&'a str, &'a str)],
+    /// The others.
+    pub(crate) plain: &'a [(&'a str, &'a str)],
+    pub(crate) body: &'a [&'a [u8]],
+    pub(crate) on_ambiguous: OnAmbiguous,
+    /// Bytes of the answer's body that are accepted.
+    pub(crate) body_limit: usize,
+}
+
+/// Largest answer that is not a listing: 1 MiB.
+const XML_BYTES: usize = 1 << 20;
+/// Largest error document: 64 KiB.
+const ERROR_BYTES: usize = 64 << 10;
+
+impl<'a> Request<'a> {
+    /// A request without query, headers and body.
+    pub(crate) fn new(
+        operation: Operation,
+        method: &'static str,
+        bucket: Option<&'a str>,
+        key: Option<&'a str>,
+    ) -> Self {
+        Request {
+            operation,
+            label: operation.name(),
+            method,
+            bucket,
+            key,
+            query: &[],
+            signed: &[],
+            plain: &[],
+            body: &[],
+            on_ambiguous: OnAmbiguous::Repeat,
+            body_limit: XML_BYTES,
+        }
+    }
+}
+
+/// A small answer, read whole.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// Requests sent until this answer.
+    pub(crate) attempts: u32,
+    /// An earlier attempt of this call may have been carried out.
+    pub(crate) own_repeat: bool,
+}
+
+impl Answer {
+    /// The first value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// All headers.
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// Why an answer with a good status is not accepted.
+#[derive(Debug)]
+pub(crate) enum BadAnswer {
+    /// It makes no sense.
+    Protocol(String),
+    /// A checksum differs.
+    Integrity(String),
+    /// There is an error inside.
+    Refused(ServiceError),
+}
+
+/// The state of one process for one endpoint.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    pub(crate) config: Arc<ClientConfig>,
+    clock: Arc<ServerClock>,
+    credentials: CredentialsCache,
+    provider: Arc<dyn CredentialsProvider>,
+    dial: Box<dyn Dial>,
+    pool: Pool,
+    routes: Routes,
+    gate: Gate,
+    ticks: Ticks,
+    dice: Dice,
+    pub(crate) stats: Stats,
+}
+
+impl Transport {
+    /// Opens nothing yet.
+    pub(crate) fn new(
+        config: Arc<ClientConfig>,
+        provider: Arc<dyn CredentialsProvider>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let server_clock = Arc::new(ServerClock::new(Arc::clone(&clock)));
+        let timeouts = &config.timeouts;
+        Transport {
+            credentials: CredentialsCache::new(
+                Arc::clone(&provider),
+                &config.region,
+                Arc::clone(&server_clock),
+            ),
+            provider,
+            pool: Pool::new(config.limits.max_concurrency, timeouts.idle, timeouts.peek_after),
+            routes: Routes::new(),
+            gate: Gate::new(&config.retry, clock.now()),
+            ticks: Ticks::new(timeouts, &config.limits),
+            dice: Dice::new(&*clock),
+            stats: Stats::new(),
+            dial: Box::new(NetworkDial::new(&config, clock)),
+            clock: server_clock,
+            config,
+        }
+    }
+
+    /// Sends `request` until `accept` takes its answer or the policy gives up.
+    pub(crate) fn execute<T>(
+        &self,
+        request: &Request<'_>,
+        cancel: &Cancel,
+        mut accept: impl FnMut(&Answer) -> Result<T, BadAnswer>,
+    ) -> Result<(T, Answer), Error> {
+        let mut call = Call::new(self, request, None, cancel);
+        loop {
+            let outcome = call
+                .attempt(request, |call, exchange| exchange.read_answer(call, request))
+                .and_then(|answer| match accept(&answer) {
+                    Ok(value) => Ok((value, answer)),
+                    Err(bad) => Err(call.bad_answer(request, bad)),
+                });
+            match outcome {
+                Ok((value, mut answer)) => {
+                    call.succeeded();
+                    answer.attempts = call.attempts;
+                    answer.own_repeat = call.own_repeat;
+                    return Ok((value, answer));
+                }
+                Err(failure) => call.again(request, failure)?,
+            }
+        }
+    }
+
+    /// Counts a checksum that the service did or did not have.
+    pub(crate) fn count_crc(&self, checked: bool) {
+        self.stats.add(if checked { Counter::CrcChecked } else { Counter::CrcUnchecked }, 1);
+    }
+
+    /// The service's time as far as it is known.
+    pub(crate) fn server_now(&self) -> UtcTime {
+        self.clock.server_now()
+    }
+
+    /// (refusals for throttling, slow mode, pause left).
+    pub(crate) fn pressure(&self) -> (u64, bool, Duration) {
+        self.gate.pressure(self.clock.clock().now())
+    }
+
+    fn count_request(&self, operation: Operation, outcome: Outcome) {
+        self.stats.request(operation, outcome);
+    }
+}
+
+/// Randomness for jitter: SplitMix64, seeded per process.
+#[derive(Debug)]
+struct Dice(AtomicU64);
+
+impl Dice {
+    /// The address space layout, the process id and the clock differ between processes, also after fork.
+    fn new(clock: &dyn Clock) -> Self {
+        use std::hash::{BuildHasher, RandomState};
+        let seed = RandomState::new().hash_one((std::process::id(), clock.now(), clock.wall().0));
+        Dice(AtomicU64::new(seed))
+    }
+
+    /// A number, 0 <= n < 1.
+    fn unit(&self) -> f64 {
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Whether a failure of this cause leaves the connection, and others like it, in doubt.
+fn wants_fresh_connection(cause: Cause) -> bool {
+    matches!(cause, Cause::Stale | Cause::Broken | Cause::TimedOut | Cause::Protocol | Cause::Integrity)
+}
+
+/// `oss://bucket/key[start..end)`, as far as the parts are known.
+fn place_text(bucket: Option<&str>, key: Option<&str>, range: Option<&std::ops::Range<u64>>) -> String {
+    let Some(bucket) = bucket else { return String::new() };
+    let mut text = format!("oss://{bucket}/{}", key.unwrap_or(""));
+    if let Some(range) = range {
+        text.push_str(&format!("[{}..{})", range.start, range.end));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn dice_stay_within_their_range_and_move() {
+        let dice = Dice::new(&SystemClock);
+        let rolls: Vec<_> = (0..1000).map(|_| dice.unit()).collect();
+        assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
+        let mean = rolls.iter().sum::<f64>() / 1000.0;
+        assert!((0.4..0.6).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn places_are_written_as_far_as_known() {
+        assert_eq!(place_text(None, None, None), "");
+        assert_eq!(place_text(Some("b"), None, None), "oss://b/");
+        assert_eq!(place_text(Some("b"), Some("k"), Some(&(3..9))), "oss://b/k[3..9)");
+    }
+}

@@ -1,0 +1,373 @@
+//! One operation: its deadline, its attempts, and what follows a failure.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use oss_protocol::operation::Operation;
+use oss_protocol::time::UtcTime;
+
+use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, place_text, wants_fresh_connection};
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind};
+use crate::http::Broken;
+use crate::http::dial::DialFailure;
+use crate::http::pool::NoSlot;
+use crate::http::watch::{Deadline, Watch};
+use crate::refusal;
+use crate::retry::{Cause, Circumstances, Decision, History, Stop};
+use crate::stats::{Counter, Outcome};
+
+/// Causes kept for the error.
+const MAX_CAUSES: usize = 8;
+
+/// An attempt that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    pub(super) error: Error,
+    /// The pause that the service asked for.
+    pub(super) hint: Option<Duration>,
+    /// The service's clock, if its answer told it.
+    pub(super) date: Option<UtcTime>,
+    /// Key generation that signed.
+    pub(super) generation: u64,
+}
+
+impl Failure {
+    /// A failure that only `cause` and `error` describe.
+    pub(super) fn new(cause: Cause, error: Error) -> Self {
+        Failure { cause, error, hint: None, date: None, generation: 0 }
+    }
+
+    /// Ends the operation as it is.
+    pub(super) fn last(error: Error) -> Self {
+        Failure::new(Cause::Permanent, error)
+    }
+}
+
+/// One operation under way.
+#[derive(Debug)]
+pub(super) struct Call<'c> {
+    pub(super) transport: &'c Transport,
+    pub(super) label: &'static str,
+    bucket: Option<&'c str>,
+    key: Option<&'c str>,
+    range: Option<Range<u64>>,
+    pub(super) cancel: &'c Cancel,
+    pub(super) started: Instant,
+    pub(super) attempts: u32,
+    pub(super) deadline: Deadline,
+    history: History,
+    causes: Vec<String>,
+    pub(super) own_repeat: bool,
+    pub(super) wants_fresh: bool,
+}
+
+impl<'c> Call<'c> {
+    pub(super) fn new(
+        transport: &'c Transport,
+        request: &Request<'c>,
+        range: Option<Range<u64>>,
+        cancel: &'c Cancel,
+    ) -> Self {
+        let now = transport.clock.clock().now();
+        let limit = transport.config.timeouts.deadline;
+        // Only a body that moves moves the deadline: an object's, or the one we send.
+        let deadline = if request.operation == Operation::GetObject || !request.body.is_empty() {
+            Deadline::rearmed(now, limit, &transport.config.retry)
+        } else {
+            Deadline::fixed(now, limit)
+        };
+        Call {
+            transport,
+            label: request.label,
+            bucket: request.bucket,
+            key: request.key,
+            range,
+            cancel,
+            started: now,
+            attempts: 0,
+            deadline,
+            history: History::default(),
+            causes: Vec::new(),
+            own_repeat: false,
+            wants_fresh: false,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &'c dyn Clock {
+        self.transport.clock.clock()
+    }
+
+    /// Begins to watch one exchange.
+    pub(super) fn watch(&mut self) -> Watch<'_> {
+        let transport = self.transport;
+        Watch::new(
+            &transport.ticks,
+            transport.clock.clock(),
+            self.cancel,
+            &mut self.deadline,
+            &transport.stats,
+        )
+    }
+
+    /// Makes one attempt: waits at the gate, sends, and lets `read` take the answer.
+    pub(super) fn attempt<'r, T>(
+        &mut self,
+        request: &Request<'r>,
+        read: impl FnOnce(&mut Self, Exchange<'c>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.pass_gate()?;
+        self.attempts += 1;
+        let outcome = Exchange::begin(self, request).and_then(|exchange| read(self, exchange));
+        let counted = match &outcome {
+            Ok(_) => Outcome::Ok,
+            Err(failure) if failure.error.status.is_some() => Outcome::Refused,
+            Err(_) => Outcome::Failed,
+        };
+        self.transport.count_request(request.operation, counted);
+        outcome
+    }
+
+    /// Waits while the endpoint is paused or in slow mode.
+    fn pass_gate(&mut self) -> Result<(), Failure> {
+        let now = self.clock().now();
+        let opens = self.transport.gate.opens(now);
+        if opens <= now {
+            return Ok(());
+        }
+        if opens >= self.deadline.end() {
+            let text = "the endpoint is paused beyond the deadline (throttled, or the retry budget is empty)";
+            return Err(Failure::last(self.error(ErrorKind::Throttled, text)));
+        }
+        if self.cancel.wait_until(opens, self.clock()) {
+            return Err(Failure::last(Error::cancelled(self.label)));
+        }
+        Ok(())
+    }
+
+    /// An error of this operation, not yet with its effort.
+    pub(super) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error::new(kind, self.label, message)
+    }
+
+    /// The whole operation succeeded.
+    pub(super) fn succeeded(&self) {
+        self.transport.gate.succeeded(self.history.tokens);
+    }
+
+    /// New bytes came.
+    pub(super) fn progressed(&mut self, bytes: u64) {
+        if bytes >= self.transport.config.retry.reset_bytes {
+            self.history.progressed();
+        }
+    }
+
+    /// Pauses before the next attempt, or ends the operation.
+    pub(super) fn again(&mut self, request: &Request<'_>, failure: Failure) -> Result<(), Error> {
+        let Failure { mut cause, error, hint, date, generation } = failure;
+        if error.ambiguous && request.on_ambiguous == OnAmbiguous::Return {
+            return Err(self.finish(error, None));
+        }
+        if cause == Cause::Throttled {
+            self.transport.gate.throttled();
+            self.transport.stats.add(Counter::Throttled, 1);
+        }
+        if cause == Cause::Credentials || error.status == Some(401) {
+            cause = self.after_refused_key(&error, date, generation)?;
+        } else if cause == Cause::ClockSkew && !date.is_some_and(|date| self.learn_clock(date)) {
+            cause = Cause::Permanent;
+        }
+        let now = self.clock().now();
+        let circumstances = Circumstances {
+            left: self.deadline.end().saturating_duration_since(now),
+            first_contact_left: self.first_contact_left(now),
+            hint,
+            unit: self.transport.dice.unit(),
+        };
+        match self.history.decide(&self.transport.config.retry, cause, circumstances) {
+            Decision::Stop(stop) => Err(self.finish(error, Some(stop))),
+            Decision::Again { after, tokens } => {
+                self.own_repeat |= error.ambiguous;
+                self.wants_fresh = wants_fresh_connection(cause);
+                self.transport.stats.add(cause.counter(), 1);
+                if self.transport.gate.pay(tokens) {
+                    self.transport.stats.add(Counter::SlowMode, 1);
+                }
+                self.remember(&error);
+                self.pause(now + after, hint.is_some() && cause == Cause::Throttled)
+            }
+        }
+    }
+
+    fn pause(&self, until: Instant, for_everybody: bool) -> Result<(), Error> {
+        if for_everybody {
+            self.transport.gate.close_until(until);
+        }
+        if self.cancel.wait_until(until, self.clock()) {
+            return Err(self.finish(Error::cancelled(self.label), None));
+        }
+        Ok(())
+    }
+
+    fn first_contact_left(&self, now: Instant) -> Option<Duration> {
+        let limit = self.transport.config.timeouts.first_contact;
+        let gate = &self.transport.gate;
+        (!gate.was_heard()).then(|| (self.started + limit).saturating_duration_since(now))
+    }
+
+    /// A key or token was refused: something newer, or the service's clock, is a reason to try again.
+    fn after_refused_key(
+        &mut self,
+        error: &Error,
+        date: Option<UtcTime>,
+        generation: u64,
+    ) -> Result<Cause, Error> {
+        self.transport.stats.add(Counter::CredentialRefreshes, 1);
+        let refreshed = self.transport.credentials.refused(generation, self.cancel);
+        if refreshed.map_err(|error| self.finish(error, None))? {
+            return Ok(Cause::Credentials);
+        }
+        let skewed = error.status == Some(401) && date.is_some_and(|date| self.learn_clock(date));
+        Ok(if skewed { Cause::ClockSkew } else { Cause::Permanent })
+    }
+
+    /// Takes the service's clock as true; says whether that changed anything.
+    fn learn_clock(&self, date: UtcTime) -> bool {
+        let before = self.transport.clock.offset_seconds();
+        let after = self.transport.clock.learn(date);
+        (after - before).abs() > 5
+    }
+
+    fn remember(&mut self, error: &Error) {
+        let mut text = error.message.clone();
+        if let Some(status) = error.status {
+            text = format!(
+                "{text} (status {status}{}{})",
+                if error.code.is_empty() { "" } else { " " },
+                error.code
+            );
+        }
+        if self.causes.last() != Some(&text) {
+            if self.causes.len() == MAX_CAUSES {
+                self.causes.remove(0);
+            }
+            self.causes.push(text);
+        }
+    }
+
+    /// Completes the error that ends the operation.
+    pub(super) fn finish(&self, mut error: Error, stop: Option<Stop>) -> Error {
+        let elapsed = self.clock().now().saturating_duration_since(self.started).as_secs_f64();
+        error.operation = self.label;
+        error.attempts = self.attempts;
+        error.elapsed_seconds = elapsed;
+        error.own_repeat = self.own_repeat;
+        if error.uri.is_empty() {
+            error.uri = place_text(self.bucket, self.key, self.range.as_ref());
+        }
+        let why = match stop {
+            Some(Stop::Deadline) => "; given up at the deadline",
+            Some(Stop::Exhausted) => "; repeated in vain",
+            Some(Stop::FirstContact) => {
+                "; this endpoint never answered, so it was given up early: check endpoint and region"
+            }
+            Some(Stop::Permanent) | None => "",
+        };
+        error.message.push_str(why);
+        if let Some(last) = self.causes.last()
+            && matches!(error.kind, ErrorKind::RequestTimeout | ErrorKind::Throttled)
+            && !error.message.contains(last.as_str())
+        {
+            error.message = format!("{}; before that: {last}", error.message);
+        }
+        error.causes.clone_from(&self.causes);
+        error
+    }
+
+    /// What a broken exchange means.
+    pub(super) fn broken(&self, broken: &Broken, reused: bool, sent: bool, request: &Request<'_>) -> Failure {
+        let timeout = |text: String| (Cause::TimedOut, self.error(ErrorKind::RequestTimeout, text));
+        let failed = |cause, text: String| (cause, self.error(ErrorKind::ConnectionFailed, text));
+        let text = broken.to_string();
+        let (cause, mut error) = match broken {
+            Broken::ClosedBeforeAnswer if reused => failed(Cause::Stale, text),
+            Broken::ClosedBeforeAnswer | Broken::ClosedEarly | Broken::Reset(_) => {
+                failed(Cause::Broken, text)
+            }
+            Broken::SilentAfterRequest | Broken::ReadStalled | Broken::WriteStalled | Broken::TooSlow => {
+                timeout(text)
+            }
+            Broken::Deadline => {
+                let limit = self.transport.config.timeouts.deadline.as_secs_f64();
+                let text = format!("no progress within the deadline of {limit} s");
+                (Cause::Permanent, self.error(ErrorKind::RequestTimeout, text))
+            }
+            Broken::Cancelled => (Cause::Permanent, Error::cancelled(self.label)),
+            Broken::Malformed(_) => (
+                Cause::Protocol,
+                self.error(ErrorKind::Protocol, format!("{text}: something between us and OSS")),
+            ),
+        };
+        error.request_sent = sent;
+        error.ambiguous = sent && is_change(request);
+        Failure::new(cause, error)
+    }
+
+    /// What a connection that could not be made means. Nothing was sent.
+    pub(super) fn not_dialled(&self, failure: DialFailure) -> Failure {
+        let failed = |text: String, errno| {
+            let text = format!("{text}; check endpoint, region and network");
+            self.error(ErrorKind::ConnectionFailed, text).with_errno(errno)
+        };
+        match failure {
+            DialFailure::NoSuchName(text) => {
+                Failure::new(Cause::NoSuchName, failed(text, libc::EHOSTUNREACH))
+            }
+            DialFailure::Lookup(text) => Failure::new(Cause::Lookup, failed(text, libc::EHOSTUNREACH)),
+            DialFailure::Connect(text, errno) => Failure::new(Cause::Connect, failed(text, errno)),
+            DialFailure::Certificate(text) => {
+                Failure::last(self.error(ErrorKind::ConnectionFailed, format!("TLS: {text}")))
+            }
+            DialFailure::Cancelled => Failure::last(Error::cancelled(self.label)),
+        }
+    }
+
+    /// Why there was no connection to use.
+    pub(super) fn no_slot(&self, failure: &NoSlot) -> Failure {
+        Failure::last(match failure {
+            NoSlot::Cancelled => Error::cancelled(self.label),
+            NoSlot::Busy(count) => self.error(
+                ErrorKind::RequestTimeout,
+                format!("all {count} connections were busy until the deadline"),
+            ),
+        })
+    }
+
+    /// Why an answer with a good status was not accepted.
+    pub(super) fn bad_answer(&self, request: &Request<'_>, bad: BadAnswer) -> Failure {
+        let (cause, mut error) = match bad {
+            BadAnswer::Protocol(text) => {
+                let text = format!("{text}; something between us and OSS changes answers");
+                (Cause::Protocol, self.error(ErrorKind::Protocol, text))
+            }
+            BadAnswer::Integrity(text) => {
+                self.transport.stats.add(Counter::CrcMismatched, 1);
+                (Cause::Integrity, self.error(ErrorKind::Integrity, text))
+            }
+            BadAnswer::Refused(answer) => {
+                let read = refusal::read(&answer, &refusal::Circumstances::default());
+                (read.cause, self.error(read.kind, read.message).with_service(&answer))
+            }
+        };
+        error.request_sent = true;
+        error.ambiguous = is_change(request);
+        Failure::new(cause, error)
+    }
+}
+
+/// Whether carrying a request out twice, or not knowing whether it was, matters.
+pub(super) fn is_change(request: &Request<'_>) -> bool {
+    !matches!(request.method, "GET" | "HEAD")
+}
