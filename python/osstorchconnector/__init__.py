@@ -75,7 +75,7 @@ def _imported(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     except ModuleNotFoundError as missing:
-        if missing.name != "torch":
+        if (missing.name or "").partition(".")[0] != "torch":
             raise
         raise ImportError(
             f"osstorchconnector.{name} needs torch: pip install 'osstorchconnector[torch]'"
