@@ -1,0 +1,83 @@
+"""The demo's bucket: an emulator in its own process, filled with the pictures over the wire."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from digits.model import decode
+from osstorchconnector import (
+    OssCheckpoint,
+    OssClient,
+    OssIterableDataset,
+    OssMapDataset,
+    imagenet_manifest_parser,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from digits.pictures import Pictures
+    from osstorchconnector.emulator import Emulator
+
+NAME = "digits"
+_UPLOAD_THREADS = 8
+
+
+class Bucket:
+    """The bucket `digits` of an emulator that runs.
+
+    Args:
+        oss: the emulator.
+        home: a private folder for the credentials file.
+
+    Attributes:
+        oss: the emulator, to be told to misbehave.
+        access: the keyword arguments that every class of the package takes to reach it.
+    """
+
+    def __init__(self, oss: Emulator, home: Path) -> None:
+        self.oss = oss
+        self.access: dict[str, Any] = {
+            "endpoint": oss.endpoint,
+            "region": oss.region,
+            "cred_path": oss.write_credentials(home),
+        }
+
+    def fill(self, pictures: Pictures) -> None:
+        """Put every picture and both manifests, each with one signed and checked PutObject."""
+        client = OssClient(**self.access)
+
+        def put(key: str, data: bytes) -> None:
+            with client.put_object(NAME, key) as writer:
+                writer.write(data)
+
+        def put_picture(file: str) -> None:
+            put(file, (pictures.folder / file).read_bytes())
+
+        with ThreadPoolExecutor(_UPLOAD_THREADS) as threads:
+            for _ in threads.map(put_picture, pictures.files):
+                pass
+        for part in ("train", "held-out"):
+            put(f"manifests/{part}.tsv", pictures.manifest(part))
+
+    def train_dataset(self) -> Any:
+        """Return the training pictures as a stream, in the manifest's order."""
+        return self._dataset(OssIterableDataset, "train")
+
+    def held_out_dataset(self) -> Any:
+        """Return the held-out pictures by position."""
+        return self._dataset(OssMapDataset, "held-out")
+
+    def checkpoints(self) -> OssCheckpoint:
+        """Return what opens checkpoints of this bucket."""
+        return OssCheckpoint(**self.access)
+
+    def _dataset(self, kind: Any, part: str) -> Any:
+        return kind.from_manifest_file(
+            f"oss://{NAME}/manifests/{part}.tsv",
+            imagenet_manifest_parser,
+            f"oss://{NAME}/",
+            transform=decode,
+            **self.access,
+        )

@@ -1,0 +1,112 @@
+"""Act 2: what the emulator does to the requests, and how the client's counters answer for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from digits.failure import DemoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SEED = 7
+
+_IMAGES = {"op": "GetObject", "key": "images/*"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault.
+
+    Attributes:
+        name: of its rule.
+        what: for the table.
+        probability: of a request that meets it.
+        action: in the emulator's vocabulary.
+        survived_by: counters of `stats()` that grow by one when the client gets over it.
+    """
+
+    name: str
+    what: str
+    probability: float
+    action: dict[str, Any]
+    survived_by: tuple[str, ...]
+
+    def rule(self) -> dict[str, Any]:
+        """Return the emulator's rule."""
+        match = {**_IMAGES, "probability": self.probability}
+        return {"name": self.name, "match": match, "action": self.action}
+
+
+FAULTS = (
+    Fault(
+        name="reset",
+        what="connection reset in mid-body",
+        probability=0.02,
+        action={"reset_after_bytes": 4096},
+        survived_by=("retries_broken",),
+    ),
+    Fault(
+        name="503",
+        what="answered 503",
+        probability=0.03,
+        action={"status": 503},
+        survived_by=("retries_server", "retries_throttled"),
+    ),
+    Fault(
+        name="flip",
+        what="one bit of the body flipped",
+        probability=0.01,
+        action={"flip_bit": True},
+        survived_by=("retries_integrity",),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a fault, how often it was injected, how often survived."""
+
+    fault: Fault
+    injected: int
+    survived: int
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return the rules of all faults."""
+    return [fault.rule() for fault in FAULTS]
+
+
+def account(hits: Sequence[Mapping[str, Any]], stats: Mapping[str, int | float]) -> list[Row]:
+    """Set the emulator's count of each fault beside the client's.
+
+    Args:
+        hits: the emulator's rules with their `hits`.
+        stats: the datasets' counters.
+
+    Raises:
+        DemoError: a fault was never injected, or was not accounted for by the client.
+    """
+    injected = {hit["name"]: int(hit["hits"]) for hit in hits}
+    rows = [
+        Row(fault, injected.get(fault.name, 0), int(sum(stats.get(name, 0) for name in fault.survived_by)))
+        for fault in FAULTS
+    ]
+    for row in rows:
+        if not row.injected:
+            raise DemoError(f"no fault was injected: {row.fault.what}")
+        if row.survived < row.injected:
+            raise DemoError(f"{row.fault.what}: {row.injected} injected, only {row.survived} noticed")
+    return rows
+
+
+def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return the lines of the table, heading first, sum last."""
+    lines = [("fault", "chance", "injected", "survived")]
+    lines += [
+        (row.fault.what, f"{row.fault.probability:.0%}", f"{row.injected:,}", f"{row.survived:,}")
+        for row in rows
+    ]
+    total = (sum(row.injected for row in rows), sum(row.survived for row in rows))
+    return [*lines, ("together", "", f"{total[0]:,}", f"{total[1]:,}")]

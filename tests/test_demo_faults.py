@@ -1,0 +1,45 @@
+"""The demo's table sets the emulator's count of faults beside the client's."""
+
+from __future__ import annotations
+
+import pytest
+
+from digits.failure import DemoError, one_line
+from digits.faults import account, rules, table
+
+HITS = [{"name": "reset", "hits": 180}, {"name": "503", "hits": 270}, {"name": "flip", "hits": 90}]
+STATS = {"retries_broken": 180, "retries_server": 200, "retries_throttled": 70, "retries_integrity": 90}
+
+
+def test_the_rules_are_the_faults_of_the_act():
+    said = {rule["name"]: (rule["match"]["probability"], rule["action"]) for rule in rules()}
+    assert said == {
+        "reset": (0.02, {"reset_after_bytes": 4096}),
+        "503": (0.03, {"status": 503}),
+        "flip": (0.01, {"flip_bit": True}),
+    }
+
+
+def test_every_fault_is_accounted_for():
+    lines = table(account(HITS, STATS))
+    assert lines[0] == ("fault", "chance", "injected", "survived")
+    assert [line[2:] for line in lines[1:]] == [("180", "180"), ("270", "270"), ("90", "90"), ("540", "540")]
+
+
+def test_a_fault_that_was_not_noticed_fails_the_act():
+    with pytest.raises(DemoError, match="one bit of the body flipped: 90 injected, only 89 noticed"):
+        account(HITS, {**STATS, "retries_integrity": 89})
+
+
+def test_an_act_without_faults_proves_nothing_and_fails():
+    with pytest.raises(DemoError, match="no fault was injected: answered 503"):
+        account([HITS[0], {"name": "503", "hits": 0}, HITS[2]], STATS)
+
+
+def test_a_failure_is_told_in_one_line():
+    assert one_line(DemoError("a checkpoint changed")) == "a checkpoint changed"
+    worker = OSError(
+        "Caught OSError in DataLoader worker process 0.\nTraceback ...\nNotFoundError: no such key\n"
+    )
+    assert one_line(worker) == "OSError: NotFoundError: no such key"
+    assert one_line(ValueError()) == "ValueError: no details"

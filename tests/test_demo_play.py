@@ -1,0 +1,85 @@
+"""The demo as a command: what it prints around the acts, how it ends, and the whole of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import demo
+from digits import report
+from digits.failure import DemoError
+
+SCRIPT = Path(__file__).parent.parent / "examples" / "demo.py"
+
+
+def test_a_table_is_aligned():
+    lines = [("fault", "injected"), ("reset", "7"), ("together", "1,234")]
+    assert report.columns(lines).splitlines() == [
+        "fault     injected",
+        "reset            7",
+        "together     1,234",
+    ]
+    assert report.pairs([("a", "1"), ("bcd", "2")]) == "a    1\nbcd  2"
+
+
+def test_the_way_to_ones_own_bucket_is_three_lines_of_python():
+    assert len(report.OWN_BUCKET.splitlines()) == 3
+    compile(report.OWN_BUCKET, "own_bucket", "exec")
+
+
+def test_the_machine_is_named():
+    assert "cores of " in report.machine()
+    assert "torch " in report.machine()
+
+
+def test_an_act_that_fails_fails_the_command_with_one_line(monkeypatch, capsys):
+    def play():
+        with demo._act("Act 2, break it: the same epochs on a bad network"):
+            raise OSError("first line\nthe network is gone")
+
+    monkeypatch.setattr(demo, "_play", play)
+    assert demo.main() == 1
+    assert capsys.readouterr().err == "\ndemo: Act 2, break it failed: OSError: the network is gone\n"
+
+
+def test_weights_that_differ_fail_the_act(monkeypatch):
+    class Run:
+        def __init__(self, weights):
+            self.weights = weights
+            self.stats = {}
+
+    class Oss:
+        rules = staticmethod(lambda _rules, **_seed: None)
+        rule_hits = staticmethod(list)
+
+    class Bucket:
+        oss = Oss()
+
+    monkeypatch.setattr(demo.training, "train", lambda _: Run("b" * 64))
+    monkeypatch.setattr(demo.training, "describe", lambda _: "")
+    monkeypatch.setattr(demo.faults, "account", lambda _hits, _stats: [])
+    with pytest.raises(DemoError, match="the weights differ from act 1"):
+        demo._break_it(Bucket(), Run("a" * 64))
+
+
+def test_ctrl_c_ends_the_command_quietly(monkeypatch, capsys):
+    def play():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "_play", play)
+    assert demo.main() == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_all_three_acts_play():
+    played = subprocess.run(
+        [sys.executable, SCRIPT], capture_output=True, text=True, timeout=290, check=False
+    )
+    assert played.returncode == 0, played.stderr
+    for words in ("held-out pictures named right", "the same as in act 1", "SIGKILL", "Your own bucket"):
+        assert words in played.stdout
