@@ -98,7 +98,8 @@ class Connection:
             self._native = _native.Client(
                 self.endpoint, self.region, self.addressing, self.credentials.native(), options
             )
-            emit_native_logs()
+            for note in self._native.notes:
+                _warn_once(note)
         return self._native
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,7 +165,7 @@ class OssStore:
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of the native client in this process."""
-        return self.native.stats()
+        return {**self.native.stats()}
 
 
 def emit_native_logs() -> None:
@@ -174,7 +175,12 @@ def emit_native_logs() -> None:
 
 def process_stats() -> dict[str, int | float]:
     """Return the counters of all native clients of this process."""
-    return _native.process_stats()
+    return {**_native.process_stats()}
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    _log.warning(text)
 
 
 @functools.cache
