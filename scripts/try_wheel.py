@@ -1,0 +1,63 @@
+"""Try a wheel as a stranger would: a clean environment, no Rust on PATH, the README's example.
+
+torch alone is shared with the environment that runs this script (2 GB need not be fetched twice): the directory is
+put last on the path of the clean environment, where its `.pth` files, and so an editable install, have no effect.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Install the only wheel in the directory given and run the example with it."""
+    (wheel,) = Path(sys.argv[1]).glob("*.whl")
+    with tempfile.TemporaryDirectory() as name:
+        home = Path(name)
+        venv.create(home / "venv", with_pip=True)
+        python = home / "venv" / "bin" / "python"
+        environment = {"PATH": str(python.parent), "HOME": name}
+        if shutil.which("cargo", path=environment["PATH"]):
+            raise SystemExit("error: cargo is on the path of the clean environment")
+        _run([python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", wheel], environment)
+        _share_torch(python)
+        where = _run(
+            [python, "-c", "import osstorchconnector; print(osstorchconnector.__file__)"], environment
+        )
+        if not Path(where.strip()).is_relative_to(home):
+            raise SystemExit(f"error: the clean environment imports {where.strip()}")
+        example = home / "example.py"
+        example.write_text((ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0])
+        print(_run([python, example], environment), end="")
+        _run([python.parent / "ossconnector", "--help"], environment)
+    print(f"wheel: {wheel.name} ({wheel.stat().st_size / 1e6:.1f} MB) installs and runs without Rust")
+
+
+def _share_torch(python: Path) -> None:
+    (packages,) = (python.parent.parent / "lib").glob("python3*/site-packages")
+    (packages / "shared_torch.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+
+def _run(command: list[str | os.PathLike[str]], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, env=environment, cwd=environment["HOME"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"error: {' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
