@@ -12,7 +12,11 @@ override VENV := $(abspath $(VENV))
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 ORIGINAL := .cache/original
-STAMPS := .cache/stamps
+# Named after what was installed, not dated: an environment kept by CI outlives many clones.
+hash = $(firstword $(shell sha256sum $(1)))
+TORCH := $(VENV)/.torch-$(call hash,requirements/torch.txt)
+DEV := $(VENV)/.dev-$(call hash,requirements/dev.txt)
+NATIVE := .cache/native-$(notdir $(VENV))
 NATIVE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 # The native module links against the interpreter that loads it; test binaries of that crate cannot be linked.
@@ -28,14 +32,14 @@ unexport PYTHONHOME PYTHONPATH
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(VENV)/.torch: requirements/torch.txt
+$(TORCH):
 	@python=$$(scripts/find-python)
 	echo "make: fetching torch 2.13.0, torchvision and the libraries torch brings, into $(VENV) (about 2 GB from the pip index, 5 GB on disk)"
 	[ -x $(PY) ] || "$$python" -m venv $(VENV)
 	$(PIP) -r requirements/torch.txt
 	touch $@
 
-$(VENV)/.dev: requirements/dev.txt $(VENV)/.torch
+$(DEV): $(TORCH)
 	@echo "make: fetching build, check and test tools, two OSS SDKs and scikit-learn, versions and hashes locked (about 130 MB)"
 	$(PIP) --require-hashes -r requirements/dev.txt
 	touch $@
@@ -44,19 +48,19 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.torch
 toolchain:
 	@scripts/need-cargo
 
-$(STAMPS)/native: $(NATIVE_SOURCES) $(VENV)/.dev | toolchain
+$(NATIVE): $(NATIVE_SOURCES) $(DEV) | toolchain
 	@echo "make: building the native module (release; the first build fetches about 20 MB of crates and takes a few minutes)"
 	maturin develop --release --locked --quiet
 	mkdir -p $(@D) && touch $@
 
 .PHONY: setup
-setup: toolchain $(VENV)/.dev $(STAMPS)/native ## Make .venv, install what development needs, build the native module
+setup: toolchain $(DEV) $(NATIVE) ## Make .venv, install what development needs, build the native module
 
 .PHONY: original
 original: $(ORIGINAL)/.tried
 
 # A missing witness must not stop the tests: they skip, and say so.
-$(ORIGINAL)/.tried: requirements/original.txt $(VENV)/.torch
+$(ORIGINAL)/.tried: requirements/original.txt $(TORCH)
 	@mkdir -p $(ORIGINAL)
 	echo "make: fetching osstorchconnector 1.2.3, the vendor's package, as a witness beside the environment (3 MB)"
 	$(PIP) --no-deps --upgrade --target $(ORIGINAL) -r requirements/original.txt \
@@ -71,7 +75,7 @@ demo: setup ## Stream images into a training loop, break the network, kill a sav
 test: setup original test-rust test-python ## Run all tests, Rust then Python
 
 .PHONY: test-rust
-test-rust: toolchain $(VENV)/.torch ## Run the Rust tests
+test-rust: toolchain $(TORCH) ## Run the Rust tests
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run $(RUST_TESTS) --no-tests=pass --status-level=fail; \
 	else \
@@ -91,7 +95,7 @@ soak: setup original ## Run the long grid of tests too (up to an hour)
 check: check-rust check-python ## Check format, lints, types, the native stub and the import contracts
 
 .PHONY: check-rust
-check-rust: toolchain $(VENV)/.torch
+check-rust: toolchain $(TORCH)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	cargo fmt --check --manifest-path benches/raw-client/Cargo.toml
@@ -106,7 +110,7 @@ check-python: setup
 	$(VENV)/bin/lint-imports --quiet
 
 .PHONY: format
-format: toolchain $(VENV)/.dev ## Format all code and mend what the linter can mend
+format: toolchain $(DEV) ## Format all code and mend what the linter can mend
 	cargo fmt --all
 	$(VENV)/bin/ruff check --fix --quiet || true
 	$(VENV)/bin/ruff format --quiet
@@ -120,7 +124,7 @@ bench-quick: setup ## The same, smaller and rougher (under a minute)
 	@$(PY) benches/run.py --quick $(ARGS)
 
 .PHONY: wheel
-wheel: toolchain $(VENV)/.dev ## Build the wheel into dist/ and try it in a clean environment without Rust
+wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean environment without Rust
 	rm -rf dist
 	maturin build --release --locked --quiet --out dist --interpreter $(PY)
 	$(PY) scripts/try_wheel.py dist
@@ -131,7 +135,7 @@ docs: setup ## Regenerate docs/errors.md from provoked errors; build the Rust re
 	cargo doc --workspace --no-deps --locked --quiet
 
 .PHONY: lock
-lock: $(VENV)/.torch ## Resolve requirements/dev.in anew into dev.txt, for every supported Python
+lock: $(TORCH) ## Resolve requirements/dev.in anew into dev.txt, for every supported Python
 	@$(PY) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv
 	.cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
 		--custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
