@@ -6,7 +6,7 @@ URIs are `oss://bucket/key` or `/bucket/key`. Times are seconds since the epoch,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, final
+from typing import Literal, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
@@ -21,17 +21,26 @@ _Credentials = (
 )
 _Option = int | float | str | bool
 
-class ObjectInfo(NamedTuple):
+@final
+class ObjectInfo:
     """What HEAD says of an object; a field the answer did not carry is None."""
 
-    uri: str
-    size: int
-    etag: str | None
-    crc64: int | None
-    last_modified: str | None
-    content_type: str | None
-    storage_class: str | None
-    metadata: dict[str, str]
+    @property
+    def uri(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def crc64(self) -> int | None: ...
+    @property
+    def last_modified(self) -> float | None: ...
+    @property
+    def content_type(self) -> str | None: ...
+    @property
+    def storage_class(self) -> str | None: ...
+    @property
+    def metadata(self) -> dict[str, str]: ...
 
 @final
 class Client:
@@ -62,6 +71,9 @@ class Client:
     def endpoint(self) -> str: ...
     @property
     def region(self) -> str: ...
+    @property
+    def notes(self) -> list[str]:
+        """Lines about options that were changed to fit their bounds, and about clear-text endpoints."""
     def head_object(self, uri: str) -> ObjectInfo: ...
     def get_object(self, uri: str, size: int | None = None, etag: str | None = None) -> bytes:
         """Read one whole object, verified, split into parallel ranges when it is large."""
@@ -95,7 +107,7 @@ class Client:
         missing: Literal["raise", "skip"] = "raise",
     ) -> Prefetch:
         """Fetch whole objects ahead, in the order of `positions`, under the byte budget."""
-    def stats(self) -> dict[str, int | float]:
+    def stats(self) -> dict[str, int]:
         """Counters of this process and client; flat, names documented in docs/stats.md."""
 
 @final
@@ -161,7 +173,7 @@ class Writer:
     @property
     def bytes_accepted(self) -> int: ...
     @property
-    def state(self) -> Literal["open", "sealed", "published", "aborted", "unknown"]: ...
+    def state(self) -> Literal["open", "multipart", "sealed", "publishing", "published", "aborted", "unknown"]: ...
     @property
     def forked(self) -> bool:
         """True in a child process that inherited this writer: every use of it is an error there."""
@@ -179,7 +191,7 @@ class Writer:
 def option_names() -> list[str]:
     """Name every option that `Client` takes."""
 
-def process_stats() -> dict[str, int | float]:
+def process_stats() -> dict[str, int]:
     """Counters of all clients of this process."""
 
 def drain_logs() -> list[tuple[int, str, str]]:

@@ -112,12 +112,9 @@ pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>
 impl<B: Lend> Piece<B> {
     /// The piece's own memory.
     pub fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        #[expect(unsafe_code, reason = "a part that chunks_mut made, kept beyond its borrow")]
         // SAFETY: `start..start + size_bytes` lies in the buffer that `_hold` keeps alive and unmoved (`Lend`'s
         // contract), `chunks_mut` made it disjoint from every other piece, and `&mut self` makes it exclusive.
-        #[expect(
-            unsafe_code,
-            reason = "one of the disjoint parts that chunks_mut made, kept beyond its borrow"
-        )]
         unsafe {
             std::slice::from_raw_parts_mut(self.start.as_ptr(), self.size_bytes)
         }

@@ -1,4 +1,8 @@
-//! oss-client
+//! The OSS client: sockets, time, threads and the environment. Knows no Python.
+//!
+//! Arrows point down: `read`, `write`, `list` and `index` stand on `operations`, one method per OSS operation; those
+//! on `transport`, the only place that repeats a request; that on `http`, `retry` and `credentials`; those on
+//! `config` and `error`. `sync`, `clock` and `fork` are doors that any of them may use.
 
 pub mod cancel;
 pub mod client;
@@ -10,13 +14,17 @@ pub mod fork;
 mod http;
 pub mod index;
 pub mod interrupt;
+pub mod lend;
 pub mod list;
 pub mod logs;
 pub mod objects;
 pub mod operations;
+pub mod read;
 mod refusal;
 pub mod retry;
 pub mod stats;
 pub mod sync;
 mod transport;
+pub mod window;
+pub mod workers;
 pub mod write;

@@ -1,5 +1,6 @@
 //! The read engine: a plan of byte ranges, fetched ahead under one budget, delivered in a defined order.
 
+pub(crate) mod ahead;
 pub mod engine;
 pub(crate) mod fetch;
 pub mod object;

@@ -31,7 +31,7 @@ unsafe impl Sync for Address {}
 /// What keeps lent memory alive and in place.
 enum Owner {
     Bytes(Py<PyBytes>),
-    View(Arc<WritableView>),
+    View { _held: Arc<WritableView> },
 }
 
 /// Memory of a Python object, lent to an engine.
@@ -70,14 +70,14 @@ impl LentMemory {
     /// Lends the first `size_bytes` of a caller's writable buffer.
     pub(crate) fn view(view: &Arc<WritableView>, size_bytes: usize) -> Self {
         assert!(size_bytes <= view.size_bytes, "a loan lies inside its buffer");
-        Self { start: view.start, size_bytes, owner: Owner::View(Arc::clone(view)) }
+        Self { start: view.start, size_bytes, owner: Owner::View { _held: Arc::clone(view) } }
     }
 
     /// The filled `bytes` object; None for a view.
     pub(crate) fn into_bytes(self) -> Option<Py<PyBytes>> {
         match self.owner {
             Owner::Bytes(bytes) => Some(bytes),
-            Owner::View(_) => None,
+            Owner::View { .. } => None,
         }
     }
 }

@@ -13,6 +13,7 @@ use oss_client::operations::PutOptions;
 use oss_client::read::engine::ReadEngine;
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Missing, Prefetch as PrefetchEngine};
+use oss_client::write::UploadOptions;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping, PyTuple};
@@ -169,7 +170,7 @@ impl Client {
     fn put_object(&self, py: Python<'_>, uri: &str, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let size = with_bytes(data, |_, bytes| Ok(bytes.len() as u64))?;
         let writer = self.open_writer(py, uri, Some(size), false, None, None, None)?;
-        writer.write(py, data)?;
+        writer.write(data)?;
         writer.publish(py)
     }
 
@@ -200,14 +201,14 @@ impl Client {
         metadata: Option<HashMap<String, String>>,
     ) -> PyResult<Writer> {
         let uri = object_uri(py, uri)?;
-        let options = PutOptions {
+        let options = UploadOptions {
+            size_hint_bytes,
             if_absent,
             content_type,
             storage_class,
             metadata: metadata.unwrap_or_default().into_iter().collect(),
-            ..PutOptions::default()
         };
-        Writer::open(py, &self.client, uri, size_hint_bytes, options)
+        Ok(Writer::open(&self.client, uri, options))
     }
 
     /// Lists everything below `uri` into the index file `path`, unless it is there already.

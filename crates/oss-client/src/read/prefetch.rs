@@ -13,6 +13,7 @@ use oss_protocol::uri::ObjectUri;
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::fork;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::engine::ReadEngine;
@@ -76,6 +77,7 @@ pub struct Prefetch<B: Lend> {
     asked_count: u64,
     asked_bytes: u64,
     likely: LikelySize,
+    generation: u32,
 }
 
 impl<B: Lend> std::fmt::Debug for Prefetch<B> {
@@ -113,6 +115,7 @@ impl<B: Lend> Prefetch<B> {
             asked_count: 0,
             asked_bytes: 0,
             likely: LikelySize::default(),
+            generation: fork::generation(),
         })
     }
 
@@ -121,8 +124,12 @@ impl<B: Lend> Prefetch<B> {
     /// Tops up in batches, so that the workers' queue is locked once for many objects.
     ///
     /// # Errors
-    /// Those of `lend`, and `Internal` for a position the index does not have.
+    /// Those of `lend`, `Internal` for a position the index does not have, `Forked` in a child process.
     pub fn top_up<E: From<Error>>(&mut self, mut lend: impl FnMut(usize) -> Result<B, E>) -> Result<(), E> {
+        if self.generation != fork::generation() {
+            let text = "this iteration was begun in the parent process; iterate anew in this one";
+            return Err(Error::new(ErrorKind::Forked, "prefetch", text).into());
+        }
         let ahead = plan::lookahead(self.workers.window());
         if self.asked.len() > ahead - ahead / 4 {
             return Ok(());

@@ -1,0 +1,234 @@
+//! Parts of one object that were asked for before they were read.
+//!
+//! A reader that reads in order has a stream of parts on the wire in front of it, the deeper the longer it keeps to
+//! the order. A visit to the end of the object, where archives keep their table, is answered from a part of its own
+//! and leaves the stream alone; any other jump starts a new one.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use oss_protocol::uri::ObjectUri;
+
+use crate::cancel::Cancel;
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::interrupt::Watch;
+use crate::lend::{Filled, Scratch};
+use crate::read::engine::wait_watched;
+use crate::read::fetch::{self, Fetched, Want};
+use crate::read::plan;
+use crate::read::slot::{Bell, Slot};
+use crate::sync::Arc;
+use crate::workers::{Job, Workers};
+
+/// The end of the object that is fetched in one part when it is visited: 1 MiB holds an archive's table.
+const TAIL_BYTES: u64 = 1024 * 1024;
+
+/// First part after a jump: what a small structure takes, little lost if the reader jumps again.
+const FIRST_PART_BYTES: u64 = 256 * 1024;
+
+/// Bytes kept on the wire ahead of a reader that reads in order.
+const AHEAD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The version of the object that a reader stays with.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) size: u64,
+    pub(crate) etag: Option<String>,
+    pub(crate) crc64: Option<u64>,
+}
+
+impl Version {
+    /// What to ask for to get `range` of this version; None is all of it.
+    pub(crate) fn want(&self, uri: &ObjectUri, range: Option<Range<u64>>) -> Want {
+        Want { uri: uri.clone(), range, etag: self.etag.clone(), size: Some(self.size) }
+    }
+}
+
+/// A part that was received: where it lies, and its checksums.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) range: Range<u64>,
+    pub(crate) crc64: u64,
+    pub(crate) object_crc64: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Part {
+    range: Range<u64>,
+    slot: Arc<Slot<Fetched<Scratch>>>,
+    cancel: Cancel,
+    bytes: Option<Vec<u8>>,
+}
+
+/// The parts of one reader.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    client: Client,
+    workers: Workers,
+    uri: ObjectUri,
+    /// In order, without gaps.
+    stream: VecDeque<Part>,
+    tail: Option<Part>,
+    /// Where the last read ended: a read that starts here is in order.
+    in_order_at: u64,
+    /// How many bytes to keep ahead; doubles while reads are in order.
+    depth_bytes: u64,
+    bell: Arc<Bell>,
+    part_count: u64,
+}
+
+impl Ahead {
+    pub(crate) fn new(client: &Client, workers: &Workers, uri: &ObjectUri) -> Self {
+        Self {
+            client: client.clone(),
+            workers: workers.clone(),
+            uri: uri.clone(),
+            stream: VecDeque::new(),
+            tail: None,
+            in_order_at: 0,
+            depth_bytes: FIRST_PART_BYTES,
+            bell: Bell::new(),
+            part_count: 0,
+        }
+    }
+
+    /// True if a part that was asked for holds `position`.
+    pub(crate) fn covers(&self, position: u64) -> bool {
+        self.parts().any(|part| part.range.contains(&position))
+    }
+
+    /// True if a read that starts at `position` goes on where the last one ended.
+    pub(crate) fn is_in_order(&self, position: u64) -> bool {
+        position == self.in_order_at
+    }
+
+    /// Takes note that everything before `position` was read.
+    pub(crate) fn read_to(&mut self, position: u64) {
+        self.in_order_at = position;
+    }
+
+    /// Bytes from `position` on that are in memory, up to the end of their part.
+    pub(crate) fn buffered(&self, position: u64) -> &[u8] {
+        let held = self.parts().find_map(|part| {
+            let bytes = part.bytes.as_deref().filter(|_| part.range.contains(&position))?;
+            bytes.get(usize::try_from(position - part.range.start).ok()?..)
+        });
+        held.unwrap_or_default()
+    }
+
+    /// Asks for what a small read at `position` needs, and for what will likely follow it.
+    pub(crate) fn reach(&mut self, position: u64, version: &Version) {
+        if !self.covers(position) {
+            self.start_at(position, version);
+        }
+        while self.stream.front().is_some_and(|part| part.range.end <= position) {
+            self.stream.pop_front();
+            self.depth_bytes = (self.depth_bytes * 2).min(AHEAD_BYTES);
+        }
+        if self.stream.front().is_some_and(|part| part.range.contains(&position)) {
+            self.extend(position, version);
+        }
+    }
+
+    /// Asks for what follows a large read that ends at `end`, so that the next one finds bytes waiting.
+    pub(crate) fn follow(&mut self, end: u64, version: &Version) {
+        self.drop_stream();
+        self.depth_bytes = AHEAD_BYTES;
+        for range in plan::cut(end..version.size.min(end + AHEAD_BYTES), plan::PART_BYTES) {
+            let part = self.ask(range, version);
+            self.stream.push_back(part);
+        }
+    }
+
+    /// Waits for the part that holds `position`; None if it is in memory already.
+    ///
+    /// # Errors
+    /// Those of GetObject and of `watch`.
+    pub(crate) fn wait(&mut self, position: u64, watch: Watch<'_>) -> Result<Option<Arrived>, Error> {
+        let part = self.stream.iter_mut().chain(&mut self.tail).find(|part| part.range.contains(&position));
+        let part = part.ok_or_else(|| Error::internal("read", "no part was asked for at the position"))?;
+        if part.bytes.is_some() {
+            return Ok(None);
+        }
+        let fetched = wait_watched(&self.workers, &part.slot, watch).flatten()?;
+        let size_bytes = usize::try_from(part.range.end - part.range.start).unwrap_or(usize::MAX);
+        part.bytes = Some(fetched.buffer.into_filled(Filled(size_bytes)));
+        let range = part.range.clone();
+        Ok(Some(Arrived { range, crc64: fetched.crc64, object_crc64: fetched.object_crc64 }))
+    }
+
+    /// Gives up everything that was asked for.
+    pub(crate) fn clear(&mut self) {
+        self.drop_stream();
+        if let Some(tail) = self.tail.take() {
+            tail.cancel.cancel();
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.stream.iter().chain(&self.tail)
+    }
+
+    fn start_at(&mut self, position: u64, version: &Version) {
+        let tail_start = version.size.saturating_sub(TAIL_BYTES);
+        if position >= tail_start && tail_start > 0 && !self.is_in_order(position) {
+            self.tail = Some(self.ask(tail_start..version.size, version));
+            return;
+        }
+        if !self.is_in_order(position) {
+            self.depth_bytes = FIRST_PART_BYTES;
+        }
+        self.drop_stream();
+        self.in_order_at = position;
+        let end = position + self.depth_bytes.min(plan::PART_BYTES);
+        let part = self.ask(position..version.size.min(end), version);
+        self.stream.push_back(part);
+    }
+
+    /// Asks for parts behind the stream, as deep as the reader's habit allows.
+    fn extend(&mut self, position: u64, version: &Version) {
+        let part_bytes = self.depth_bytes.min(plan::PART_BYTES);
+        while let Some(end) = self.stream.back().map(|part| part.range.end) {
+            if end >= version.size || end >= position + self.depth_bytes {
+                break;
+            }
+            let part = self.ask(end..version.size.min(end + part_bytes), version);
+            self.stream.push_back(part);
+        }
+    }
+
+    /// Puts one part on the wire.
+    fn ask(&mut self, range: Range<u64>, version: &Version) -> Part {
+        let slot = Slot::new(self.part_count, &self.bell);
+        self.part_count += 1;
+        let cancel = Cancel::new();
+        let job = {
+            let want = version.want(&self.uri, Some(range.clone()));
+            let (client, slot, cancel) = (self.client.clone(), Arc::clone(&slot), cancel.clone());
+            Box::new(move || fetch_part(&client, &want, &cancel, &slot)) as Job
+        };
+        self.workers.submit([job]);
+        Part { range, slot, cancel, bytes: None }
+    }
+
+    fn drop_stream(&mut self) {
+        for part in self.stream.drain(..).filter(|part| part.bytes.is_none()) {
+            part.cancel.cancel();
+        }
+    }
+}
+
+fn fetch_part(client: &Client, want: &Want, cancel: &Cancel, slot: &Slot<Fetched<Scratch>>) -> u64 {
+    let size = want.range.as_ref().map_or(0, |range| range.end - range.start);
+    let outcome = fetch::guarded(|| {
+        let mut scratch = Scratch::new();
+        if !usize::try_from(size).is_ok_and(|size_bytes| scratch.reserve(size_bytes)) {
+            return Err(Error::new(ErrorKind::OutOfMemory, "GetObject", "no memory to read ahead"));
+        }
+        fetch::into_lent(client, want, scratch, cancel)
+    });
+    let received = outcome.as_ref().map_or(0, |_| size);
+    slot.put(outcome);
+    received
+}

@@ -1,0 +1,333 @@
+//! The read engine against the emulator: whole objects in order, random access, versions, faults.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oss_client::client::Client;
+use oss_client::config::ClientConfig;
+use oss_client::credentials::StaticProvider;
+use oss_client::error::{Error, ErrorKind};
+use oss_client::lend::Lend;
+use oss_client::objects::{ObjectRef, ObjectSource};
+use oss_client::read::engine::ReadEngine;
+use oss_client::read::object::ObjectReader;
+use oss_client::read::prefetch::{Body, Missing, Next, Prefetch};
+use oss_emulator::{EmulatorServer, Options};
+use oss_protocol::uri::{Endpoint, ObjectUri};
+use serde_json::json;
+
+const BUCKET: &str = "data";
+
+struct World {
+    emulator: EmulatorServer,
+    engine: ReadEngine,
+}
+
+fn world() -> World {
+    let emulator =
+        EmulatorServer::start(Options { buckets: vec![BUCKET.to_owned()], ..Options::default() }).unwrap();
+    let mut config = ClientConfig::new(Endpoint::parse(&emulator.endpoint()).unwrap(), emulator.region());
+    config.timeouts = config.timeouts.scaled(0.05);
+    config.retry.base = Duration::from_millis(2);
+    let provider = Arc::new(StaticProvider::new(emulator.credentials()).unwrap());
+    let client = Client::new(config, provider).unwrap();
+    World { emulator, engine: ReadEngine::new(client, 16) }
+}
+
+/// Bytes that differ from one another and from object to object.
+fn content(seed: usize, size: usize) -> Vec<u8> {
+    (0..size).map(|at| u8::try_from((at * 31 + at / 251 + seed * 7) % 251).unwrap()).collect()
+}
+
+impl World {
+    fn put(&self, key: &str, bytes: &[u8]) {
+        self.emulator.put_object(BUCKET, key, bytes).unwrap();
+    }
+
+    fn reader(&self, key: &str) -> ObjectReader {
+        ObjectReader::new(&self.engine, uri(key), None, None).unwrap()
+    }
+
+    fn prefetch(&self, objects: Vec<Listed>, missing: Missing) -> Prefetch<Loan> {
+        let positions = Box::new(0..objects.len() as u64);
+        Prefetch::new(&self.engine, Arc::new(List(objects)), positions, missing).unwrap()
+    }
+
+    /// How many requests of `operation` the emulator saw.
+    fn requests(&self, operation: &str) -> usize {
+        let journal = self.emulator.journal(0);
+        journal["entries"].as_array().unwrap().iter().filter(|entry| entry["operation"] == operation).count()
+    }
+}
+
+fn uri(key: &str) -> ObjectUri {
+    ObjectUri { bucket: BUCKET.to_owned(), key: key.to_owned() }
+}
+
+#[derive(Debug)]
+struct Listed {
+    key: String,
+    size: Option<u64>,
+    etag: Option<String>,
+}
+
+#[derive(Debug)]
+struct List(Vec<Listed>);
+
+impl ObjectSource for List {
+    fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn object(&self, position: u64) -> Option<ObjectRef<'_>> {
+        let listed = self.0.get(usize::try_from(position).ok()?)?;
+        Some(ObjectRef { bucket: BUCKET, key: &listed.key, size: listed.size, etag: listed.etag.as_deref() })
+    }
+}
+
+fn listed(key: &str, size: Option<usize>) -> Listed {
+    Listed { key: key.to_owned(), size: size.map(|size| size as u64), etag: None }
+}
+
+/// Memory that a test lends; it starts as zeroes, so reading it back is sound whatever was received.
+#[derive(Debug)]
+struct Loan(Vec<MaybeUninit<u8>>);
+
+impl Lend for Loan {
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.0
+    }
+}
+
+fn lend(size_bytes: usize) -> Result<Loan, Error> {
+    Ok(Loan(vec![MaybeUninit::new(0); size_bytes]))
+}
+
+fn bytes_of(loan: Loan) -> Vec<u8> {
+    #[expect(unsafe_code, reason = "the loan was made of zeroes")]
+    // SAFETY: every byte was initialised by `lend`, and receiving writes initialised bytes only.
+    loan.0.into_iter().map(|byte| unsafe { byte.assume_init() }).collect()
+}
+
+/// Delivers everything: bytes, None for what was skipped, or the error.
+fn deliver(prefetch: &mut Prefetch<Loan>) -> Vec<Result<Option<Vec<u8>>, Error>> {
+    let mut delivered = Vec::new();
+    loop {
+        prefetch.top_up(lend).unwrap();
+        match prefetch.try_next() {
+            Next::Ready(position, outcome) => {
+                assert_eq!(position, delivered.len() as u64, "objects come in order");
+                delivered.push(outcome.map(|body| match body {
+                    Body::Lent(loan) => Some(bytes_of(loan)),
+                    Body::Native(bytes) => Some(bytes),
+                    Body::Missing => None,
+                }));
+            }
+            Next::Pending => {
+                prefetch.wait(Duration::from_millis(50));
+            }
+            Next::End => return delivered,
+        }
+    }
+}
+
+fn read_all(reader: &mut ObjectReader, size: usize) -> Result<Vec<u8>, Error> {
+    reader.read_into(lend(size)?, &mut || Ok(())).map(bytes_of)
+}
+
+#[test]
+fn objects_of_known_and_unknown_size_come_whole_and_in_order() {
+    let world = world();
+    let sizes = [1, 100, 4096, 110_000, 300_000, 9 * 1024 * 1024, 0, 17];
+    for (number, &size) in sizes.iter().enumerate() {
+        world.put(&format!("o/{number}"), &content(number, size));
+    }
+    for knows_sizes in [true, false] {
+        let objects = (0..sizes.len())
+            .map(|number| listed(&format!("o/{number}"), knows_sizes.then_some(sizes[number])))
+            .collect();
+        let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+        for (number, (bytes, &size)) in delivered.into_iter().zip(&sizes).enumerate() {
+            assert_eq!(bytes.unwrap().unwrap(), content(number, size), "object {number}");
+        }
+    }
+}
+
+#[test]
+fn a_small_object_costs_one_request() {
+    let world = world();
+    for number in 0..50 {
+        world.put(&format!("o/{number}"), &content(number, 5000));
+    }
+    let objects = (0..50).map(|number| listed(&format!("o/{number}"), Some(5000))).collect();
+    assert_eq!(deliver(&mut world.prefetch(objects, Missing::Raise)).len(), 50);
+    assert_eq!(world.requests("GetObject"), 50);
+    assert_eq!(world.requests("HeadObject"), 0);
+}
+
+#[test]
+fn a_missing_object_is_an_error_in_its_place_or_is_skipped() {
+    let world = world();
+    world.put("a", b"first");
+    world.put("c", b"third");
+    let objects = || vec![listed("a", Some(5)), listed("b", Some(6)), listed("c", Some(5))];
+    let delivered = deliver(&mut world.prefetch(objects(), Missing::Raise));
+    assert_eq!(delivered[1].as_ref().unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(delivered[2].as_ref().unwrap().as_deref(), Some(&b"third"[..]));
+    let delivered = deliver(&mut world.prefetch(objects(), Missing::Skip));
+    assert_eq!(delivered[1].as_ref().unwrap(), &None);
+}
+
+#[test]
+fn a_missing_bucket_is_never_skipped() {
+    let world = world();
+    let source = ObjectReader::new(
+        &world.engine,
+        ObjectUri { bucket: "nowhere".to_owned(), key: "k".to_owned() },
+        None,
+        None,
+    );
+    let error = source.unwrap().size(&mut || Ok(())).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound);
+}
+
+#[test]
+fn an_object_replaced_since_it_was_listed_is_read_whole_in_its_new_version() {
+    let world = world();
+    world.put("k", &content(1, 1000));
+    let etag = "\"0123456789ABCDEF0123456789ABCDEF\"".to_owned();
+    let objects = vec![Listed { key: "k".to_owned(), size: Some(77), etag: Some(etag) }];
+    let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+    assert_eq!(delivered[0].as_ref().unwrap().as_deref(), Some(&content(1, 1000)[..]));
+    assert_eq!(world.engine.client().stats().get("objects_changed"), 1);
+}
+
+#[test]
+fn resets_refusals_and_flipped_bits_are_survived_in_order() {
+    let world = world();
+    for number in 0..200 {
+        world.put(&format!("o/{number:03}"), &content(number, 40_000));
+    }
+    world.emulator.set_rules(json!({"seed": 5, "rules": [
+        {"match": {"op": "GetObject", "probability": 0.05}, "action": {"reset_after_bytes": 20_000}},
+        {"match": {"op": "GetObject", "probability": 0.05}, "action": {"status": 503, "code": "ServiceUnavailable"}},
+        {"match": {"op": "GetObject", "probability": 0.05}, "action": {"flip_bit": "out"}},
+    ]})).unwrap();
+    let objects = (0..200).map(|number| listed(&format!("o/{number:03}"), Some(40_000))).collect();
+    for (number, bytes) in deliver(&mut world.prefetch(objects, Missing::Raise)).into_iter().enumerate() {
+        assert_eq!(bytes.unwrap().unwrap(), content(number, 40_000), "object {number}");
+    }
+    let stats = world.engine.client().stats();
+    assert!(stats.get("resumed") > 0 && stats.get("retries_server") > 0 && stats.get("crc_mismatched") > 0);
+}
+
+#[test]
+fn closing_gives_the_memory_back_at_once() {
+    let world = world();
+    world.put("k", &content(0, 100_000));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}},
+        ]}))
+        .unwrap();
+    let mut prefetch = world.prefetch((0..8).map(|_| listed("k", Some(100_000))).collect(), Missing::Raise);
+    prefetch.top_up(lend).unwrap();
+    world.emulator.wait_for_journal(1, Duration::from_secs(10));
+    prefetch.close(Duration::from_secs(10));
+    assert!(matches!(prefetch.try_next(), Next::End));
+}
+
+#[test]
+fn a_reader_reads_any_part_of_the_object() {
+    let world = world();
+    let whole = content(3, 3_000_000);
+    world.put("big", &whole);
+    let mut reader = world.reader("big");
+    assert_eq!(reader.size(&mut || Ok(())).unwrap(), 3_000_000);
+    for (start, size) in
+        [(2_999_990, 10), (0, 10), (1_500_000, 1_400_000), (10, 1), (2_900_000, 100_000), (0, 3_000_000)]
+    {
+        reader.seek(start as u64);
+        assert_eq!(
+            read_all(&mut reader, size).unwrap(),
+            &whole[start..start + size],
+            "{size} bytes at {start}"
+        );
+    }
+}
+
+#[test]
+fn small_reads_in_order_are_served_from_parts_read_ahead() {
+    let world = world();
+    let whole = content(4, 2_000_000);
+    world.put("log", &whole);
+    let mut reader = world.reader("log");
+    let mut read = Vec::new();
+    loop {
+        reader.fill(&mut || Ok(())).unwrap();
+        let taken = reader.buffered().len().min(1000);
+        if taken == 0 {
+            break;
+        }
+        read.extend_from_slice(&reader.buffered()[..taken]);
+        reader.advance(taken);
+    }
+    assert_eq!(read, whole);
+    assert!(world.requests("GetObject") <= 8, "{} requests", world.requests("GetObject"));
+    assert_eq!(world.engine.client().stats().get("crc_mismatched"), 0);
+}
+
+#[test]
+fn a_reader_stays_with_one_version() {
+    let world = world();
+    world.put("k", &content(1, 24_000_000));
+    let mut reader = world.reader("k");
+    assert_eq!(read_all(&mut reader, 10).unwrap(), content(1, 10));
+    world.put("k", &content(2, 24_000_000));
+    reader.seek(20_000_000);
+    // What was read ahead of the change may still be delivered; this part was not.
+    let error = read_all(&mut reader, 1_000_000).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ObjectChanged);
+}
+
+#[test]
+fn an_interrupt_ends_a_read_and_leaves_the_reader_usable() {
+    let world = world();
+    let whole = content(5, 3_000_000);
+    world.put("k", &whole);
+    let mut reader = world.reader("k");
+    reader.size(&mut || Ok(())).unwrap();
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}},
+        ]}))
+        .unwrap();
+    let mut looks = 0;
+    let mut watch = || {
+        looks += 1;
+        if looks > 2 { Err(Error::new(ErrorKind::Internal, "signal", "interrupted")) } else { Ok(()) }
+    };
+    let loan = lend(3_000_000).unwrap();
+    assert_eq!(reader.read_into(loan, &mut watch).unwrap_err().operation, "signal");
+    world.emulator.set_rules(json!({"rules": []})).unwrap();
+    assert_eq!(read_all(&mut reader, 3_000_000).unwrap(), whole);
+}
+
+#[test]
+fn damage_in_a_whole_read_is_found_and_repaired() {
+    let world = world();
+    let whole = content(6, 9 * 1024 * 1024);
+    world.put("k", &whole);
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [2]}, "action": {"flip_bit": "out"}, "times": 1},
+        ]}))
+        .unwrap();
+    assert_eq!(read_all(&mut world.reader("k"), whole.len()).unwrap(), whole);
+    assert_eq!(world.engine.client().stats().get("crc_mismatched"), 1);
+}

@@ -1,0 +1,93 @@
+//! Bytes on their way into one object.
+
+use std::sync::{Mutex, PoisonError};
+
+use oss_client::client::Client;
+use oss_client::error::Error;
+use oss_client::interrupt::Watch;
+use oss_client::write::{Upload, UploadOptions};
+use oss_protocol::uri::ObjectUri;
+use pyo3::prelude::*;
+
+use crate::buffer::with_bytes;
+use crate::waiting::without_gil;
+
+/// Bytes on their way into one object; visible only by `publish`.
+#[pyclass(frozen, module = "osstorchconnector._native")]
+pub(crate) struct Writer {
+    uri: String,
+    inner: Mutex<Upload>,
+}
+
+impl Writer {
+    pub(crate) fn open(client: &Client, uri: ObjectUri, options: UploadOptions) -> Self {
+        Self { uri: uri.to_string(), inner: Mutex::new(Upload::new(client, uri, options)) }
+    }
+
+    /// Runs `work` on the upload without the GIL; other threads wait their turn.
+    fn run<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        without_gil(py, |watch| work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner), watch))
+    }
+
+    fn look<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&Upload) -> T + Send) -> T {
+        py.detach(|| look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+#[pymethods]
+impl Writer {
+    #[getter]
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// Bytes taken so far.
+    #[getter]
+    fn bytes_accepted(&self, py: Python<'_>) -> u64 {
+        self.look(py, Upload::accepted_bytes)
+    }
+
+    /// Where the upload is, in one word.
+    #[getter]
+    fn state(&self, py: Python<'_>) -> &'static str {
+        self.look(py, |upload| upload.stage().as_str())
+    }
+
+    /// True in a child process that inherited this writer.
+    #[getter]
+    fn forked(&self, py: Python<'_>) -> bool {
+        self.look(py, Upload::is_forked)
+    }
+
+    /// Accepts all of `data`; blocks without the GIL while the window is full.
+    pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        with_bytes(data, |py, bytes| {
+            self.run(py, |upload, watch| upload.write(bytes, watch))?;
+            Ok(bytes.len())
+        })
+    }
+
+    /// Accepts no more bytes; nothing becomes visible.
+    fn seal(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, |upload, _| upload.seal())
+    }
+
+    /// Makes the object visible, whole and verified, or raises.
+    pub(crate) fn publish(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, |upload, watch| upload.publish(watch).map(drop))
+    }
+
+    /// Gives up: cancels, drains and aborts the upload; the previous object stays.
+    fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, |upload, watch| upload.abort(watch))
+    }
+
+    /// As `abort`, best effort and without raising.
+    fn abandon(&self, py: Python<'_>) {
+        py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).abandon());
+    }
+}
