@@ -45,6 +45,7 @@ counters! {
     CrcMismatched "crc_mismatched" "Checksums that differed.";
     ObjectsChanged "objects_changed" "Objects that were replaced between listing and reading.";
     ObjectsSkipped "objects_skipped" "Objects left out because the caller allowed it.";
+    UploadsAbandoned "uploads_abandoned" "Writers dropped without close or abort: nothing was saved.";
     CredentialRefreshes "credential_refreshes" "Refreshes forced by a refusal.";
 }
 

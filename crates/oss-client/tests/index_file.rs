@@ -1,4 +1,5 @@
 //! Index files: what goes in comes out, whole, and anything else is refused.
+#![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};

@@ -1,4 +1,5 @@
 //! The part schedule, from one byte to the largest object OSS takes (F70).
+#![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
 
 use oss_client::write::parts::{FIRST_PART_BYTES, MAX_PART_BYTES, MAX_PARTS, MIN_PART_BYTES, PartSchedule};
 use proptest::prelude::*;

@@ -1,7 +1,11 @@
 //! Giving an upload up, and making sure that the service has (`faults.md`, 4.3).
 //!
 //! OSS does not drop parts that were on their way when the abort arrived. So our own are ended first,
-//! then the upload is aborted, and ListParts tells whether it is gone; three rounds at most.
+//! then the upload is aborted, and ListParts tells whether it is gone; three rounds at most. A part that
+//! was cut off may have been received whole and be entered a moment after the abort: then the upload must
+//! be seen gone twice, with a pause between.
+
+use std::time::Duration;
 
 use super::upload::{Stage, Upload};
 use crate::cancel::Cancel;
@@ -10,8 +14,11 @@ use crate::error::{Error, ErrorKind, UploadState};
 use crate::interrupt::{self, Watch};
 use crate::logs::{self, Level};
 
-/// Times an upload that is still there is aborted again.
+/// Times an upload is aborted at most.
 const ROUNDS: u32 = 3;
+
+/// What the service gets to enter a part whose last bytes it has: 200 ms.
+const ENTERING: Duration = Duration::from_millis(200);
 
 impl Upload {
     /// Gives up: ends all work, drops the parts the service has. A previous object stays.
@@ -39,11 +46,16 @@ impl Upload {
         let Some(upload_id) = &self.upload_id else { return Ok(()) };
         let limit = SystemClock.now() + self.client.config().timeouts.abort;
         let ran = interrupt::run("oss-abort", Some(limit), &SystemClock, watch, |cancel| {
+            let mut was_gone = false;
             for _ in 0..ROUNDS {
-                self.client.abort_multipart_upload(&self.uri, upload_id, cancel)?;
-                if !self.is_open(upload_id, cancel)? {
-                    return Ok(());
+                match self.abort_once(upload_id, cancel) {
+                    Ok(is_gone) if is_gone && (was_gone || !self.is_cut_off) => return Ok(()),
+                    Ok(is_gone) => was_gone = is_gone,
+                    // It was gone; that we could not look a second time is no failure.
+                    Err(_) if was_gone => return Ok(()),
+                    Err(error) => return Err(error),
                 }
+                cancel.wait_until(SystemClock.now() + ENTERING, &SystemClock);
             }
             Err(Error::new(ErrorKind::Service, "AbortMultipartUpload", "the upload is still there"))
         });
@@ -51,6 +63,12 @@ impl Upload {
             Some(interrupt) => Err(interrupt),
             None => ran.result.map_err(|error| self.left_behind(error, upload_id)),
         }
+    }
+
+    /// Aborts and looks; true if the upload is gone.
+    fn abort_once(&self, upload_id: &str, cancel: &Cancel) -> Result<bool, Error> {
+        self.client.abort_multipart_upload(&self.uri, upload_id, cancel)?;
+        Ok(!self.is_open(upload_id, cancel)?)
     }
 
     /// Whether the service still knows the upload.

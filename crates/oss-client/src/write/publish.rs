@@ -20,6 +20,7 @@ use crate::config::Verify;
 use crate::error::{Error, ErrorKind, UploadState};
 use crate::interrupt::{self, SLICE, Watch};
 use crate::operations::{UploadedPart, Written};
+use crate::stats::Counter;
 
 /// A step of publishing that did not end well.
 enum Stop {
@@ -139,7 +140,9 @@ impl Upload {
     /// Sends the request that publishes, once.
     fn send_commit(&mut self, tries: &Tries, watch: Watch<'_>) -> Result<Result<Written, Error>, Stop> {
         let (client, uri, options) = (&self.client, &self.uri, &self.options);
-        let ran = interrupt::run("oss-publish", None, &SystemClock, watch, |cancel| match &self.upload_id {
+        // The first try ends by its own deadline; those after it share what is left of it.
+        let limit = tries.has_lost.then_some(tries.give_up);
+        let ran = interrupt::run("oss-publish", limit, &SystemClock, watch, |cancel| match &self.upload_id {
             Some(id) => client.complete_multipart_upload(uri, id, &tries.parts, options, cancel),
             None => client.put_object(uri, &[&self.buffer], options, cancel),
         });
@@ -211,10 +214,19 @@ impl Upload {
         let ours = self.crc.value();
         let what = match written.crc64 {
             _ if verify == Verify::Off => return Ok(written),
-            Some(crc64) if crc64 == ours => return Ok(written),
-            None if verify != Verify::Require => return Ok(written),
+            Some(crc64) if crc64 == ours => {
+                self.client.count(Counter::CrcChecked);
+                return Ok(written);
+            }
+            None if verify != Verify::Require => {
+                self.client.count(Counter::CrcUnchecked);
+                return Ok(written);
+            }
             None => "OSS sent no CRC-64 for it, which verify=\"require\" asks for".to_owned(),
-            Some(crc64) => format!("its CRC-64 is {crc64} at OSS and {ours} here"),
+            Some(crc64) => {
+                self.client.count(Counter::CrcMismatched);
+                format!("its CRC-64 is {crc64} at OSS and {ours} here")
+            }
         };
         let mut text = format!("the object was written, but {what}");
         if let Some(version) = &written.version_id {
@@ -296,7 +308,8 @@ impl Upload {
 /// Whether `error` leaves open if the request was carried out.
 fn is_lost(error: &Error, has_lost: bool) -> bool {
     let may_echo = matches!(error.kind, ErrorKind::NotFound | ErrorKind::AlreadyExists);
-    error.ambiguous || error.own_repeat || (has_lost && may_echo)
+    let is_cut = error.kind == ErrorKind::Cancelled && error.request_sent;
+    error.ambiguous || error.own_repeat || is_cut || (has_lost && may_echo)
 }
 
 /// What a lost answer would have said.

@@ -29,6 +29,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::interrupt::{self, Watch};
 use crate::operations::{OnAmbiguous, PutOptions, Written};
+use crate::stats::Counter;
 
 /// The checksum runs over this much between two looks at the caller's watch: 8 MiB, about a millisecond.
 const CRC_SLICE_BYTES: usize = 8 << 20;
@@ -97,6 +98,8 @@ pub struct Upload {
     pub(super) workers: Option<UploadWorkers>,
     /// Id of the multipart upload; stays when the workers are gone.
     pub(super) upload_id: Option<String>,
+    /// A part was cancelled on its way.
+    pub(super) is_cut_off: bool,
     /// The part being filled; without memory until a byte is copied.
     pub(super) buffer: Vec<u8>,
     /// Number of the part being filled.
@@ -131,6 +134,7 @@ impl Upload {
             stage: Stage::Open,
             workers: None,
             upload_id: None,
+            is_cut_off: false,
             buffer: Vec::new(),
             number: 1,
             accepted_bytes: 0,
@@ -353,7 +357,9 @@ impl Upload {
 
     /// Ends all work of ours on the upload and gives its memory back.
     pub(super) fn stop(&mut self) {
-        self.workers = None;
+        if let Some(workers) = self.workers.take() {
+            self.is_cut_off |= workers.stop();
+        }
         self.buffer = Vec::new();
     }
 
@@ -365,7 +371,10 @@ impl Upload {
             }
             return;
         }
-        let _ = self.abort(&mut || Ok(()));
+        if matches!(self.stage, Stage::Open | Stage::Multipart | Stage::Sealed) {
+            self.client.count(Counter::UploadsAbandoned);
+            let _ = self.abort(&mut || Ok(()));
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! made when parts wait and fewer than `limit` are on their way, and end with the upload. A part from the
 //! caller's own memory is sent by scoped threads that borrow it, under the same limit.
 //!
-//! There is one lock, and nothing is called while it is held.
+//! The lock of the state is taken before that of a list of borrowed parts; no request is made while either
+//! is held.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -65,6 +66,8 @@ struct State {
     threads: Vec<JoinHandle<()>>,
     parked: usize,
     ending: bool,
+    /// A part was cancelled on its way: the service may have it all the same.
+    is_cut_off: bool,
 }
 
 impl State {
@@ -89,10 +92,6 @@ impl UploadWorkers {
             changed: Condvar::new(),
         };
         UploadWorkers { shared: Arc::new(shared) }
-    }
-
-    pub(super) fn upload_id(&self) -> &str {
-        &self.shared.upload_id
     }
 
     /// What the first failed part failed with.
@@ -167,13 +166,15 @@ impl UploadWorkers {
         Ok(sent)
     }
 
-    /// Cancels what is on its way and waits for the threads; they notice within milliseconds.
-    pub(super) fn stop(&self) {
+    /// Cancels what is on its way and waits for the threads; they notice within milliseconds. True if a
+    /// part was cut off.
+    pub(super) fn stop(&self) -> bool {
         self.shared.cancel();
         let threads = std::mem::take(&mut self.shared.state.lock().threads);
         for thread in threads {
             let _ = thread.join();
         }
+        self.shared.state.lock().is_cut_off
     }
 
     /// Leaves everything as it is: in a forked child threads and locks are the parent's.
@@ -315,7 +316,10 @@ impl Shared {
         match outcome {
             Ok(part) => state.sent.push(part),
             Err(error) if state.stops() => drop(error),
-            Err(error) => state.failure = Some(failure::not_committed(error, Some(&self.upload_id))),
+            Err(error) => {
+                state.is_cut_off |= error.ambiguous;
+                state.failure = Some(failure::not_committed(error, Some(&self.upload_id)));
+            }
         }
         self.changed.notify_all();
         self.work.notify_one();
@@ -327,6 +331,7 @@ impl Shared {
         state.ending = true;
         state.waiting.clear();
         let running = std::mem::take(&mut state.running);
+        state.is_cut_off |= !running.is_empty();
         drop(state);
         self.work.notify_all();
         for (_, cancel) in running {
