@@ -63,10 +63,7 @@ extern "C" fn in_child() {
         if descriptor >= 0 {
             // SAFETY: the slot was set while the parent held the descriptor open, and the child's copy of
             // its owner belongs to an older generation, which never closes it.
-            #[expect(
-                unsafe_code,
-                reason = "only the number is known here, and only close(2) is allowed after fork"
-            )]
+            #[expect(unsafe_code, reason = "only the number is known here")]
             unsafe {
                 libc::close(descriptor);
             }

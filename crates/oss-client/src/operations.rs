@@ -26,14 +26,14 @@ use crate::transport::{Answer, BadAnswer};
 /// Reads the document in an answer's body.
 fn document<D: Document>(answer: &Answer) -> Result<D, BadAnswer> {
     D::decode(&answer.body, D::MAX_BYTES).map_err(|error| match error {
-        XmlError::ErrorRoot(refusal) => BadAnswer::Refused(ServiceError {
+        XmlError::ErrorRoot(refusal) => BadAnswer::Refused(Box::new(ServiceError {
             status: answer.status,
             code: refusal.code,
             message: refusal.message,
             request_id: refusal.request_id,
             ec: refusal.ec,
             host_id: refusal.host_id,
-        }),
+        })),
         other => BadAnswer::Protocol(format!("the answer is no {} ({other})", D::ROOT)),
     })
 }

@@ -131,7 +131,7 @@ pub(crate) enum BadAnswer {
     /// A checksum differs.
     Integrity(String),
     /// There is an error inside.
-    Refused(ServiceError),
+    Refused(Box<ServiceError>),
 }
 
 /// The state of one process for one endpoint.

@@ -1,7 +1,6 @@
 //! A forked child makes its own state and leaves the parent's connections alone.
 //!
 //! One test: a process that forks runs nothing else meanwhile that the child would miss.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core_support;
 

@@ -1,5 +1,4 @@
 //! Reading through every kind of trouble: each test names the row of the fault matrix it stands for.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core_support;
 

@@ -1,5 +1,4 @@
 //! Everything that is not a read: writes, listings, refusals, credentials, clock, throttling.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core_support;
 

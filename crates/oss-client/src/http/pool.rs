@@ -18,7 +18,7 @@ const SLICE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct Shelf {
     origin: Arc<Origin>,
-    idle: Vec<Box<Connection>>,
+    idle: Vec<Connection>,
 }
 
 /// The connections of one process to one endpoint.
@@ -97,7 +97,7 @@ impl Pool {
 
     /// Takes the connection that was used last, if it is young enough and, after some idleness, still quiet.
     /// `peek` looks at it however young it is.
-    pub(crate) fn take(&self, origin: &Arc<Origin>, now: Instant, peek: bool) -> Option<Box<Connection>> {
+    pub(crate) fn take(&self, origin: &Arc<Origin>, now: Instant, peek: bool) -> Option<Connection> {
         loop {
             let mut connection = self.pop(origin)?;
             let idle = now.saturating_duration_since(connection.idle_since);
@@ -112,7 +112,7 @@ impl Pool {
         }
     }
 
-    fn pop(&self, origin: &Arc<Origin>) -> Option<Box<Connection>> {
+    fn pop(&self, origin: &Arc<Origin>) -> Option<Connection> {
         let mut shelves = self.shelves.lock();
         shelves.iter_mut().find(|shelf| Arc::ptr_eq(&shelf.origin, origin))?.idle.pop()
     }
@@ -126,7 +126,7 @@ impl Pool {
     }
 
     /// Puts a connection back, and drops one that has been idle for too long.
-    pub(crate) fn put(&self, origin: &Arc<Origin>, mut connection: Box<Connection>, now: Instant) {
+    pub(crate) fn put(&self, origin: &Arc<Origin>, mut connection: Connection, now: Instant) {
         connection.idle_since = now;
         let mut shelves = self.shelves.lock();
         let index =
@@ -219,10 +219,10 @@ mod tests {
         Pool::new(2, Duration::from_secs(30), Duration::from_secs(1))
     }
 
-    fn connection(quiet: bool, served: u64, now: Instant) -> Box<Connection> {
+    fn connection(quiet: bool, served: u64, now: Instant) -> Connection {
         let mut connection = Connection::new(Box::new(Idle { quiet }), now);
         connection.served = served;
-        Box::new(connection)
+        connection
     }
 
     #[test]

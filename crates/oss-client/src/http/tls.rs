@@ -149,7 +149,9 @@ impl Stream for TlsStream {
             let landed = match reader.fill_buf() {
                 Ok(plain) => land(plain, &mut into[filled..], crc.as_deref_mut()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) if filled > 0 || error.kind() == io::ErrorKind::UnexpectedEof => return Ok(filled),
+                Err(error) if filled > 0 || error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(filled);
+                }
                 Err(error) => return Err(error),
             };
             if landed > 0 {

@@ -29,7 +29,7 @@ pub(super) struct Exchange<'t> {
     transport: &'t Transport,
     cancel: &'t Cancel,
     origin: Arc<Origin>,
-    connection: Option<Box<Connection>>,
+    connection: Option<Connection>,
     _slot: Slot<'t>,
     is_attached: bool,
     reused: bool,
@@ -231,7 +231,7 @@ impl<'t> Exchange<'t> {
     }
 
     fn connection(&mut self, call: &Call<'_>) -> Result<&mut Connection, Failure> {
-        self.connection.as_deref_mut().ok_or_else(|| lost(call))
+        self.connection.as_mut().ok_or_else(|| lost(call))
     }
 
     fn broken(&self, call: &Call<'_>, broken: &Broken, request: &Request<'_>) -> Failure {
@@ -251,10 +251,10 @@ impl Drop for Exchange<'_> {
     }
 }
 
-fn dial(call: &Call<'_>, origin: &Origin) -> Result<Box<Connection>, Failure> {
+fn dial(call: &Call<'_>, origin: &Origin) -> Result<Connection, Failure> {
     let stream = call.transport.dial.dial(origin, call.deadline.end(), call.cancel);
     let stream = stream.map_err(|failure| call.not_dialled(failure))?;
-    Ok(Box::new(Connection::new(stream, call.clock().now())))
+    Ok(Connection::new(stream, call.clock().now()))
 }
 
 /// Appends the header lines of the signature.

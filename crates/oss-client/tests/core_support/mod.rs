@@ -1,5 +1,5 @@
 //! What the tests of the client's core share: a client of an emulator, with timers at 1/100 scale.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of this")]
 
 use std::io::{Read, Write};
