@@ -4,12 +4,14 @@
 //! the others wait and then map it. No Python object per key, and pickling a dataset costs a path.
 
 pub mod build;
+mod builder;
 pub mod format;
 pub mod listing;
 pub mod map;
 pub mod order;
 
-pub use build::{BuildOutcome, Builder, Patience, build, build_from_rows};
+pub use build::{Patience, build, build_from_rows};
+pub use builder::{BuildOutcome, Builder};
 pub use format::Row;
 pub use listing::build_from_listing;
 pub use map::Index;

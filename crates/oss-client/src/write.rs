@@ -2,12 +2,16 @@
 
 mod abort;
 mod failure;
+mod options;
 pub mod orphans;
 pub mod parts;
 mod publish;
 pub mod settle;
+mod stage;
 mod upload;
 mod workers;
 
+pub use options::UploadOptions;
 pub use orphans::{AbandonedUpload, Shape, abandoned_uploads, remove_abandoned};
-pub use upload::{Stage, Upload, UploadOptions};
+pub use stage::Stage;
+pub use upload::Upload;

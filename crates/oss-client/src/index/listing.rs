@@ -4,7 +4,8 @@ use std::path::Path;
 
 use oss_protocol::uri::ObjectUri;
 
-use super::build::{BuildOutcome, Builder, Patience, build};
+use super::build::{Patience, build};
+use super::builder::{BuildOutcome, Builder};
 use super::format::Row;
 use crate::cancel::Cancel;
 use crate::client::Client;

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use super::upload::{Stage, Upload};
+use super::stage::Stage;
+use super::upload::Upload;
 use crate::cancel::Cancel;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, UploadState};

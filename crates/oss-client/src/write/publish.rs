@@ -12,7 +12,8 @@ use oss_protocol::encoding::hex;
 
 use super::failure::{not_committed, upload};
 use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
-use super::upload::{Stage, Upload};
+use super::stage::Stage;
+use super::upload::Upload;
 use super::workers::combined;
 use crate::cancel::Cancel;
 use crate::clock::{Clock as _, SystemClock};

@@ -21,7 +21,9 @@ use oss_protocol::crc64::Crc64;
 use oss_protocol::uri::ObjectUri;
 
 use super::failure;
+use super::options::UploadOptions;
 use super::parts::{MAX_PARTS, PartSchedule};
+use super::stage::Stage;
 use super::workers::{UploadWorkers, allocate};
 use crate::client::Client;
 use crate::clock::SystemClock;
@@ -33,56 +35,6 @@ use crate::stats::Counter;
 
 /// The checksum runs over this much between two looks at the caller's watch: 8 MiB, about a millisecond.
 const CRC_SLICE_BYTES: usize = 8 << 20;
-
-/// How an object is to be written.
-#[derive(Clone, Debug, Default)]
-pub struct UploadOptions {
-    /// The total size, if it is known: parts are made large enough from the start. Not a promise.
-    pub size_hint_bytes: Option<u64>,
-    /// Fail with `AlreadyExists` if the key exists. OSS ignores it in a bucket with versioning.
-    pub if_absent: bool,
-    /// Content type; None is `application/octet-stream`.
-    pub content_type: Option<String>,
-    /// `Standard`, `IA`, `Archive`, ...; None is the bucket's.
-    pub storage_class: Option<String>,
-    /// User metadata, sent as `x-oss-meta-*`.
-    pub metadata: Vec<(String, String)>,
-}
-
-/// Where an upload is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Taking bytes; they all fit into one part so far, and nothing was sent.
-    Open,
-    /// Taking bytes; parts are on their way.
-    Multipart,
-    /// Takes no more bytes; nothing is visible.
-    Sealed,
-    /// The request that makes the object visible is on its way.
-    Publishing,
-    /// The object is visible, whole and checked.
-    Published,
-    /// Given up; nothing was published.
-    Aborted,
-    /// It could not be told whether the object became visible.
-    Unknown,
-}
-
-impl Stage {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Stage::Open => "open",
-            Stage::Multipart => "multipart",
-            Stage::Sealed => "sealed",
-            Stage::Publishing => "publishing",
-            Stage::Published => "published",
-            Stage::Aborted => "aborted",
-            Stage::Unknown => "unknown",
-        }
-    }
-}
 
 /// An object being written. See the module for its life.
 #[derive(Debug)]
@@ -264,14 +216,19 @@ impl Upload {
             rest = behind;
             self.number += 1;
         }
-        self.workers(0, watch)?;
-        for slice in data[..data.len() - rest.len()].chunks(CRC_SLICE_BYTES) {
-            self.crc.update(slice);
-            self.accepted_bytes += slice.len() as u64;
-            watch()?;
-        }
+        self.workers(0, &mut *watch)?;
+        let whole = &data[..data.len() - rest.len()];
+        let (crc, accepted_bytes) = (&mut self.crc, &mut self.accepted_bytes);
+        let check = |watch: Watch<'_>| {
+            for slice in whole.chunks(CRC_SLICE_BYTES) {
+                crc.update(slice);
+                *accepted_bytes += slice.len() as u64;
+                watch()?;
+            }
+            Ok(())
+        };
         match &self.workers {
-            Some(workers) => workers.send_borrowed(parts, watch)?,
+            Some(workers) => workers.send_borrowed(parts, check, watch)?,
             None => return Err(Error::internal("write", "an upload without workers")),
         }
         Ok(rest)

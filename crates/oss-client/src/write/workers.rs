@@ -22,8 +22,9 @@ use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
 use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex};
 
-/// Threads of one upload when the configuration names no bound: the original's 64.
-const MAX_THREADS: u64 = 64;
+/// Parts on their way when the configuration names no bound: 16, as many as the window of 256 MiB holds of
+/// the first size. More threads would wait for bytes, and share one link.
+const MAX_THREADS: u64 = 16;
 
 /// A part that the service has, with what we know of its bytes.
 #[derive(Clone, Debug)]
@@ -134,8 +135,14 @@ impl UploadWorkers {
         }
     }
 
-    /// Sends parts straight from the caller's memory; returns when no thread uses it any more.
-    pub(super) fn send_borrowed(&self, parts: VecDeque<(u32, &[u8])>, watch: Watch<'_>) -> Result<(), Error> {
+    /// Sends parts straight from the caller's memory, and does `meanwhile` on this thread; returns when no
+    /// other thread uses the memory any more.
+    pub(super) fn send_borrowed(
+        &self,
+        parts: VecDeque<(u32, &[u8])>,
+        meanwhile: impl FnOnce(Watch<'_>) -> Result<(), Error>,
+        watch: Watch<'_>,
+    ) -> Result<(), Error> {
         let shared = &*self.shared;
         let threads = shared.limit.min(parts.len());
         shared.state.lock().borrowed = parts.len();
@@ -147,7 +154,8 @@ impl UploadWorkers {
             if started == 0 {
                 work();
             }
-            let ended = self.wait(watch, |state| (state.borrowed == 0).then_some(()));
+            let ended = meanwhile(&mut *watch);
+            let ended = ended.and_then(|()| self.wait(watch, |state| (state.borrowed == 0).then_some(())));
             if ended.is_err() {
                 shared.cancel();
             }
