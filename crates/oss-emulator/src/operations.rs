@@ -86,6 +86,9 @@ fn without_body(call: &Call<'_>) -> Result<Response, Refusal> {
         Operation::PutBucketAcl => buckets::put_bucket_acl(call),
         Operation::GetBucketVersioning => buckets::bucket_versioning(call),
         Operation::BatchGet => Err(Refusal::invalid_argument("x-oss-batchGet is not offered.")),
+        _ if call.request.method == "GET" && call.request.parameter("live").is_some() => {
+            buckets::live_channels(call)
+        }
         _ => Err(Refusal::new(501, "NotImplemented", "The emulator does not know this operation.")),
     }
 }

@@ -26,7 +26,7 @@ use crate::journal::{Change, Journal};
 use crate::locks::{read, write};
 use crate::random::mix;
 use crate::refusal::Refusal;
-use crate::store::bucket::{Bucket, Found, check_overwrite, find};
+use crate::store::bucket::{Bucket, Found, check_overwrite, check_version, find};
 use crate::store::disk::Disk;
 use crate::store::intake::Intake;
 use crate::store::object::Object;
@@ -250,9 +250,11 @@ impl Store {
     /// Deletes a key, or one version of it; what is not there is deleted all the same.
     ///
     /// # Errors
-    /// 404 NoSuchBucket; 500 if the root cannot be written.
+    /// 404 NoSuchBucket; 400 InvalidArgument for a malformed version id; 500 if the root cannot be
+    /// written.
     pub(crate) fn remove(&self, place: (&str, &str), version: Option<&str>) -> Result<Removed, Refusal> {
         let (name, key) = place;
+        version.map_or(Ok(""), check_version)?;
         self.alter(name, |bucket| {
             let mut slot = bucket.slots.get(key).cloned().unwrap_or_default();
             let existed = slot.current().is_some();

@@ -2,7 +2,7 @@
 
 use oss_protocol::xml::{AccessControlPolicy, Document};
 
-use crate::operations::attributes::one_of;
+use crate::operations::attributes::{check_tags, one_of};
 use crate::operations::deletes::malformed_xml;
 use crate::operations::list_objects::owner;
 use crate::operations::settings::Tagging;
@@ -50,9 +50,10 @@ pub(crate) fn get_tagging(call: &Call<'_>) -> Result<Response, Refusal> {
 /// PutObjectTagging.
 ///
 /// # Errors
-/// 404 NoSuchKey; 400 MalformedXML.
+/// 404 NoSuchKey; 400 MalformedXML or InvalidTag.
 pub(crate) fn put_tagging(call: &Call<'_>, document: &[u8]) -> Result<Response, Refusal> {
     let read = Tagging::decode(document, Tagging::MAX_BYTES).map_err(|error| malformed_xml(&error))?;
+    check_tags(&read.tags)?;
     set_tags(call, read.tags)?;
     Ok(Response::empty(200))
 }

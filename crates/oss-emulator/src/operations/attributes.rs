@@ -98,15 +98,34 @@ pub(crate) fn metadata(request: &Request) -> Result<Vec<(String, String)>, Refus
     Ok(metadata)
 }
 
-/// Reads `x-oss-tagging: a=1&b=2`.
+/// Reads `x-oss-tagging: a=1&b=2`, form-encoded: a plus is a blank.
 ///
 /// # Errors
 /// 400 InvalidTag.
 pub(crate) fn read_tags(text: &str) -> Result<Vec<(String, String)>, Refusal> {
-    let bad = |_| Refusal::new(400, "InvalidTag", "The tagging header is malformed.");
-    let pairs = parse_query(text).map_err(bad)?;
-    // Form encoding is tolerated here: OSS takes a plus for a blank.
-    Ok(pairs.into_iter().map(|(name, value)| (name.replace('+', " "), value.replace('+', " "))).collect())
+    let tags = parse_query(&text.replace('+', "%20")).map_err(|_| invalid_tag())?;
+    check_tags(&tags)?;
+    Ok(tags)
+}
+
+/// Checks tags: at most 10, keys of 1 to 128 and values of up to 256 characters out of letters,
+/// digits, blanks and `+ - = . _ : /`.
+///
+/// # Errors
+/// 400 InvalidTag.
+pub(crate) fn check_tags(tags: &[(String, String)]) -> Result<(), Refusal> {
+    let plain = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " +-=._:/".contains(c));
+    let fits = |(name, value): &(String, String)| {
+        (1..=128).contains(&name.chars().count())
+            && value.chars().count() <= 256
+            && plain(name)
+            && plain(value)
+    };
+    if tags.len() <= 10 && tags.iter().all(fits) { Ok(()) } else { Err(invalid_tag()) }
+}
+
+fn invalid_tag() -> Refusal {
+    Refusal::new(400, "InvalidTag", "The tags you provided are not valid.")
 }
 
 /// Which attributes an answer shows.

@@ -248,6 +248,20 @@ pub(crate) fn put_versioning(call: &Call<'_>, document: &[u8]) -> Result<Respons
     Ok(Response::empty(200))
 }
 
+/// ListLiveChannel: there are none; official SDKs ask before they delete a bucket.
+///
+/// # Errors
+/// 404 NoSuchBucket.
+pub(crate) fn live_channels(call: &Call<'_>) -> Result<Response, Refusal> {
+    call.store().with(call.request.bucket_name(), |_| ())?;
+    let mut writer = Writer::new("ListLiveChannelResult");
+    writer.text("Prefix", "");
+    writer.text("Marker", "");
+    writer.number("MaxKeys", 100);
+    writer.flag("IsTruncated", false);
+    Ok(Response::xml(writer.finish()))
+}
+
 fn iso(unix_ms: i64) -> String {
     UtcTime(unix_ms.div_euclid(1000)).to_iso_extended_millis()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use oss_protocol::time::UtcTime;
 use oss_protocol::xml::Writer;
 
+use crate::operations::attributes::restore_header;
 use crate::operations::list_objects::{count, text};
 use crate::operations::pages::{Entry, Query, page};
 use crate::refusal::Refusal;
@@ -58,7 +59,7 @@ pub(crate) fn list_versions(call: &Call<'_>) -> Result<Response, Refusal> {
     if is_truncated {
         write_markers(&mut writer, lines.last());
     }
-    lines.iter().for_each(|line| write_line(&mut writer, line));
+    lines.iter().for_each(|line| write_line(&mut writer, line, call.now_ms()));
     Ok(Response::xml(writer.finish()))
 }
 
@@ -90,7 +91,7 @@ fn write_markers(writer: &mut Writer, last: Option<&Line>) {
     }
 }
 
-fn write_line(writer: &mut Writer, line: &Line) {
+fn write_line(writer: &mut Writer, line: &Line, now_ms: i64) {
     match line {
         Line::CommonPrefix(prefix) => {
             writer.group("CommonPrefixes", |writer| writer.coded("Prefix", prefix));
@@ -98,7 +99,7 @@ fn write_line(writer: &mut Writer, line: &Line) {
         Line::Version { key, version, is_latest } => match &version.content {
             Content::Object(object) => writer.group("Version", |writer| {
                 write_head(writer, key, &version.id, *is_latest, object.modified());
-                write_object(writer, object);
+                write_object(writer, object, now_ms);
                 write_owner(writer);
             }),
             Content::DeleteMarker(at_ms) => writer.group("DeleteMarker", |writer| {
@@ -116,11 +117,12 @@ fn write_head(writer: &mut Writer, key: &str, id: &str, is_latest: bool, modifie
     writer.text("LastModified", &modified.to_iso_extended_millis());
 }
 
-fn write_object(writer: &mut Writer, object: &Arc<Object>) {
+fn write_object(writer: &mut Writer, object: &Arc<Object>, now_ms: i64) {
     writer.text("ETag", &object.etag);
     writer.text("Type", object.kind.name());
     writer.number("Size", object.body.size_bytes());
     writer.text("StorageClass", &object.storage_class);
+    writer.optional("RestoreInfo", restore_header(object, now_ms).as_deref());
 }
 
 fn write_owner(writer: &mut Writer) {

@@ -48,7 +48,7 @@ pub(crate) fn check_overwrite(bucket: &Bucket, key: &str, forbidden: bool) -> Re
 pub(crate) fn find(bucket: &Bucket, key: &str, version: Option<&str>) -> Result<Found, Refusal> {
     let slot = bucket.slots.get(key).ok_or_else(|| Refusal::no_such_key(key))?;
     let wanted = match version {
-        Some(id) => slot.find(id).ok_or_else(|| no_such_version(key, id))?,
+        Some(id) => slot.find(check_version(id)?).ok_or_else(|| no_such_version(key, id))?,
         None => slot.latest().ok_or_else(|| Refusal::no_such_key(key))?,
     };
     let known = bucket.versioning != Versioning::Off || wanted.id != NULL_VERSION;
@@ -65,6 +65,18 @@ pub(crate) fn find(bucket: &Bucket, key: &str, version: Option<&str>) -> Result<
             Err(refusal.header("x-oss-delete-marker", "true").header("x-oss-version-id", wanted.id.clone()))
         }
     }
+}
+
+/// Checks the form of a version id: `null`, or what we give out.
+///
+/// # Errors
+/// 400 InvalidArgument.
+pub(crate) fn check_version(id: &str) -> Result<&str, Refusal> {
+    let given_out = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if given_out || id == NULL_VERSION {
+        return Ok(id);
+    }
+    Err(Refusal::invalid_argument("Invalid version id specified."))
 }
 
 fn no_such_version(key: &str, id: &str) -> Refusal {
