@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digits import checkpoint, faults, pictures, report, training
-from digits.bucket import NAME, Bucket
+from digits.bucket import FIRST_BYTE_MS, NAME, READ_AHEAD_MIB, Bucket
 from digits.failure import DemoError, one_line
 from osstorchconnector.emulator import Emulator
 
@@ -48,8 +48,14 @@ def _play() -> None:
             _say(data.describe())
             bucket = Bucket(stack.enter_context(Emulator(buckets=[NAME])), home)
             bucket.fill(data)
-            _say(f"all of them are now in oss://{NAME} of an OSS emulator at {bucket.oss.endpoint}")
+            _say(
+                f"put into oss://{NAME} of an OSS emulator at {bucket.oss.endpoint}, with PutObject, over HTTP"
+            )
         with _act("Act 1, stream: train over two DataLoader workers"):
+            bucket.behave()
+            _say(
+                f"first byte after {FIRST_BYTE_MS} ms, at most {READ_AHEAD_MIB} MiB read ahead by each worker"
+            )
             streamed = training.train(bucket)
             _say(training.describe(streamed))
         with _act("Act 2, break it: the same epochs on a bad network"):
@@ -61,12 +67,10 @@ def _play() -> None:
 
 def _break_it(bucket: Bucket, streamed: Trained) -> tuple[Trained, list[Row]]:
     """Train again under faults and demand the very same weights."""
-    bucket.oss.rules(faults.rules(), seed=faults.SEED)
-    try:
-        broken = training.train(bucket)
-        rows = faults.account(bucket.oss.rule_hits(), broken.stats)
-    finally:
-        bucket.oss.rules([])
+    bucket.behave(faults.rules(), faults.SEED)
+    broken = training.train(bucket)
+    rows = faults.account(bucket.oss.rule_hits(), broken.stats)
+    bucket.behave()
     _say(training.describe(broken))
     _say(report.columns(faults.table(rows)))
     if broken.weights != streamed.weights:

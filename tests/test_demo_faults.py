@@ -22,8 +22,8 @@ def test_the_rules_are_the_faults_of_the_act():
 
 def test_every_fault_is_accounted_for():
     lines = table(account(HITS, STATS))
-    assert lines[0] == ("fault", "chance", "injected", "survived")
-    assert [line[2:] for line in lines[1:]] == [("180", "180"), ("270", "270"), ("90", "90"), ("540", "540")]
+    assert lines[0] == ("fault", "chance", "injected", "survived", "how")
+    assert [line[2:4] for line in lines[1:]] == [("180", "180"), ("270", "270"), ("90", "90"), ("540", "540")]
 
 
 def test_a_fault_that_was_not_noticed_fails_the_act():

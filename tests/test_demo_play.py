@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -16,10 +17,10 @@ SCRIPT = Path(__file__).parent.parent / "examples" / "demo.py"
 
 
 def test_a_table_is_aligned():
-    lines = [("fault", "injected"), ("reset", "7"), ("together", "1,234")]
+    lines = [("fault", "injected", "how"), ("reset", "7", "asked again"), ("together", "1,234", "")]
     assert report.columns(lines).splitlines() == [
-        "fault     injected",
-        "reset            7",
+        "fault     injected  how",
+        "reset            7  asked again",
         "together     1,234",
     ]
     assert report.pairs([("a", "1"), ("bcd", "2")]) == "a    1\nbcd  2"
@@ -51,12 +52,9 @@ def test_weights_that_differ_fail_the_act(monkeypatch):
             self.weights = weights
             self.stats = {}
 
-    class Oss:
-        rules = staticmethod(lambda _rules, **_seed: None)
-        rule_hits = staticmethod(list)
-
     class Bucket:
-        oss = Oss()
+        oss = mock.Mock()
+        behave = mock.Mock()
 
     monkeypatch.setattr(demo.training, "train", lambda _: Run("b" * 64))
     monkeypatch.setattr(demo.training, "describe", lambda _: "")

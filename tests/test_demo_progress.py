@@ -75,10 +75,13 @@ def test_a_file_gets_a_line_every_few_seconds():
 
 def test_the_bar_fills_and_never_overflows():
     half = bar(Figures(50, 1_000_000, 1.0, 0.5), total=100, in_flight=3)
-    assert half.startswith("[############............]")
-    assert "50/100" in half
+    assert half.startswith("[########........]")
     assert "50 samples/s" in half
     assert "1.0 MB/s" in half
     assert "3 in flight" in half
     assert "50% waiting" in half
-    assert bar(Figures(300, 0, 0.0, 0.0), total=100, in_flight=0).startswith("[########################]")
+    assert bar(Figures(300, 0, 0.0, 0.0), total=100, in_flight=0).startswith("[################]")
+
+
+def test_the_bar_fits_a_terminal_of_eighty_columns():
+    assert len("  " + bar(Figures(10**6, 10**9, 100.0, 100.0), total=10**6, in_flight=256)) < 80

@@ -15,13 +15,20 @@ from osstorchconnector import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from digits.pictures import Pictures
     from osstorchconnector.emulator import Emulator
 
 NAME = "digits"
+FIRST_BYTE_MS = 30  # about what the service takes to answer a GET from a machine in its region
+READ_AHEAD_MIB = 4
+
 _UPLOAD_THREADS = 8
+# By default a worker reads up to 64 MiB ahead. That is more than its share of these pictures, so all requests of an
+# epoch would go out in its first moment, and there would be nothing to see after it.
+_CONFIG = {"network": {"maxBytesInFlight": READ_AHEAD_MIB << 20}}
 
 
 class Bucket:
@@ -43,6 +50,7 @@ class Bucket:
             "region": oss.region,
             "cred_path": oss.write_credentials(home),
         }
+        self._config_path = oss.write_config(home, _CONFIG)
 
     def fill(self, pictures: Pictures) -> None:
         """Put every picture and both manifests, each with one signed and checked PutObject."""
@@ -60,6 +68,15 @@ class Bucket:
                 pass
         for part in ("train", "held-out"):
             put(f"manifests/{part}.tsv", pictures.manifest(part))
+
+    def behave(self, rules: Sequence[Mapping[str, Any]] = (), seed: int = 0) -> None:
+        """Let the emulator answer as slowly as a real service, and misbehave by these rules alone.
+
+        Args:
+            seed: decides which requests meet rules that have a probability.
+        """
+        self.oss.rules(rules, seed)
+        self.oss.shape(first_byte_ms=FIRST_BYTE_MS)
 
     def train_dataset(self) -> Any:
         """Return the training pictures as a stream, in the manifest's order."""
@@ -79,5 +96,6 @@ class Bucket:
             imagenet_manifest_parser,
             f"oss://{NAME}/",
             transform=decode,
+            config_path=self._config_path,
             **self.access,
         )

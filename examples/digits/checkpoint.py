@@ -85,7 +85,7 @@ def run(bucket: Bucket, trained: Trained, home: Path, say: Callable[[str], None]
     _check_unchanged(bucket, old, weights_hash(trained.first_epoch))
     say("the old checkpoint: every byte as before, and torch.load(weights_only=True) gives epoch 1")
 
-    bucket.oss.rules([])
+    bucket.behave()
     began = time.perf_counter()
     _save(checkpoints, trained.last_epoch)
     save_seconds = time.perf_counter() - began
@@ -121,7 +121,7 @@ def _kill_in_the_middle(bucket: Bucket, state: State, home: Path) -> Entries:
     state_file = home / "state.pt"
     torch.save(state, state_file)
     bucket.oss.reset(keep_objects=True)
-    bucket.oss.rules([_SLOW_PART])
+    bucket.behave([_SLOW_PART])
     access = [str(bucket.access[name]) for name in ("endpoint", "region", "cred_path")]
     command = [sys.executable, str(saver.__file__), *access, URI, str(state_file)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as child:

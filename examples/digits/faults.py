@@ -24,13 +24,15 @@ class Fault:
         what: for the table.
         probability: of a request that meets it.
         action: in the emulator's vocabulary.
-        survived_by: counters of `stats()` that grow by one when the client gets over it.
+        how: what the client does about it, for the table.
+        survived_by: counters of `stats()` that grow by one when it does.
     """
 
     name: str
     what: str
     probability: float
     action: dict[str, Any]
+    how: str
     survived_by: tuple[str, ...]
 
     def rule(self) -> dict[str, Any]:
@@ -45,6 +47,7 @@ FAULTS = (
         what="connection reset in mid-body",
         probability=0.02,
         action={"reset_after_bytes": 4096},
+        how="resumed where it broke off",
         survived_by=("retries_broken",),
     ),
     Fault(
@@ -52,6 +55,7 @@ FAULTS = (
         what="answered 503",
         probability=0.03,
         action={"status": 503},
+        how="asked again after a pause",
         survived_by=("retries_server", "retries_throttled"),
     ),
     Fault(
@@ -59,6 +63,7 @@ FAULTS = (
         what="one bit of the body flipped",
         probability=0.01,
         action={"flip_bit": True},
+        how="caught by CRC-64, read again",
         survived_by=("retries_integrity",),
     ),
 )
@@ -103,10 +108,16 @@ def account(hits: Sequence[Mapping[str, Any]], stats: Mapping[str, int | float])
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return the lines of the table, heading first, sum last."""
-    lines = [("fault", "chance", "injected", "survived")]
+    lines = [("fault", "chance", "injected", "survived", "how")]
     lines += [
-        (row.fault.what, f"{row.fault.probability:.0%}", f"{row.injected:,}", f"{row.survived:,}")
+        (
+            row.fault.what,
+            f"{row.fault.probability:.0%}",
+            f"{row.injected:,}",
+            f"{row.survived:,}",
+            row.fault.how,
+        )
         for row in rows
     ]
     total = (sum(row.injected for row in rows), sum(row.survived for row in rows))
-    return [*lines, ("together", "", f"{total[0]:,}", f"{total[1]:,}")]
+    return [*lines, ("together", "", f"{total[0]:,}", f"{total[1]:,}", "")]

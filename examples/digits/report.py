@@ -23,16 +23,19 @@ def heading(text: str) -> str:
 
 
 def columns(lines: Sequence[Sequence[str]]) -> str:
-    """Align a table: the first column to the left, all others to the right.
+    """Align a table: columns of numbers to the right, of words to the left.
 
     Args:
-        lines: all of the same length, at least one.
+        lines: the heading first; all of the same length, at least two.
     """
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    )
+    aligned = [_aligned(column) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*aligned, strict=True))
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    width = max(len(cell) for cell in column)
+    are_numbers = all(cell[:1].isdigit() or not cell for cell in column[1:])
+    return [cell.rjust(width) if are_numbers else cell.ljust(width) for cell in column]
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
