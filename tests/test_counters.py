@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 
+import pytest
+
 from osstorchconnector import counters
 
 
@@ -16,7 +18,7 @@ class Dataset:
 
 
 def publish(directory, requests):
-    counters.Publisher(lambda suffix: f"{directory}/name.{suffix}", lambda: {"requests": requests}).publish()
+    counters.publish(f"{directory}/name.{counters.own_suffix()}", {"requests": requests})
 
 
 def test_totals_add_name_by_name():
@@ -39,19 +41,15 @@ def test_a_broken_file_counts_nothing(tmp_path):
     assert counters.read_files(tmp_path.glob("name.*.stats")) == {}
 
 
-def test_publishing_is_done_at_once_and_then_not_too_often(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("at_once", "expected"), [(True, [100.0, 100.3]), (False, [100.3])])
+def test_a_duty_is_done_not_too_often(monkeypatch, at_once, expected):
     now = [100.0]
     monkeypatch.setattr(counters.time, "monotonic", lambda: now[0])
     calls = []
-
-    def collect():
-        calls.append(now[0])
-        return {}
-
-    publisher = counters.Publisher(lambda suffix: f"{tmp_path}/{suffix}", collect)
+    duty = counters.Duty(0.2, lambda: calls.append(now[0]), at_once=at_once)
     for now[0] in (100.0, 100.1, 100.15, 100.3):
-        publisher.publish_if_due()
-    assert calls == [100.0, 100.3]
+        duty.if_due()
+    assert calls == expected
 
 
 def test_a_place_that_is_gone_costs_the_numbers_only(tmp_path):

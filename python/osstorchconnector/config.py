@@ -111,6 +111,15 @@ _KEYS: dict[str, _Key] = {
     "network.firstContactSeconds": _Key("number", "first_contact_seconds"),
     "network.firstByteSeconds": _Key("number", "first_byte_seconds"),
     "network.completeSeconds": _Key("number", "complete_seconds"),
+    "network.readStallSeconds": _Key("number", "read_stall_seconds"),
+    "network.writeStallSeconds": _Key("number", "write_stall_seconds"),
+    "network.connectSeconds": _Key("number", "connect_seconds"),
+    "network.idleSeconds": _Key("number", "idle_seconds"),
+    "network.tickSeconds": _Key("number", "tick_seconds"),
+    "network.settleSeconds": _Key("number", "settle_seconds"),
+    "network.abortSeconds": _Key("number", "abort_seconds"),
+    "network.retryBaseSeconds": _Key("number", "retry_base_seconds"),
+    "network.retryCapSeconds": _Key("number", "retry_cap_seconds"),
     "network.maxBytesInFlight": _Key("bytes", "max_bytes_in_flight"),
     "network.addressing": _Key(
         "text", "addressing", is_field=True, words=("auto", "virtual", "path", "cname")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Stats = dict[str, int | float]
 
 # A bar on a terminal looks alive at five updates a second; a file costs a worker some 50 us.
-_PUBLISH_SECONDS = 0.2
+PUBLISH_SECONDS = 0.2
 
 
 class HasWorkerStats(Protocol):
@@ -53,38 +53,53 @@ def total(parts: Iterable[Stats]) -> Stats:
 
 def read_files(files: Iterable[Path]) -> Stats:
     """Add the counters of worker files; this process's own file is passed over."""
-    own = f".{os.getpid()}.stats"
+    own = f".{own_suffix()}"
     return total(_read(file) for file in files if not file.name.endswith(own))
 
 
-class Publisher:
-    """Writes one worker's counters to its file.
+class Duty:
+    """Something to do now and then, by whoever passes by often: no thread waits for it.
 
     Args:
-        name_file: gives the path for a suffix, beside the index file.
-        collect: gives the counters.
+        seconds: at least so long between two times.
+        action: what to do.
+        at_once: whether the first time is now.
     """
 
-    def __init__(self, name_file: Callable[[str], str], collect: Callable[[], Stats]) -> None:
-        self._path = name_file(f"{os.getpid()}.stats")
-        self._collect = collect
-        self._next = 0.0
+    def __init__(self, seconds: float, action: Callable[[], None], *, at_once: bool) -> None:
+        self._seconds = seconds
+        self._action = action
+        self._next = 0.0 if at_once else time.monotonic() + seconds
 
-    def publish_if_due(self) -> None:
-        """Write, unless it was done a moment ago."""
+    def if_due(self) -> None:
+        """Do it, unless it was done a moment ago."""
         if time.monotonic() >= self._next:
-            self.publish()
+            self.now()
 
-    def publish(self) -> None:
-        """Write now; a disk that is full costs the numbers, not the data."""
-        self._next = time.monotonic() + _PUBLISH_SECONDS
-        temporary = f"{self._path}.new"
-        try:
-            with open(temporary, "w", encoding="ascii") as file:
-                json.dump(self._collect(), file)
-            os.replace(temporary, self._path)
-        except OSError:
-            return
+    def now(self) -> None:
+        """Do it."""
+        self._next = time.monotonic() + self._seconds
+        self._action()
+
+
+def publish(path: str, stats: Stats) -> None:
+    """Write one worker's counters, whole; a disk that is full costs the numbers, not the data.
+
+    Args:
+        path: beside the index file; ends in `own_suffix()`.
+    """
+    temporary = f"{path}.new"
+    try:
+        with open(temporary, "w", encoding="ascii") as file:
+            json.dump(stats, file)
+        os.replace(temporary, path)
+    except OSError:
+        return
+
+
+def own_suffix() -> str:
+    """End the name of this process's file."""
+    return f"{os.getpid()}.stats"
 
 
 def _read(file: Path) -> Stats:

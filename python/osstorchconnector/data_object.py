@@ -117,10 +117,7 @@ class DataObject(io.BufferedIOBase):
         """Pickle a detached object as its three fields; an open stream refuses."""
         if type(self) is DataObject:
             return new_data_object, (self.key, self.size, self.label)
-        raise TypeError(
-            f"{self!r} is an open stream and cannot be copied or pickled; pass its key and open it again, "
-            "or return what you need of it from `transform`"
-        )
+        raise self._uncopyable()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         """Pickle as `__reduce__` in every protocol."""
@@ -128,6 +125,12 @@ class DataObject(io.BufferedIOBase):
 
     def __del__(self) -> None:
         """Do nothing: the finaliser of `io.IOBase` would call `close`, which costs time on every sample."""
+
+    def _uncopyable(self) -> TypeError:
+        return TypeError(
+            f"{self!r} is an open stream and cannot be copied or pickled; pass its key and open it again, "
+            "or return what you need of it from `transform`"
+        )
 
     def _refuse(self, operation: str) -> NoReturn:
         text = f"{operation} is not possible on {self!r}"

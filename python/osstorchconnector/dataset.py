@@ -10,6 +10,7 @@ import functools
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
@@ -22,6 +23,7 @@ from osstorchconnector.errors import ConfigError
 from osstorchconnector.manifest import ManifestParser, ManifestSource
 from osstorchconnector.sharding import positions_of_worker
 from osstorchconnector.sources import CallableSource, ObjectsSource, PrefixSource
+from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
     from osstorchconnector.store import RowSource
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 Path = str | os.PathLike[str]
 Transform = Callable[[Any], Any]
 GetDatasetObjects = Callable[[Any], Iterable[DataObject]]
+
+# A DataLoader's queue drops what it cannot pickle and then waits for ever. A delivered object is all in memory, so it
+# may take that way, and only that: elsewhere a stream refuses to be pickled, as the contract says.
+ForkingPickler.register(ObjectReader, ObjectReader.carry)
 
 
 def identity(obj: Any) -> Any:

@@ -6,6 +6,7 @@ is made on first use there.
 
 from __future__ import annotations
 
+import functools
 import logging
 import operator
 import os
@@ -95,12 +96,31 @@ class _Counters:
 class _Process:
     """What one process needs to deliver: never pickled, never shared with a child."""
 
-    def __init__(self, store: Store, index: RowIndex, file: IndexFile, *, publish: bool) -> None:
+    def __init__(self, store: Store, index: RowIndex) -> None:
         self.pid = os.getpid()
         self.store = store
         self.index = index
         self.counters = _Counters()
-        self.publisher = counters.Publisher(file.beside, self.own_stats) if publish else None
+        self.duties: list[counters.Duty] = []
+        self.publication: counters.Duty | None = None
+
+    def publish_to(self, path: str) -> None:
+        """Write the counters into a worker's file, now and then and at each end."""
+        action = functools.partial(self._publish, path)
+        self.publication = counters.Duty(counters.PUBLISH_SECONDS, action, at_once=True)
+        self.duties.append(self.publication)
+
+    def log_every(self, seconds: float, name: str) -> None:
+        """Log the counters as one line, now and then."""
+        action = functools.partial(self._log, name)
+        self.duties.append(counters.Duty(seconds, action, at_once=False))
+
+    def _publish(self, path: str) -> None:
+        counters.publish(path, self.own_stats())
+
+    def _log(self, name: str) -> None:
+        text = " ".join(f"{key}={value:g}" for key, value in sorted(self.own_stats().items()))
+        _log.info("%s: %s", name, text)
 
     def own_stats(self) -> Stats:
         return counters.total([self.store.stats(), self.counters.as_stats()])
@@ -149,7 +169,7 @@ class Delivery:
         here = self._here()
         skips = self._options.on_missing != "raise"
         deliveries = here.store.prefetch(here.index, positions, skip_missing=skips)
-        delivered, publisher, transform = here.counters, here.publisher, self._transform
+        delivered, duties, transform = here.counters, here.duties, self._transform
         delivered.running.add(deliveries)
         try:
             for position, data in self._explained(deliveries):
@@ -163,8 +183,8 @@ class Delivery:
                     delivered.objects += 1
                     delivered.bytes += len(data)
                     yield transform(ObjectReader.of_bytes(data, path, label))
-                if publisher is not None:
-                    publisher.publish_if_due()
+                for duty in duties:
+                    duty.if_due()
                 if not delivered.objects % _LOG_EVERY:
                     emit_native_logs()
         finally:
@@ -172,8 +192,8 @@ class Delivery:
             delivered.running.discard(deliveries)
             delivered.waited_seconds += deliveries.wait_seconds
             emit_native_logs()
-            if publisher is not None:
-                publisher.publish()
+            if here.publication is not None:
+                here.publication.now()
 
     def batch(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Fetch objects in parallel; a list in the order asked for, duplicates allowed."""
@@ -200,8 +220,8 @@ class Delivery:
             return None if substitute is None else self._transform(substitute[0])
         here.counters.objects += 1
         here.counters.bytes += len(data)
-        if here.publisher is not None:
-            here.publisher.publish_if_due()
+        for duty in here.duties:
+            duty.if_due()
         return self._transform(ObjectReader.of_bytes(data, row[0], row[3]))
 
     def position(self, index: SupportsIndex) -> int:
@@ -239,7 +259,12 @@ class Delivery:
         store = self._connection.store(self._worker.count)
         inherited = self._process.index if self._process is not None else None
         index = inherited if inherited is not None else self._opened_index(store)
-        return _Process(store, index, self._file, publish=self._worker.is_child)
+        process = _Process(store, index)
+        if self._worker.is_child:
+            process.publish_to(self._file.beside(counters.own_suffix()))
+        if self._connection.config.stats_log_seconds is not None:
+            process.log_every(self._connection.config.stats_log_seconds, self._source.name)
+        return process
 
     def _opened_index(self, store: Store) -> RowIndex:
         index = build_announced(

@@ -19,6 +19,7 @@ from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -60,6 +61,16 @@ class ObjectReader(DataObject):
     def of_bytes(cls, data: bytes, path: str, label: str = "") -> Self:
         """Wrap an object whose bytes are here; reading it whole returns that very `bytes` object."""
         return cls(io.BytesIO(data), path, len(data), label)
+
+    def carry(self) -> tuple[Callable[..., ObjectReader], tuple[bytes, str, str, int]]:
+        """Reduce an object whose bytes are here, for the queue between a DataLoader's worker and its owner.
+
+        Raises:
+            TypeError: its bytes are elsewhere.
+        """
+        if isinstance(self._source, io.BytesIO):
+            return _carried, (self._source.getvalue(), self._path, self.label, self._source.tell())
+        raise self._uncopyable()
 
     @property
     def size(self) -> int:
@@ -170,6 +181,12 @@ class ObjectReader(DataObject):
             # Only native sources come without a length; they learn it from their first answer.
             self._length = self._do(lambda: int(self._opened().size))  # type: ignore[attr-defined]
         return self._length
+
+
+def _carried(data: bytes, path: str, label: str, position: int) -> ObjectReader:
+    reader = ObjectReader.of_bytes(data, path, label)
+    reader.seek(position)
+    return reader
 
 
 class ObjectWriter(DataObject):
