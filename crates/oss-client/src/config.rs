@@ -48,6 +48,10 @@ pub struct Timeouts {
     pub abort: Duration,
     /// What settling an ambiguous publication gets at least: 30 s.
     pub settle: Duration,
+    /// An operation without progress for 5 s says so in the log.
+    pub tell_after: Duration,
+    /// And again every 30 s.
+    pub tell_every: Duration,
     /// `SO_RCVTIMEO` and `SO_SNDTIMEO`: the beat at which a waiting worker looks around, 1 s.
     pub tick: Duration,
     /// How long answers of the name lookup live: 30 s.
@@ -77,6 +81,8 @@ impl Default for Timeouts {
             peek_after: seconds(1),
             abort: seconds(5),
             settle: seconds(30),
+            tell_after: seconds(5),
+            tell_every: seconds(30),
             tick: seconds(1),
             name_fresh: seconds(30),
             name_stale: seconds(300),
@@ -96,7 +102,7 @@ impl Timeouts {
         scaled
     }
 
-    fn all_mut(&mut self) -> [&mut Duration; 19] {
+    fn all_mut(&mut self) -> [&mut Duration; 21] {
         [
             &mut self.deadline,
             &mut self.name_lookup,
@@ -113,6 +119,8 @@ impl Timeouts {
             &mut self.peek_after,
             &mut self.abort,
             &mut self.settle,
+            &mut self.tell_after,
+            &mut self.tell_every,
             &mut self.tick,
             &mut self.name_fresh,
             &mut self.name_stale,

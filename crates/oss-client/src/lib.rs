@@ -23,6 +23,7 @@ pub mod read;
 mod refusal;
 pub mod retry;
 pub mod stats;
+mod subject;
 pub mod sync;
 mod transport;
 pub mod window;

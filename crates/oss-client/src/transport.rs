@@ -252,16 +252,6 @@ fn wants_fresh_connection(cause: Cause) -> bool {
     matches!(cause, Cause::Stale | Cause::Broken | Cause::TimedOut | Cause::Protocol | Cause::Integrity)
 }
 
-/// `oss://bucket/key[start..end)`, as far as the parts are known.
-fn place_text(bucket: Option<&str>, key: Option<&str>, range: Option<&std::ops::Range<u64>>) -> String {
-    let Some(bucket) = bucket else { return String::new() };
-    let mut text = format!("oss://{bucket}/{}", key.unwrap_or(""));
-    if let Some(range) = range {
-        text.push_str(&format!("[{}..{})", range.start, range.end));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,12 +264,5 @@ mod tests {
         assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
         let mean = rolls.iter().sum::<f64>() / 1000.0;
         assert!((0.4..0.6).contains(&mean), "{mean}");
-    }
-
-    #[test]
-    fn places_are_written_as_far_as_known() {
-        assert_eq!(place_text(None, None, None), "");
-        assert_eq!(place_text(Some("b"), None, None), "oss://b/");
-        assert_eq!(place_text(Some("b"), Some("k"), Some(&(3..9))), "oss://b/k[3..9)");
     }
 }

@@ -424,7 +424,6 @@ fn test_f01_a_refused_connection_is_given_up_with_a_hint() {
 fn test_f03_a_name_that_does_not_exist_is_named_after_two_tries() {
     let mut config = config("http://no-such-host.invalid");
     config.addressing = oss_protocol::uri::Addressing::Path;
-    config.timeouts = oss_client::config::Timeouts::default();
     let client = core_support::client_with(&config, oss_protocol::sign::Credentials::new("i", "s", None));
     let error = get_whole(&client, "k").unwrap_err();
     assert_eq!((&error.kind, error.errno), (&ErrorKind::ConnectionFailed, 113), "{error}");

@@ -430,3 +430,46 @@ fn the_region_of_a_bucket_is_told() {
     let world = world();
     assert_eq!(world.client.get_bucket_location(BUCKET, &cancel()).unwrap(), "cn-local");
 }
+
+#[test]
+fn a_long_wait_says_so_in_the_log() {
+    let world =
+        world_with(Options::default(), |config| config.timeouts.tell_after = Duration::from_millis(300));
+    world.put("told", b"x");
+    world.rule(json!({"key": "told"}), json!({"status": 500}), 100_000);
+    get_whole(&world.client, "told").unwrap_err();
+    let told: Vec<_> =
+        oss_client::logs::drain().into_iter().filter(|record| record.text.contains("bucket/told")).collect();
+    assert!(!told.is_empty() && told.len() < 10, "{told:?}");
+    assert!(told[0].text.contains("no progress") && told[0].text.contains("until the deadline"), "{told:?}");
+}
+
+#[test]
+fn test_f83_keys_that_rotate_under_load_fail_no_read() {
+    let world = world();
+    for n in 0..8 {
+        world.put(&format!("k{n}"), b"x");
+    }
+    let path = std::env::temp_dir().join(format!("oss-client-{}-rotating", std::process::id()));
+    let write = |id: &str, secret: &str| {
+        let next = path.with_extension("next");
+        std::fs::write(&next, json!({"AccessKeyId": id, "AccessKeySecret": secret}).to_string()).unwrap();
+        std::fs::rename(&next, &path).unwrap();
+    };
+    write("stale", "stale");
+    let provider = oss_client::credentials::JsonFileProvider::new(&path);
+    let client = client_by(&config(&world.emulator.endpoint()), Arc::new(provider));
+    let error = get_whole(&client, "k0").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Credentials, "{error}");
+    assert!(error.message.contains("rotating") && error.message.contains("credentials file"), "{error}");
+    let good = world.emulator.credentials();
+    write(&good.access_key_id, good.access_key_secret.expose());
+    // The file is looked at once a second; a refusal of its key was already answered by a forced look.
+    let deadline = now() + Duration::from_secs(5);
+    while get_whole(&client, "k1").is_err() {
+        assert!(now() < deadline, "the rewritten file is never read");
+        std::thread::yield_now();
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(get_whole(&client, "k2").unwrap().0, b"x", "a vanished file keeps the last good value");
+}

@@ -45,6 +45,7 @@ pub fn resolve<'o>(
         config.set(name, value)?;
     }
     check_clear_text(&mut config)?;
+    remark_proxy(&mut config, variable);
     Ok(config)
 }
 
@@ -132,6 +133,27 @@ fn check_clear_text(config: &mut ClientConfig) -> Result<(), Error> {
     Ok(())
 }
 
+/// Proxies are not spoken yet; a setting that asks for one is not passed over in silence.
+fn remark_proxy(config: &mut ClientConfig, variable: &dyn Fn(&str) -> Option<String>) {
+    let host = &config.endpoint.host;
+    let names = match config.endpoint.scheme {
+        Scheme::Https => ["https_proxy", "HTTPS_PROXY"],
+        Scheme::Http => ["http_proxy", "HTTP_PROXY"],
+    };
+    let exempt = ["no_proxy", "NO_PROXY"].into_iter().filter_map(variable).any(|list| {
+        let suffixes = list.split(',').map(|entry| entry.trim().trim_start_matches('.')).collect::<Vec<_>>();
+        suffixes.iter().any(|suffix| *suffix == "*" || (!suffix.is_empty() && host.ends_with(suffix)))
+    });
+    if !exempt
+        && !is_private(host)
+        && let Some(name) = names.into_iter().find(|name| variable(name).is_some())
+    {
+        config
+            .notes
+            .push(format!("{name} is set, but proxies are not used: {host} is connected to directly"));
+    }
+}
+
 /// Hosts to which clear text stays inside: loopback, private addresses, OSS's internal names.
 fn is_private(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse() {
@@ -188,6 +210,17 @@ mod tests {
         for host in ["http://100.100.100.200", "http://169.254.169.254", "http://[fe80::1]"] {
             assert!(resolve_with(Some(host), Some("cn-local"), &[]).is_err(), "{host}");
         }
+    }
+
+    #[test]
+    fn a_proxy_setting_is_not_passed_over_in_silence() {
+        let notes = |variables: &[(&str, &str)]| {
+            let endpoint = Some("https://oss-cn-beijing.aliyuncs.com");
+            resolve_with(endpoint, None, variables).expect("a config").notes.len()
+        };
+        assert_eq!(notes(&[("https_proxy", "http://proxy:3128")]), 1);
+        assert_eq!(notes(&[("http_proxy", "http://proxy:3128")]), 0);
+        assert_eq!(notes(&[("HTTPS_PROXY", "http://proxy:3128"), ("no_proxy", "a.b, .aliyuncs.com")]), 0);
     }
 
     #[test]

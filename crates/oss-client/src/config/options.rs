@@ -79,6 +79,8 @@ static OPTIONS: &[OptionSpec] = &[
     seconds!("retry_cap_seconds", retry.cap),
     seconds!("longest_hint_seconds", retry.longest_hint),
     seconds!("settle_seconds", timeouts.settle),
+    seconds!("tell_after_seconds", timeouts.tell_after),
+    seconds!("tell_every_seconds", timeouts.tell_every),
     seconds!("tick_seconds", timeouts.tick),
     seconds!("tls_handshake_seconds", timeouts.tls_handshake),
     seconds!("write_stall_seconds", timeouts.write_stall),

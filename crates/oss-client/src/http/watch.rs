@@ -9,7 +9,9 @@ use super::Broken;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{Limits, RetryPolicy, Timeouts};
+use crate::logs::{self, Level};
 use crate::stats::{Counter, Stats};
+use crate::subject::Subject;
 
 /// The timers of an exchange, in ticks.
 #[derive(Debug, Clone)]
@@ -19,6 +21,8 @@ pub(crate) struct Ticks {
     read_stall: u32,
     write_stall: u32,
     floor: u32,
+    tell_after: Duration,
+    tell_every: Duration,
     floor_seconds: f64,
     floor_rate: f64,
     relative_floor_rate: f64,
@@ -36,6 +40,8 @@ impl Ticks {
             read_stall: count(timeouts.read_stall),
             write_stall: count(timeouts.write_stall),
             floor: count(timeouts.floor),
+            tell_after: timeouts.tell_after,
+            tell_every: timeouts.tell_every,
             floor_seconds: timeouts.floor.as_secs_f64(),
             floor_rate: limits.floor_bytes_per_second as f64,
             relative_floor_rate: limits.relative_floor_bytes_per_second as f64,
@@ -54,12 +60,14 @@ pub(crate) struct Deadline {
     fresh_bytes: u64,
     /// The furthest that any attempt got with sending; what is sent again is no progress.
     best_sent: u64,
+    /// When the log was told last that nothing moves.
+    told: Option<Instant>,
 }
 
 impl Deadline {
     /// A deadline that nothing moves.
     pub(crate) fn fixed(now: Instant, limit: Duration) -> Self {
-        Deadline { end: now + limit, limit, rearm_bytes: None, fresh_bytes: 0, best_sent: 0 }
+        Deadline { end: now + limit, limit, rearm_bytes: None, fresh_bytes: 0, best_sent: 0, told: None }
     }
 
     /// A deadline that new bytes move.
@@ -70,6 +78,16 @@ impl Deadline {
     /// When it ends.
     pub(crate) fn end(&self) -> Instant {
         self.end
+    }
+
+    /// Seconds without progress, if the log should be told now; it then counts as told.
+    pub(crate) fn silence_to_tell(&mut self, ticks: &Ticks, now: Instant) -> Option<f64> {
+        let since = self.limit.saturating_sub(self.end.saturating_duration_since(now));
+        let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= ticks.tell_every);
+        (since >= ticks.tell_after && is_due).then(|| {
+            self.told = Some(now);
+            since.as_secs_f64()
+        })
     }
 
     /// Counts new bytes of a body.
@@ -109,6 +127,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) stats: &'a Stats,
     /// The answer may take long to begin: CompleteMultipartUpload, DeleteMultipleObjects.
     pub(crate) slow_start: bool,
+    /// What is being done, for the log.
+    pub(crate) subject: Subject<'a>,
     window: Window,
 }
 
@@ -129,8 +149,9 @@ impl<'a> Watch<'a> {
         cancel: &'a Cancel,
         deadline: &'a mut Deadline,
         stats: &'a Stats,
+        subject: Subject<'a>,
     ) -> Self {
-        Watch { ticks, clock, cancel, deadline, stats, slow_start: false, window: Window::default() }
+        Watch { ticks, clock, cancel, deadline, stats, slow_start: false, subject, window: Window::default() }
     }
 
     /// `bytes` came or went; `whole` says that the call got all it asked for, so no tick passed.
@@ -177,11 +198,22 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks around, as every tick does.
-    pub(crate) fn look(&self) -> Result<(), Broken> {
+    pub(crate) fn look(&mut self) -> Result<(), Broken> {
         if self.cancel.is_cancelled() {
             return Err(Broken::Cancelled);
         }
-        if self.clock.now() >= self.deadline.end { Err(Broken::Deadline) } else { Ok(()) }
+        let now = self.clock.now();
+        if self.window.silent > 0
+            && let Some(seconds) = self.deadline.silence_to_tell(self.ticks, now)
+        {
+            let left = self.deadline.end.saturating_duration_since(now).as_secs_f64();
+            let text = format!(
+                "{}: nothing moves for {seconds:.0} s ({left:.0} s until the deadline)",
+                self.subject
+            );
+            logs::push(Level::Warning, "transport", text);
+        }
+        if now >= self.deadline.end { Err(Broken::Deadline) } else { Ok(()) }
     }
 
     fn tick(&mut self, bytes: usize) -> Result<(), Broken> {
@@ -224,6 +256,8 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
+    const NOBODY: Subject<'static> = Subject { label: "test", bucket: None, key: None, range: None };
+
     struct Stage {
         clock: ManualClock,
         ticks: Ticks,
@@ -245,7 +279,8 @@ mod tests {
         fn run(&self, seconds: u32, bytes: usize, others: u64) -> Option<(u32, Broken)> {
             let policy = RetryPolicy::default();
             let mut deadline = Deadline::rearmed(self.clock.now(), Duration::from_secs(180), &policy);
-            let mut watch = Watch::new(&self.ticks, &self.clock, &self.cancel, &mut deadline, &self.stats);
+            let mut watch =
+                Watch::new(&self.ticks, &self.clock, &self.cancel, &mut deadline, &self.stats, NOBODY);
             self.stats.add(Counter::InFlight, 2);
             for second in 1..=seconds {
                 self.clock.advance(Duration::from_secs(1));
@@ -298,7 +333,8 @@ mod tests {
     fn a_fixed_deadline_ends_whatever_comes() {
         let stage = Stage::new();
         let mut deadline = Deadline::fixed(stage.clock.now(), Duration::from_secs(3));
-        let mut watch = Watch::new(&stage.ticks, &stage.clock, &stage.cancel, &mut deadline, &stage.stats);
+        let mut watch =
+            Watch::new(&stage.ticks, &stage.clock, &stage.cancel, &mut deadline, &stage.stats, NOBODY);
         let seen = (1..10).find_map(|second| {
             stage.clock.advance(Duration::from_secs(1));
             watch.moved(1 << 20, false, Phase::Body).err().map(|broken| (second, broken))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use oss_protocol::operation::Operation;
 use oss_protocol::time::UtcTime;
 
-use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, place_text, wants_fresh_connection};
+use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
@@ -14,9 +14,11 @@ use crate::http::Broken;
 use crate::http::dial::DialFailure;
 use crate::http::pool::NoSlot;
 use crate::http::watch::{Deadline, Watch};
+use crate::logs::{self, Level};
 use crate::refusal;
 use crate::retry::{Cause, Circumstances, Decision, History, Stop};
 use crate::stats::{Counter, Outcome};
+use crate::subject::Subject;
 
 /// Causes kept for the error.
 const MAX_CAUSES: usize = 8;
@@ -50,10 +52,7 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Call<'c> {
     pub(super) transport: &'c Transport,
-    pub(super) label: &'static str,
-    bucket: Option<&'c str>,
-    key: Option<&'c str>,
-    range: Option<Range<u64>>,
+    pub(super) subject: Subject<'c>,
     pub(super) cancel: &'c Cancel,
     pub(super) started: Instant,
     pub(super) attempts: u32,
@@ -81,10 +80,12 @@ impl<'c> Call<'c> {
         };
         Call {
             transport,
-            label: request.label,
-            bucket: request.bucket,
-            key: request.key,
-            range,
+            subject: Subject {
+                label: request.label,
+                bucket: request.bucket,
+                key: request.key,
+                range: range.map(|range| (range.start, range.end)),
+            },
             cancel,
             started: now,
             attempts: 0,
@@ -109,6 +110,7 @@ impl<'c> Call<'c> {
             self.cancel,
             &mut self.deadline,
             &transport.stats,
+            self.subject,
         )
     }
 
@@ -142,14 +144,14 @@ impl<'c> Call<'c> {
             return Err(Failure::last(self.error(ErrorKind::Throttled, text)));
         }
         if self.cancel.wait_until(opens, self.clock()) {
-            return Err(Failure::last(Error::cancelled(self.label)));
+            return Err(Failure::last(Error::cancelled(self.subject.label)));
         }
         Ok(())
     }
 
     /// An error of this operation, not yet with its effort.
     pub(super) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error::new(kind, self.label, message)
+        Error::new(kind, self.subject.label, message)
     }
 
     /// The whole operation succeeded.
@@ -196,6 +198,7 @@ impl<'c> Call<'c> {
                     self.transport.stats.add(Counter::SlowMode, 1);
                 }
                 self.remember(&error);
+                self.tell(&error, now, after);
                 self.pause(now + after, hint.is_some() && cause == Cause::Throttled)
             }
         }
@@ -206,9 +209,25 @@ impl<'c> Call<'c> {
             self.transport.gate.close_until(until);
         }
         if self.cancel.wait_until(until, self.clock()) {
-            return Err(self.finish(Error::cancelled(self.label), None));
+            return Err(self.finish(Error::cancelled(self.subject.label), None));
         }
         Ok(())
+    }
+
+    /// Every long wait says so: after five seconds without progress, then every thirty.
+    fn tell(&mut self, error: &Error, now: Instant, after: Duration) {
+        if let Some(seconds) = self.deadline.silence_to_tell(&self.transport.ticks, now) {
+            let left = self.deadline.end().saturating_duration_since(now).as_secs_f64();
+            let text = format!(
+                "{}: no progress for {seconds:.0} s after {} attempts, again in {:.1} s ({left:.0} s until the \
+                 deadline); last: {}",
+                self.subject,
+                self.attempts,
+                after.as_secs_f64(),
+                error.message
+            );
+            logs::push(Level::Warning, "transport", text);
+        }
     }
 
     fn first_contact_left(&self, now: Instant) -> Option<Duration> {
@@ -260,15 +279,17 @@ impl<'c> Call<'c> {
     /// Completes the error that ends the operation.
     pub(super) fn finish(&self, mut error: Error, stop: Option<Stop>) -> Error {
         let elapsed = self.clock().now().saturating_duration_since(self.started).as_secs_f64();
-        error.operation = self.label;
+        error.operation = self.subject.label;
         error.attempts = self.attempts;
         error.elapsed_seconds = elapsed;
         error.own_repeat = self.own_repeat;
         if error.uri.is_empty() {
-            error.uri = place_text(self.bucket, self.key, self.range.as_ref());
+            error.uri = self.subject.uri();
         }
         let why = match stop {
-            Some(Stop::Deadline) => "; given up at the deadline",
+            Some(Stop::Deadline) => {
+                "; given up at the deadline: look at the network path and the service's state, then try again"
+            }
             Some(Stop::Exhausted) => "; repeated in vain",
             Some(Stop::FirstContact) => {
                 "; this endpoint never answered, so it was given up early: check endpoint and region"
@@ -304,7 +325,7 @@ impl<'c> Call<'c> {
                 let text = format!("no progress within the deadline of {limit} s");
                 (Cause::Permanent, self.error(ErrorKind::RequestTimeout, text))
             }
-            Broken::Cancelled => (Cause::Permanent, Error::cancelled(self.label)),
+            Broken::Cancelled => (Cause::Permanent, Error::cancelled(self.subject.label)),
             Broken::Malformed(_) => (
                 Cause::Protocol,
                 self.error(ErrorKind::Protocol, format!("{text}: something between us and OSS")),
@@ -330,14 +351,14 @@ impl<'c> Call<'c> {
             DialFailure::Certificate(text) => {
                 Failure::last(self.error(ErrorKind::ConnectionFailed, format!("TLS: {text}")))
             }
-            DialFailure::Cancelled => Failure::last(Error::cancelled(self.label)),
+            DialFailure::Cancelled => Failure::last(Error::cancelled(self.subject.label)),
         }
     }
 
     /// Why there was no connection to use.
     pub(super) fn no_slot(&self, failure: &NoSlot) -> Failure {
         Failure::last(match failure {
-            NoSlot::Cancelled => Error::cancelled(self.label),
+            NoSlot::Cancelled => Error::cancelled(self.subject.label),
             NoSlot::Busy(count) => self.error(
                 ErrorKind::RequestTimeout,
                 format!("all {count} connections were busy until the deadline"),

@@ -89,7 +89,7 @@ impl<'t> Exchange<'t> {
             status: 0,
         };
         if !is_attached {
-            return Err(Failure::last(Error::cancelled(call.label)));
+            return Err(Failure::last(Error::cancelled(call.subject.label)));
         }
         let mut sent = false;
         let outcome = exchange.connection(call)?.send(request.body, &mut call.watch(), &mut sent);
@@ -277,5 +277,5 @@ fn sign(signer: &Signer, request: &Request<'_>, now: UtcTime, out: &mut Vec<u8>)
 }
 
 fn lost(call: &Call<'_>) -> Failure {
-    Failure::last(Error::internal(call.label, "an exchange without a connection"))
+    Failure::last(Error::internal(call.subject.label, "an exchange without a connection"))
 }

@@ -444,6 +444,6 @@ fn destination<'m>(
         .zip(usize::try_from(received + length).ok())
         .and_then(|(start, end)| memory.get_mut(start..end));
     place.ok_or_else(|| {
-        Failure::last(Error::internal(call.label, "the sink is smaller than it was asked to be"))
+        Failure::last(Error::internal(call.subject.label, "the sink is smaller than it was asked to be"))
     })
 }
