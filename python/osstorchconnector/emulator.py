@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from osstorchconnector import _native
+from osstorchconnector.credentials import StaticCredentials
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,12 +139,12 @@ class Emulator:
         return _write_json(directory, "config.json", document or {})
 
     def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments that classes of this package need to talk to it, credentials in memory."""
-        return {"endpoint": self.endpoint, "region": self.region, "cred_provider": self.credentials}
+        """Return the keyword arguments that classes of this package need to talk to it.
 
-    def credentials(self) -> dict[str, str]:
-        """Return the keys it accepts, as a provider returns them."""
-        return {"access_key_id": self.access_key_id, "access_key_secret": self.access_key_secret}
+        Its keys are made up, so pickles may carry them to workers of any start method.
+        """
+        keys = StaticCredentials(self.access_key_id, self.access_key_secret, allow_pickle_secrets=True)
+        return {"endpoint": self.endpoint, "region": self.region, "cred_provider": keys}
 
     def rules(self, rules: Sequence[Mapping[str, Any]], seed: int = 0) -> None:
         """Replace the rules by which it misbehaves; [] makes it behave."""
