@@ -71,6 +71,7 @@ pub struct History {
     no_such_name: u32,
     integrity: u32,
     protocol: u32,
+    credentials: u32,
     stale: bool,
     clock: bool,
     /// What the repetitions cost; given back when the operation succeeds.
@@ -117,6 +118,9 @@ pub enum Stop {
     FirstContact,
 }
 
+/// Key generations that one operation tries: three, as a rotation may overtake itself.
+const CREDENTIAL_RETRIES: u32 = 3;
+
 const AT_ONCE: Decision = Decision::Again { after: Duration::ZERO, tokens: 0 };
 
 impl History {
@@ -127,8 +131,15 @@ impl History {
             // Once a request, and on a fresh connection: a second close is no accident.
             Cause::Stale if !std::mem::replace(&mut self.stale, true) => AT_ONCE,
             Cause::ClockSkew if !std::mem::replace(&mut self.clock, true) => AT_ONCE,
-            // Whether there is something newer to sign with was asked already.
-            Cause::Credentials => AT_ONCE,
+            // Whether there is something newer to sign with was asked already; a source whose every new key is
+            // refused must not make a loop without pauses.
+            Cause::Credentials => {
+                self.credentials += 1;
+                match self.credentials {
+                    1 => AT_ONCE,
+                    again => self.bounded(policy, again, CREDENTIAL_RETRIES, cause, now),
+                }
+            }
             Cause::ClockSkew => Decision::Stop(Stop::Exhausted),
             Cause::NoSuchName => {
                 self.no_such_name += 1;
@@ -322,6 +333,7 @@ mod tests {
         let cases = [
             (Cause::Permanent, 0),
             (Cause::ClockSkew, 1),
+            (Cause::Credentials, 3),
             (Cause::NoSuchName, 1),
             (Cause::Integrity, 3),
             (Cause::Protocol, 3),

@@ -46,7 +46,7 @@ counters! {
     ObjectsChanged "objects_changed" "Objects that were replaced between listing and reading.";
     ObjectsSkipped "objects_skipped" "Objects left out because the caller allowed it.";
     UploadsAbandoned "uploads_abandoned" "Writers dropped without close or abort: nothing was saved.";
-    CredentialRefreshes "credential_refreshes" "Refreshes forced by a refusal.";
+    CredentialRefreshes "credential_refreshes" "Refusals of a key that newer credentials answered.";
 }
 
 /// How a request ended.

@@ -473,3 +473,17 @@ fn test_f83_keys_that_rotate_under_load_fail_no_read() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(get_whole(&client, "k2").unwrap().0, b"x", "a vanished file keeps the last good value");
 }
+
+#[test]
+fn a_source_of_ever_new_bad_keys_makes_no_loop() {
+    let world = world();
+    let fetches = AtomicUsize::new(0);
+    let provider = CallbackProvider::new("test.Endless", move || {
+        let id = format!("bad-{}", fetches.fetch_add(1, Ordering::SeqCst));
+        Ok(Fetched { credentials: Some(Credentials::new(id, "x", None)), expires_at: None })
+    });
+    let client = client_by(&config(&world.emulator.endpoint()), Arc::new(provider));
+    let error = get_whole(&client, "k").unwrap_err();
+    assert_eq!((&error.kind, error.attempts), (&ErrorKind::Credentials, 4), "{error}");
+    assert!(error.message.contains("test.Endless"), "{error}");
+}

@@ -243,9 +243,9 @@ impl<'c> Call<'c> {
         date: Option<UtcTime>,
         generation: u64,
     ) -> Result<Cause, Error> {
-        self.transport.stats.add(Counter::CredentialRefreshes, 1);
         let refreshed = self.transport.credentials.refused(generation, self.cancel);
         if refreshed.map_err(|error| self.finish(error, None))? {
+            self.transport.stats.add(Counter::CredentialRefreshes, 1);
             return Ok(Cause::Credentials);
         }
         let skewed = error.status == Some(401) && date.is_some_and(|date| self.learn_clock(date));
