@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 
 def main() -> None:
     """Install the only wheel in the directory given and run the example with it."""
-    (wheel,) = Path(sys.argv[1]).glob("*.whl")
+    (wheel,) = Path(sys.argv[1]).resolve().glob("*.whl")
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         venv.create(home / "venv", with_pip=True)

@@ -22,5 +22,5 @@ def test_the_example_of_the_readme_runs(tmp_path):
     assert ran.returncode == 0, ran.stderr
     lines = ran.stdout.splitlines()
     assert len(lines) == 256 // 32 + 1
-    assert all(line.startswith("torch.Size([32, 20000]) train/") for line in lines[:-1])
+    assert all(line.startswith("torch.Size([32, 20000]) /demo/train/") for line in lines[:-1])
     assert lines[-1] == "{'step': 1}"
