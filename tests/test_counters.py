@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 
 import pytest
 
@@ -25,20 +26,34 @@ def test_totals_add_name_by_name():
     assert counters.total([{"a": 1}, {"a": 2, "b": 0.5}, {}]) == {"a": 3, "b": 0.5}
 
 
-def test_files_of_other_processes_are_added_and_survive_them(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=publish, args=(tmp_path, number)) for number in (3, 4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    publish(tmp_path, 100)
-    assert counters.read_files(tmp_path.glob("name.*.stats")) == {"requests": 7}
+def files_of(directory, *, owner):
+    return counters.WorkerFiles(lambda: sorted(directory.glob("name.*.stats")), lambda: owner)
+
+
+def test_files_of_other_processes_are_added_and_outlive_them_in_the_owner(tmp_path):
+    context = multiprocessing.get_context("fork")
+    guest, owner = files_of(tmp_path, owner=False), files_of(tmp_path, owner=True)
+    for expected in (7, 14):
+        workers = [context.Process(target=publish, args=(tmp_path, number)) for number in (3, 4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        publish(tmp_path, 100)
+        assert guest.read() == {"requests": 7}
+        assert owner.read() == owner.read() == {"requests": expected}
+        assert len(list(tmp_path.glob("name.*.stats"))) == expected // 7
+
+
+def test_a_living_workers_file_stays(tmp_path):
+    (tmp_path / f"name.{os.getppid()}-1.stats").write_text('{"requests": 2}')
+    assert files_of(tmp_path, owner=True).read() == {"requests": 2}
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_broken_file_counts_nothing(tmp_path):
-    (tmp_path / "name.1.stats").write_text("{")
-    assert counters.read_files(tmp_path.glob("name.*.stats")) == {}
+    (tmp_path / "name.1-1.stats").write_text("{")
+    assert files_of(tmp_path, owner=False).read() == {}
 
 
 @pytest.mark.parametrize(("at_once", "expected"), [(True, [100.0, 100.3]), (False, [100.3])])

@@ -147,7 +147,8 @@ def test_f81_an_error_crosses_the_worker_boundary_with_its_fields(kind, start_me
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stats_are_summed_over_workers(kind, arguments):
+def test_stats_are_summed_over_workers(kind, site, arguments):
+    site.oss.shape(first_byte_ms=20)
     dataset = kind.from_prefix("oss://bucket/p/", transform=key_and_data, **arguments)
     loader = DataLoader(dataset, batch_size=4, num_workers=2)
     for epoch in (1, 2):

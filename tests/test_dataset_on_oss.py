@@ -295,6 +295,7 @@ def test_an_abandoned_iterator_and_a_second_one_leave_nothing_behind(site):
 
 def test_stats_tell_requests_bytes_and_objects(site):
     site.fill(OBJECTS)
+    site.oss.shape(first_byte_ms=20)
     dataset = OssIterableDataset.from_prefix("oss://bucket/p/", **site.arguments)
     list(dataset)
     stats = dataset.stats()

@@ -56,9 +56,10 @@ def test_a_link_in_its_place_is_refused(private_tmp):
 def test_files_go_with_their_dataset(private_tmp):
     file = IndexFile()
     Path(file.path).touch()
-    Path(file.beside("7.stats")).touch()
+    Path(file.beside("7-a.stats")).touch()
     assert file.is_built
-    assert [found.name for found in file.all_beside("*.stats")] == [f"{file.name}.7.stats"]
+    assert file.is_owned()
+    assert [found.name for found in file.stats_files()] == [f"{file.name}.7-a.stats"]
     assert len(files_in(private_tmp)) == 2
     del file
     gc.collect()

@@ -51,10 +51,33 @@ def total(parts: Iterable[Stats]) -> Stats:
     return result
 
 
-def read_files(files: Iterable[Path]) -> Stats:
-    """Add the counters of worker files; this process's own file is passed over."""
-    own = f".{own_suffix()}"
-    return total(_read(file) for file in files if not file.name.endswith(own))
+class WorkerFiles:
+    """The counters that workers in other processes wrote, and that stay counted when the workers are gone.
+
+    Args:
+        find: lists the files.
+        is_owner: whether this process may remove the files of workers that are gone.
+    """
+
+    def __init__(self, find: Callable[[], Iterable[Path]], is_owner: Callable[[], bool]) -> None:
+        self._find = find
+        self._is_owner = is_owner
+        self._gone: Stats = {}
+
+    def read(self) -> Stats:
+        """Add the counters up; this process's own file is passed over."""
+        living = []
+        for file in self._find():
+            pid = int(file.name.rpartition(".stats")[0].rpartition(".")[2].partition("-")[0])
+            if pid == os.getpid():
+                continue
+            if self._is_owner() and not _is_alive(pid):
+                # A long job has many workers: what they counted is kept, their files are not.
+                self._gone = total([self._gone, _read(file)])
+                file.unlink(missing_ok=True)
+            else:
+                living.append(_read(file))
+        return total([self._gone, *living])
 
 
 class Duty:
@@ -86,7 +109,7 @@ def publish(path: str, stats: Stats) -> None:
     """Write one worker's counters, whole; a disk that is full costs the numbers, not the data.
 
     Args:
-        path: beside the index file; ends in `own_suffix()`.
+        path: beside the index file, ending in an `own_suffix()`.
     """
     temporary = f"{path}.new"
     try:
@@ -98,8 +121,18 @@ def publish(path: str, stats: Stats) -> None:
 
 
 def own_suffix() -> str:
-    """End the name of this process's file."""
-    return f"{os.getpid()}.stats"
+    """Name this process's file; process numbers come back, so the moment is part of the name."""
+    return f"{os.getpid()}-{time.time_ns():x}.stats"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read(file: Path) -> Stats:

@@ -144,6 +144,7 @@ class Delivery:
         self._transform = transform
         self._options = options
         self._file = IndexFile()
+        self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         self._worker = Worker()
         self._process: _Process | None = None
         counters.register(self)
@@ -247,7 +248,7 @@ class Delivery:
 
     def worker_stats(self) -> Stats:
         """Sum the counters that workers in other processes wrote."""
-        return counters.read_files(self._file.all_beside("*.stats"))
+        return self._worker_files.read()
 
     def _here(self) -> _Process:
         if self._process is None or self._process.pid != os.getpid():
@@ -317,6 +318,7 @@ class Delivery:
     def __getstate__(self) -> dict[str, Any]:
         """Carry values; a long list of objects goes by its index file."""
         state = {**self.__dict__, "_process": None, "_worker": Worker()}
+        del state["_worker_files"]
         if isinstance(self._source, ObjectsSource) and not self._connection.is_local:
             self._connection.store().open_index(self._source, self._file)
             state["_source"] = self._source.without_list()
@@ -325,6 +327,7 @@ class Delivery:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the values."""
         self.__dict__.update(state)
+        self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         counters.register(self)
 
 

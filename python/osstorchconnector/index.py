@@ -80,9 +80,13 @@ class IndexFile:
         """Name a file that goes when the index file goes."""
         return os.path.join(self.directory, f"{self.name}.{suffix}")
 
-    def all_beside(self, pattern: str) -> list[Path]:
-        """Find such files."""
-        return sorted(Path(self.directory).glob(f"{self.name}.{pattern}"))
+    def stats_files(self) -> list[Path]:
+        """Find the files in which workers count."""
+        return sorted(Path(self.directory).glob(f"{self.name}.*.stats"))
+
+    def is_owned(self) -> bool:
+        """Whether this process removes the files."""
+        return self._lease is not None and self._lease.owner == os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry the name, and keep the file until this process exits: the pickle may come back any time."""
