@@ -38,8 +38,14 @@ def test_an_act_without_faults_proves_nothing_and_fails():
 
 def test_a_failure_is_told_in_one_line():
     assert one_line(DemoError("a checkpoint changed")) == "a checkpoint changed"
-    worker = OSError(
-        "Caught OSError in DataLoader worker process 0.\nTraceback ...\nNotFoundError: no such key\n"
-    )
-    assert one_line(worker) == "OSError: NotFoundError: no such key"
+    assert one_line(OSError("disk full")) == "OSError: disk full"
     assert one_line(ValueError()) == "ValueError: no details"
+
+
+def test_of_a_workers_traceback_the_line_that_names_the_error_is_told():
+    text = (
+        "Caught ThrottledError in DataLoader worker process 1.\nOriginal Traceback (most recent call last):\n"
+        '  File "delivery.py", line 304, in _explained\n    yield from deliveries\n'
+        "osstorchconnector.errors.ThrottledError: GetObject oss://b/k: slow down [status=503]\nbefore: a reset\n"
+    )
+    assert one_line(OSError(text)) == "ThrottledError: GetObject oss://b/k: slow down [status=503]"
