@@ -1,5 +1,7 @@
 //! Attributes of objects: from the headers of a write, and into the headers of a read.
 
+use std::collections::HashSet;
+
 use oss_protocol::encoding::{decode, parse_query};
 
 use crate::refusal::Refusal;
@@ -108,7 +110,7 @@ pub(crate) fn read_tags(text: &str) -> Result<Vec<(String, String)>, Refusal> {
     Ok(tags)
 }
 
-/// Checks tags: at most 10, keys of 1 to 128 and values of up to 256 characters out of letters,
+/// Checks tags: at most 10, different keys of 1 to 128 and values of up to 256 characters out of letters,
 /// digits, blanks and `+ - = . _ : /`.
 ///
 /// # Errors
@@ -121,7 +123,9 @@ pub(crate) fn check_tags(tags: &[(String, String)]) -> Result<(), Refusal> {
             && plain(name)
             && plain(value)
     };
-    if tags.len() <= 10 && tags.iter().all(fits) { Ok(()) } else { Err(invalid_tag()) }
+    let names: HashSet<&str> = tags.iter().map(|(name, _)| name.as_str()).collect();
+    let is_valid = tags.len() <= 10 && names.len() == tags.len() && tags.iter().all(fits);
+    if is_valid { Ok(()) } else { Err(invalid_tag()) }
 }
 
 fn invalid_tag() -> Refusal {
