@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 
 import demo
 from digits import report
@@ -70,6 +71,40 @@ def test_ctrl_c_ends_the_command_quietly(monkeypatch, capsys):
     monkeypatch.setattr(demo, "_play", play)
     assert demo.main() == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_way_to_ones_own_bucket_works_as_pasted(site, monkeypatch, capsys):
+    site.fill({"mine/a": b"12345", "mine/b": b"1"})
+    for name, value in site.oss.environ().items():
+        monkeypatch.setenv(name, value)
+    pasted = report.OWN_BUCKET.replace("BUCKET/PREFIX", "bucket/mine")
+    exec(pasted.replace("https://oss-cn-hangzhou.aliyuncs.com", site.oss.endpoint), {})
+    assert capsys.readouterr().out == "/bucket/mine/a 5\n/bucket/mine/b 1\n"
+
+
+@pytest.mark.timeout(240)
+def test_the_three_acts_play_in_small(tmp_path, monkeypatch, capsys):
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    for room in (demo.pictures, demo.training):
+        monkeypatch.setattr(room, "TRAIN_COUNT", 256)
+        monkeypatch.setattr(room, "HELD_OUT_COUNT", 64)
+    monkeypatch.setattr(demo.training, "LEAST_ACCURACY", 0.0)
+    monkeypatch.setattr(demo, "_CACHE", tmp_path)
+    try:
+        status = demo.main()
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+        torch.set_rng_state(state)
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    for words in (
+        "named right",
+        "the same as in act 1",
+        "SIGKILL: 1 part of 16.8 MB stored",
+        "Your own bucket",
+    ):
+        assert words in printed.out
 
 
 @pytest.mark.soak
