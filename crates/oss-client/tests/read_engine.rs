@@ -156,6 +156,28 @@ fn objects_of_known_and_unknown_size_come_whole_and_in_order() {
 }
 
 #[test]
+fn bodies_in_chunks_are_received_whether_their_length_is_known_or_not() {
+    let world = world();
+    let sizes = [1, 5000, 300_000, 9 * 1024 * 1024];
+    for (number, &size) in sizes.iter().enumerate() {
+        world.put(&format!("o/{number}"), &content(number, size));
+    }
+    world.emulator.set_rules(json!({"rules": [
+        {"match": {"op": "GetObject"}, "action": {"chunked": 1000}},
+    ]})).unwrap();
+    for knows_sizes in [true, false] {
+        let objects = (0..sizes.len())
+            .map(|number| listed(&format!("o/{number}"), knows_sizes.then_some(sizes[number])))
+            .collect();
+        let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+        for (number, (bytes, &size)) in delivered.into_iter().zip(&sizes).enumerate() {
+            assert_eq!(bytes.unwrap().unwrap(), content(number, size), "object {number}");
+        }
+    }
+    assert_eq!(world.engine.client().stats().get("retries_protocol"), 0);
+}
+
+#[test]
 fn a_small_object_costs_one_request() {
     let world = world();
     for number in 0..50 {

@@ -45,7 +45,7 @@ pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn Credential
 /// Asks the user's provider. Called on a worker thread, with none of our locks held.
 fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
     Python::attach(|py| {
-        let given = function.call0(py).and_then(|given| given.extract::<Given>(py).map_err(PyErr::from));
+        let given = function.call0(py).and_then(|given| given.extract::<Given>(py));
         let (id, secret, token, expires_at) = given.map_err(|raised| {
             let text = format!("credentials provider {name} raised {raised}; fix the provider");
             Error::new(ErrorKind::Credentials, "credentials", text)

@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use oss_client::client::Client;
-use oss_client::error::Error;
+use oss_client::error::{Error, ErrorKind};
+use oss_client::fork;
 use oss_client::interrupt::Watch;
 use oss_client::write::{Upload, UploadOptions};
 use oss_protocol::uri::ObjectUri;
@@ -16,12 +17,18 @@ use crate::waiting::without_gil;
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct Writer {
     uri: String,
+    /// The process that opened it. Outside of the lock: a thread of the parent may have held that at the fork.
+    generation: u32,
     inner: Mutex<Upload>,
 }
 
 impl Writer {
     pub(crate) fn open(client: &Client, uri: ObjectUri, options: UploadOptions) -> Self {
-        Self { uri: uri.to_string(), inner: Mutex::new(Upload::new(client, uri, options)) }
+        Self {
+            uri: uri.to_string(),
+            generation: fork::generation(),
+            inner: Mutex::new(Upload::new(client, uri, options)),
+        }
     }
 
     /// Runs `work` on the upload without the GIL; other threads wait their turn.
@@ -30,11 +37,25 @@ impl Writer {
         py: Python<'_>,
         work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
-        without_gil(py, |watch| work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner), watch))
+        without_gil(py, |watch| {
+            if self.is_forked() {
+                let text = "the writer was opened in the parent process; open it in this one";
+                return Err(Error::new(ErrorKind::Forked, "write", text).with_uri(&self.uri));
+            }
+            work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner), watch)
+        })
     }
 
-    fn look<T: Send>(&self, py: Python<'_>, look: impl FnOnce(&Upload) -> T + Send) -> T {
+    /// What `look` sees of the upload; `dead` in a forked child.
+    fn look<T: Send>(&self, py: Python<'_>, dead: T, look: impl FnOnce(&Upload) -> T + Send) -> T {
+        if self.is_forked() {
+            return dead;
+        }
         py.detach(|| look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn is_forked(&self) -> bool {
+        self.generation != fork::generation()
     }
 }
 
@@ -48,19 +69,19 @@ impl Writer {
     /// Bytes taken so far.
     #[getter]
     fn bytes_accepted(&self, py: Python<'_>) -> u64 {
-        self.look(py, Upload::accepted_bytes)
+        self.look(py, 0, Upload::accepted_bytes)
     }
 
     /// Where the upload is, in one word.
     #[getter]
     fn state(&self, py: Python<'_>) -> &'static str {
-        self.look(py, |upload| upload.stage().as_str())
+        self.look(py, "aborted", |upload| upload.stage().as_str())
     }
 
     /// True in a child process that inherited this writer.
     #[getter]
-    fn forked(&self, py: Python<'_>) -> bool {
-        self.look(py, Upload::is_forked)
+    fn forked(&self) -> bool {
+        self.is_forked()
     }
 
     /// Accepts all of `data`; blocks without the GIL while the window is full.
@@ -88,6 +109,8 @@ impl Writer {
 
     /// As `abort`, best effort and without raising.
     fn abandon(&self, py: Python<'_>) {
-        py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).abandon());
+        if !self.is_forked() {
+            py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).abandon());
+        }
     }
 }

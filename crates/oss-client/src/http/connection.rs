@@ -165,6 +165,9 @@ impl Connection {
         watch: &mut Watch<'_>,
         received: &mut usize,
     ) -> Result<(), Broken> {
+        if self.framing == BodyFraming::Chunked {
+            return self.read_chunked_body(into, crc, watch, received);
+        }
         let waiting = land(&self.inbox[self.start..self.end], into, crc.as_deref_mut());
         self.start += waiting;
         *received += waiting;
@@ -188,6 +191,38 @@ impl Connection {
         }
         self.is_whole = true;
         Ok(())
+    }
+
+    /// As [`Connection::read_body`], for a body that comes in chunks.
+    fn read_chunked_body(
+        &mut self,
+        into: &mut [MaybeUninit<u8>],
+        mut crc: Option<&mut Crc64>,
+        watch: &mut Watch<'_>,
+        received: &mut usize,
+    ) -> Result<(), Broken> {
+        let mut decoder = ChunkedDecoder::new(&Limits::default());
+        let mut filled = 0;
+        loop {
+            while self.start < self.end {
+                let step = decoder.step(&self.inbox[self.start..self.end]).map_err(malformed)?;
+                if step.data.len() > into.len() - filled {
+                    return Err(Broken::Malformed("more came than was announced".to_owned()));
+                }
+                let landed = land(step.data, &mut into[filled..], crc.as_deref_mut());
+                let is_done = step.done;
+                self.start += step.consumed;
+                filled += landed;
+                *received += landed;
+                watch.progressed(landed);
+                watch.moved(landed, true, Phase::Body)?;
+                if is_done {
+                    self.is_whole = filled == into.len();
+                    return if self.is_whole { Ok(()) } else { Err(Broken::ClosedEarly) };
+                }
+            }
+            self.receive_more(INBOX_BYTES, Phase::Body, watch)?;
+        }
     }
 
     /// Receives the whole body into memory; with `false` if it is larger than `most` and was cut there.

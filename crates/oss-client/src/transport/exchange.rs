@@ -148,6 +148,22 @@ impl<'t> Exchange<'t> {
         outcome.map_err(|broken| self.broken(call, &broken, request))
     }
 
+    /// Receives a whole body whose length nobody announced, at most `most` bytes.
+    pub(super) fn read_unannounced(
+        &mut self,
+        call: &mut Call<'_>,
+        request: &Request<'_>,
+        most: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        let outcome = self.connection(call)?.read_small_body(most, &mut call.watch());
+        let (body, whole) = outcome.map_err(|broken| self.broken(call, &broken, request))?;
+        if whole {
+            return Ok(body);
+        }
+        let text = format!("a body without a length is larger than {most} bytes; read the object in parts");
+        Err(Failure::last(call.error(ErrorKind::Protocol, text)))
+    }
+
     /// Receives a whole small answer.
     pub(super) fn read_answer(
         mut self,

@@ -19,8 +19,14 @@ use super::{Request, Transport};
 use crate::cancel::Cancel;
 use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
+use crate::http::stream::land;
 use crate::retry::Cause;
 use crate::stats::Counter;
+
+/// Largest body that is taken without knowing its length beforehand: 64 MiB, a reader's budget.
+///
+/// OSS announces lengths; what comes in chunks went through something that changes bodies on the way.
+const MAX_UNANNOUNCED_BYTES: usize = 64 << 20;
 
 /// Where a body is received, without a detour.
 ///
@@ -93,6 +99,7 @@ pub struct GotObject {
 struct Head {
     status: u16,
     length: Option<u64>,
+    is_chunked: bool,
     range: Option<ContentRange>,
     etag: Option<String>,
     crc64: Result<Option<u64>, String>,
@@ -107,6 +114,7 @@ impl Head {
         Head {
             status: head.status,
             length: head.content_length().ok().flatten(),
+            is_chunked: head.is_chunked().unwrap_or(false),
             range: head.content_range(),
             etag: head.etag().map(str::to_owned),
             crc64: head.crc64().map_err(|error| error.to_string()),
@@ -178,7 +186,9 @@ impl<'a> Wanted<'a> {
     /// Checks that `head` answers exactly what was asked, of the pinned version; returns the body's length.
     fn check(&self, head: &Head, asked: Option<&Range<u64>>) -> Result<u64, Misfit> {
         let nonsense = |text: &str| Err(Misfit::Nonsense(text.to_owned()));
-        let Some(length) = head.length else { return nonsense("the answer does not say how long it is") };
+        let Some(length) = self.length(head) else {
+            return nonsense("the answer does not say how long it is");
+        };
         let total = match (head.status, asked, head.range) {
             (200, None, _) => length,
             (200, Some(_), _) if length == 0 && self.get.first_range => return Err(Misfit::Empty),
@@ -196,6 +206,15 @@ impl<'a> Wanted<'a> {
             return nonsense(error);
         }
         Ok(length)
+    }
+
+    /// How long the body is, as its head says, or for one in chunks as its range or the object's size says.
+    fn length(&self, head: &Head) -> Option<u64> {
+        let announced = || match (head.status, head.range) {
+            (206, Some(came)) => came.end.checked_sub(came.start),
+            _ => self.total,
+        };
+        head.length.or_else(|| head.is_chunked.then(announced).flatten())
     }
 
     /// Checks a 206; returns the object's size.
@@ -348,7 +367,13 @@ impl Wanted<'_> {
     ) -> Result<(), Failure> {
         let seen = exchange
             .read_head(call, request, |head| matches!(head.status, 200 | 206).then(|| Head::of(head)))?;
-        let Some(head) = seen else { return Err(exchange.read_refusal(call, request)) };
+        let Some(mut head) = seen else { return Err(exchange.read_refusal(call, request)) };
+        let mut unannounced = None;
+        if head.is_chunked && self.length(&head).is_none() {
+            let body = exchange.read_unannounced(call, request, MAX_UNANNOUNCED_BYTES)?;
+            head.length = Some(body.len() as u64);
+            unannounced = Some(body);
+        }
         let length = self.check(&head, asked).map_err(|misfit| misfit.into_failure(call))?;
         self.learn(head, length);
         if !self.begun {
@@ -357,9 +382,15 @@ impl Wanted<'_> {
         }
         let memory = destination(sink.memory(), self.received, length, call)?;
         let checked = call.transport.config.verify != Verify::Off;
-        let mut count = 0;
         let crc = checked.then_some(&mut self.crc);
-        let outcome = exchange.read_body(call, request, memory, crc, &mut count);
+        let mut count = 0;
+        let outcome = match unannounced {
+            Some(body) => {
+                count = land(&body, memory, crc);
+                Ok(())
+            }
+            None => exchange.read_body(call, request, memory, crc, &mut count),
+        };
         self.received += count as u64;
         outcome?;
         exchange.finish(call);
