@@ -20,6 +20,7 @@ A local OSS, for tests and demos. Prints one JSON line on stdout when it is read
   --seed N                  seed of rules that bring none (0)
   --tls                     speak TLS, with an authority made at the start
   --tls-ca-dir DIR          where the authority's certificate is written
+  --until-stdin-ends        stop when stdin ends, so that a killed parent leaves nothing behind
   --quiet                   nothing on stderr but errors
 ";
 
@@ -32,6 +33,8 @@ pub(crate) enum Asked {
         options: Box<Options>,
         /// Whether to keep the lines to paste to oneself.
         quiet: bool,
+        /// Whether the end of stdin is the end of the emulator.
+        until_stdin_ends: bool,
     },
     /// To explain itself.
     Help,
@@ -43,7 +46,7 @@ pub(crate) enum Asked {
 /// A line that names the argument and the remedy.
 pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
     let mut options = Options { port: 9000, ..Options::default() };
-    let mut quiet = false;
+    let (mut quiet, mut until_stdin_ends) = (false, false);
     let mut words = arguments.into_iter().flat_map(split).peekable();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value; see --help"));
@@ -60,12 +63,13 @@ pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
             "--seed" => options.seed = number(&word, &value()?)?,
             "--tls" => options.tls = true,
             "--tls-ca-dir" => options.tls_ca_dir = Some(PathBuf::from(value()?)),
+            "--until-stdin-ends" => until_stdin_ends = true,
             "--quiet" => quiet = true,
             "--help" | "-h" => return Ok(Asked::Help),
             other => return Err(format!("unknown argument {other}; see --help")),
         }
     }
-    Ok(Asked::Run { options: Box::new(options), quiet })
+    Ok(Asked::Run { options: Box::new(options), quiet, until_stdin_ends })
 }
 
 fn split(word: String) -> Vec<String> {
@@ -96,7 +100,7 @@ mod tests {
     fn arguments_fill_the_options() {
         let asked =
             parse(words("--port 0 --bucket a --bucket=b --region cn-x --seed 7 --tls --quiet")).unwrap();
-        let Asked::Run { options, quiet } = asked else { panic!("{asked:?}") };
+        let Asked::Run { options, quiet, until_stdin_ends: false } = asked else { panic!("{asked:?}") };
         assert_eq!((options.port, options.seed, options.tls, quiet), (0, 7, true, true));
         assert_eq!((options.buckets.as_slice(), options.region.as_str()), (&words("a b")[..], "cn-x"));
     }

@@ -20,7 +20,9 @@ use crate::server::{EmulatorServer, Options};
 pub fn main_with_args(args: Vec<String>) -> i32 {
     match parse(args) {
         Ok(Asked::Help) => exit_code(write!(io::stdout(), "{HELP}")),
-        Ok(Asked::Run { options, quiet }) => exit_code(run(*options, quiet)),
+        Ok(Asked::Run { options, quiet, until_stdin_ends }) => {
+            exit_code(run(*options, quiet, until_stdin_ends))
+        }
         Err(why) => {
             complain(&why);
             2
@@ -28,7 +30,7 @@ pub fn main_with_args(args: Vec<String>) -> i32 {
     }
 }
 
-fn run(options: Options, quiet: bool) -> io::Result<()> {
+fn run(options: Options, quiet: bool, until_stdin_ends: bool) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let server = EmulatorServer::start(options.clone())?;
     let (stop, handle) = (server.stopper(), signals.handle());
@@ -37,6 +39,14 @@ fn run(options: Options, quiet: bool) -> io::Result<()> {
             stop.raise();
         }
     })?;
+    if until_stdin_ends {
+        let stop = server.stopper();
+        Builder::new().name("oss-stdin".to_owned()).spawn(move || {
+            // An error ends it as well: stdin is gone either way.
+            let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+            stop.raise();
+        })?;
+    }
     announce(&server, &options, quiet)?;
     server.wait();
     drop(server);

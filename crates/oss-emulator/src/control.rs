@@ -21,12 +21,16 @@ use crate::response::{Payload, Response};
 use crate::shaping::ShapeText;
 use crate::shared::Shared;
 use crate::store::body::Body;
+use crate::store::object::Object;
 use crate::store::synthetic;
 use crate::tls::CertificateKind;
 use crate::wire::{Socket, Wire};
 
 /// Longest wait for journal entries that a request may ask for.
 const MAX_WAIT: Duration = Duration::from_secs(300);
+
+/// Ends the emulator.
+const STOP: &str = "/_emulator/stop";
 
 /// Why the control port refuses: a status and a line.
 type Complaint = (u16, String);
@@ -62,7 +66,12 @@ fn requests(shared: &Shared, socket: Socket) -> io::Result<()> {
         let response =
             Response { payload, ..Response::empty(status) }.header("Content-Type", "application/json");
         let mut out = Outflow::new(&mut wire, shared.clock(), OutPlan::default());
-        if !out.send(&response, request.keep_alive)? {
+        let goes_on = out.send(&response, request.keep_alive)?;
+        // Only now, so that whoever asked hears that it was heard.
+        if path == STOP {
+            shared.stop.raise();
+        }
+        if !goes_on {
             return Ok(());
         }
     }
@@ -95,7 +104,7 @@ pub(crate) fn act(shared: &Shared, path: &str, request: &Request, body: &[u8]) -
         ("POST", "/_emulator/reset") => reset(shared, &read(body)?),
         ("POST", "/_emulator/clock") => {
             let Offset { offset_seconds } = read(body)?;
-            shared.clock().set_offset_seconds(offset_seconds);
+            shared.clock().set_offset_seconds(offset_seconds.round() as i64);
             Ok(json!({"now": shared.clock().utc().to_http_date()}))
         }
         ("POST", "/_emulator/objects") => objects(shared, &read(body)?),
@@ -111,10 +120,7 @@ pub(crate) fn act(shared: &Shared, path: &str, request: &Request, body: &[u8]) -
             Ok(json!({"expired": shared.service.accounts.expire(id, token, now_ms)}))
         }
         ("POST", "/_emulator/tls") => certificate(shared, &read(body)?),
-        ("POST", "/_emulator/stop") => {
-            shared.stop.raise();
-            Ok(json!({}))
-        }
+        ("POST", STOP) => Ok(json!({})),
         (method, path) => Err((404, format!("the control port knows no {method} {path}"))),
     }
 }
@@ -122,7 +128,7 @@ pub(crate) fn act(shared: &Shared, path: &str, request: &Request, body: &[u8]) -
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Offset {
-    offset_seconds: i64,
+    offset_seconds: f64,
 }
 
 #[derive(Deserialize)]
@@ -224,23 +230,27 @@ fn objects(shared: &Shared, fill: &Fill) -> Result<Value, Complaint> {
         store.create_bucket(&fill.bucket, None, "Standard").map_err(complaint)?;
     }
     if let Some(key) = &fill.key {
-        let body = match &fill.body_base64 {
-            Some(text) => Body::from_bytes(base64_decode(text).map_err(|error| (400, error.to_string()))?),
-            None => Body::pattern(fill.seed, fill.size),
+        let now_ms = shared.clock().unix_millis();
+        let object = match &fill.body_base64 {
+            Some(text) => {
+                let bytes = base64_decode(text).map_err(|error| (400, error.to_string()))?;
+                store.plain_object(key, &bytes).map_err(complaint)?
+            }
+            None => synthetic::object(Body::pattern(fill.seed, fill.size), fill.seed, now_ms),
         };
-        return Ok(json!({"objects": [put(shared, fill, key, body, fill.seed)?]}));
+        return Ok(json!({"objects": [put(shared, fill, key, object)?]}));
     }
     let prefix = fill.prefix.as_deref().ok_or_else(|| (400, "key or prefix is needed".to_owned()))?;
     for index in 0..fill.count {
         let seed = fill.seed.wrapping_add(index);
         let key = format!("{prefix}{index:08}{}", fill.suffix);
-        put(shared, fill, &key, Body::pattern(seed, fill.size), seed)?;
+        let object = synthetic::object(Body::pattern(seed, fill.size), seed, shared.clock().unix_millis());
+        put(shared, fill, &key, object)?;
     }
     Ok(json!({"count": fill.count}))
 }
 
-fn put(shared: &Shared, fill: &Fill, key: &str, body: Body, seed: u64) -> Result<Value, Complaint> {
-    let mut object = synthetic::object(body, seed, shared.clock().unix_millis());
+fn put(shared: &Shared, fill: &Fill, key: &str, mut object: Object) -> Result<Value, Complaint> {
     if let Some(content_type) = &fill.content_type {
         object.headers = vec![("content-type".to_owned(), content_type.clone())];
     }

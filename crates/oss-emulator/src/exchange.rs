@@ -55,7 +55,8 @@ impl<'s> Exchange<'s> {
             connection,
             at_ms: started_ms,
         });
-        let outcome = Outcome { fault: fired.as_ref().map(faults::label), ..Outcome::default() };
+        let outcome =
+            Outcome { fault: fired.as_ref().map(|fired| fired.label.to_string()), ..Outcome::default() };
         let ticket = shared.journal().request(RequestEntry {
             connection,
             operation: request.operation.name(),

@@ -81,6 +81,9 @@ impl<'w> Outflow<'w> {
     /// The client has gone, or a fault ended the connection.
     pub(crate) fn send(&mut self, response: &Response, keep_alive: bool) -> io::Result<bool> {
         let keep_alive = keep_alive && !self.plan.spoils_framing();
+        if matches!(response.payload, Payload::Empty | Payload::HeadOnly(_)) {
+            self.plan.chunk_bytes = None;
+        }
         self.head = self.write_head(response, keep_alive)?;
         match &response.payload {
             Payload::Empty | Payload::HeadOnly(_) => {}

@@ -153,6 +153,7 @@ impl Facts<'_> {
 #[derive(Debug)]
 struct Rule {
     name: String,
+    label: Arc<str>,
     text: Value,
     matching: Match,
     action: Arc<Action>,
@@ -253,7 +254,12 @@ impl Rule {
         }
         counts.hits += 1;
         let admission = self.admission.clone();
-        Some(Fired { name: self.name.clone(), action: Arc::clone(&self.action), bits: mix(bits), admission })
+        Some(Fired {
+            label: Arc::clone(&self.label),
+            action: Arc::clone(&self.action),
+            bits: mix(bits),
+            admission,
+        })
     }
 
     fn render(&self) -> Value {
@@ -323,8 +329,11 @@ fn read_rule(index: usize, text: Value, seed: u64) -> Result<Rule, String> {
         serde_json::from_value(text.clone()).map_err(|error| format!("rule {index}: {error}"))?;
     check_names(index, &read)?;
     let admission = read.action.admit_rps.as_ref().map(|admit| Arc::new(Admission::of(admit)));
+    let name = read.name.unwrap_or_else(|| index.to_string());
+    let words = text["action"].as_object().map(|words| words.keys().cloned().collect::<Vec<_>>());
     Ok(Rule {
-        name: read.name.unwrap_or_else(|| index.to_string()),
+        label: format!("rule {name}: {}", words.unwrap_or_default().join(", ")).into(),
+        name,
         text,
         matching: read.matching,
         action: Arc::new(read.action),

@@ -17,9 +17,7 @@ use crate::journal::Journal;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::store::Store;
-use crate::store::body::Body;
 use crate::store::disk::Disk;
-use crate::store::synthetic;
 use crate::tls::Tls;
 use crate::{connection, control};
 
@@ -150,8 +148,7 @@ impl EmulatorServer {
     /// The root cannot be written.
     pub fn put_object(&self, bucket: &str, key: &str, bytes: &[u8]) -> io::Result<()> {
         self.create_bucket(bucket)?;
-        let now_ms = self.shared.clock().unix_millis();
-        let object = synthetic::object(Body::from_bytes(bytes.to_vec()), 0, now_ms);
+        let object = self.shared.service.store.plain_object(key, bytes).map_err(to_io)?;
         self.shared.service.store.put((bucket, key), false, object).map(drop).map_err(to_io)
     }
 

@@ -75,11 +75,11 @@ fn burst(throttle: &Throttle) -> f64 {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ShapeText {
-    first_byte_ms: u64,
-    rate_bytes_per_second: Option<u64>,
+    first_byte_ms: f64,
+    rate_bytes_per_second: Option<f64>,
     admit_rps: Option<Admit>,
-    idle_close_ms: Option<u64>,
-    accept_ms: u64,
+    idle_close_ms: Option<f64>,
+    accept_ms: f64,
 }
 
 /// The shape in force.
@@ -100,13 +100,20 @@ pub(crate) struct Shape {
 impl From<ShapeText> for Shape {
     fn from(text: ShapeText) -> Self {
         Self {
-            first_byte: Duration::from_millis(text.first_byte_ms),
-            rate_bytes_per_second: text.rate_bytes_per_second.filter(|rate| *rate > 0),
+            first_byte: millis(text.first_byte_ms),
+            rate_bytes_per_second: text
+                .rate_bytes_per_second
+                .map(|rate| rate as u64)
+                .filter(|rate| *rate > 0),
             admission: text.admit_rps.as_ref().map(Admission::of),
-            idle_close: text.idle_close_ms.map(Duration::from_millis),
-            accept_pause: Duration::from_millis(text.accept_ms),
+            idle_close: text.idle_close_ms.map(millis),
+            accept_pause: millis(text.accept_ms),
         }
     }
+}
+
+fn millis(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value / 1000.0).unwrap_or_default()
 }
 
 /// Longest stretch sent at once on a paced connection.

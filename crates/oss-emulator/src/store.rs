@@ -96,6 +96,16 @@ impl Store {
         Intake::begin(file, expected_bytes).map_err(|error| Refusal::internal(&error))
     }
 
+    /// Makes the object that a PutObject of these bytes would make, without storing it.
+    ///
+    /// # Errors
+    /// 500: the data file cannot be written.
+    pub(crate) fn plain_object(&self, key: &str, bytes: &[u8]) -> Result<Object, Refusal> {
+        let mut intake = self.intake(key, Some(bytes.len() as u64))?;
+        intake.write(bytes).map_err(|error| Refusal::internal(&error))?;
+        Ok(synthetic::plain(&intake.finish(), self.clock.unix_millis()))
+    }
+
     /// Looks at all buckets.
     pub(crate) fn with_all<T>(&self, look: impl FnOnce(&BTreeMap<String, Bucket>) -> T) -> T {
         look(&read(&self.buckets))

@@ -187,8 +187,3 @@ pub(crate) fn edit(action: &Action, response: &mut Response) {
         response.drop_header(name);
     }
 }
-
-/// Names what a rule did, for the journal: the words of its action.
-pub(crate) fn label(fired: &Fired) -> String {
-    format!("rule {}", fired.name)
-}

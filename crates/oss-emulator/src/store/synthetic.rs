@@ -1,6 +1,7 @@
-//! Objects whose bytes are computed: bulk fills, virtual objects, replacements by a rule.
+//! Objects that no client wrote: bulk fills, virtual objects, replacements by a rule.
 
 use crate::store::body::Body;
+use crate::store::intake::Received;
 use crate::store::intake::{md5_of, quoted_etag};
 use crate::store::object::{Kind, Object, Restore};
 
@@ -24,5 +25,14 @@ pub(crate) fn object(body: Body, seed: u64, now_ms: i64) -> Object {
         tags: Vec::new(),
         acl: "default".to_owned(),
         restore: Restore::Never,
+    }
+}
+
+/// Makes the object that a PutObject of these bytes would have made.
+pub(crate) fn plain(received: &Received, now_ms: i64) -> Object {
+    Object {
+        etag: received.etag(),
+        content_md5: Some(received.content_md5()),
+        ..object(received.body.clone(), 0, now_ms)
     }
 }

@@ -37,7 +37,7 @@ fn rules_journal_and_reset_go_over_the_control_port() {
     let entry = &journal["entries"][0];
     assert_eq!(
         (&entry["operation"], &entry["status"], &entry["fault"]),
-        (&json!("GetObject"), &json!(500), &json!("rule 0"))
+        (&json!("GetObject"), &json!(500), &json!("rule 0: status"))
     );
     assert_eq!(control(&peer, "POST", "/_emulator/reset", &json!({})).0, 200);
     assert_eq!(peer.get("k").status, 404);
