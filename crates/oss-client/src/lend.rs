@@ -33,6 +33,12 @@ impl Scratch {
         Self { bytes: Vec::new(), size_bytes: 0 }
     }
 
+    /// Makes a buffer that uses memory which was used before; its content is forgotten.
+    #[must_use]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, size_bytes: 0 }
+    }
+
     /// Makes room for exactly `size_bytes`; false when that much memory cannot be had.
     #[must_use]
     pub fn reserve(&mut self, size_bytes: usize) -> bool {

@@ -57,20 +57,18 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         fields.set_item("state", state.as_str())?;
         fields.set_item("upload_id", upload_id)?;
     }
-    let exception = class.call((error.to_string(),), Some(&fields))?;
-    add_causes(&exception, &error.causes)?;
-    Ok(PyErr::from_value(exception))
+    let exception = PyErr::from_value(class.call((error.to_string(),), Some(&fields))?);
+    if !error.causes.is_empty() {
+        exception.set_cause(py, Some(earlier(module.bind(py), &error.causes)?));
+    }
+    Ok(exception)
 }
 
-/// Adds the chain of causes as notes (PEP 678), where Python has them.
-fn add_causes(exception: &Bound<'_, PyAny>, causes: &[String]) -> PyResult<()> {
-    if causes.is_empty() || !exception.hasattr("add_note")? {
-        return Ok(());
-    }
-    for cause in causes {
-        exception.call_method1("add_note", (format!("before: {cause}"),))?;
-    }
-    Ok(())
+/// What the attempts before failed with, as the cause of the error: Python prints it above, so that the last line
+/// of a traceback is the error itself with its remedy. (A note would be printed below.)
+fn earlier(module: &Bound<'_, PyModule>, causes: &[String]) -> PyResult<PyErr> {
+    let text = format!("earlier attempts: {}", causes.join("; then "));
+    Ok(PyErr::from_value(module.getattr("OssError")?.call1((text,))?))
 }
 
 /// Turns results of the engines into results of Python.

@@ -74,6 +74,8 @@ pub(crate) struct Ahead {
     in_order_at: u64,
     /// How many bytes to keep ahead; doubles while reads are in order.
     depth_bytes: u64,
+    /// Memory of parts that were read, for parts to come: fresh memory costs a page fault every 4 KiB.
+    spare: Vec<Vec<u8>>,
     bell: Arc<Bell>,
     part_count: u64,
 }
@@ -88,6 +90,7 @@ impl Ahead {
             tail: None,
             in_order_at: 0,
             depth_bytes: FIRST_PART_BYTES,
+            spare: Vec::new(),
             bell: Bell::new(),
             part_count: 0,
         }
@@ -123,7 +126,7 @@ impl Ahead {
             self.start_at(position, version);
         }
         while self.stream.front().is_some_and(|part| part.range.end <= position) {
-            self.stream.pop_front();
+            self.stream.pop_front().into_iter().for_each(|part| self.reclaim(part));
             self.depth_bytes = (self.depth_bytes * 2).min(AHEAD_BYTES);
         }
         if self.stream.front().is_some_and(|part| part.range.contains(&position)) {
@@ -205,28 +208,45 @@ impl Ahead {
         let cancel = Cancel::new();
         let job = {
             let want = version.want(&self.uri, Some(range.clone()));
+            let memory = Scratch::of(self.spare.pop().unwrap_or_default());
             let (client, slot, cancel) = (self.client.clone(), Arc::clone(&slot), cancel.clone());
-            Box::new(move || fetch_part(&client, &want, &cancel, &slot)) as Job
+            Box::new(move || fetch_part(&client, &want, memory, &cancel, &slot)) as Job
         };
         self.workers.submit([job]);
         Part { range, slot, cancel, bytes: None }
     }
 
     fn drop_stream(&mut self) {
-        for part in self.stream.drain(..).filter(|part| part.bytes.is_none()) {
-            part.cancel.cancel();
+        while let Some(part) = self.stream.pop_front() {
+            if part.bytes.is_none() {
+                part.cancel.cancel();
+            }
+            self.reclaim(part);
+        }
+    }
+
+    /// Keeps the memory of a part that is no longer needed; as much as the stream is deep.
+    fn reclaim(&mut self, part: Part) {
+        let most = usize::try_from(AHEAD_BYTES / plan::PART_BYTES).unwrap_or(1);
+        if let Some(bytes) = part.bytes.filter(|_| self.spare.len() < most) {
+            self.spare.push(bytes);
         }
     }
 }
 
-fn fetch_part(client: &Client, want: &Want, cancel: &Cancel, slot: &Slot<Fetched<Scratch>>) -> u64 {
+fn fetch_part(
+    client: &Client,
+    want: &Want,
+    mut memory: Scratch,
+    cancel: &Cancel,
+    slot: &Slot<Fetched<Scratch>>,
+) -> u64 {
     let size = want.range.as_ref().map_or(0, |range| range.end - range.start);
     let outcome = fetch::guarded(|| {
-        let mut scratch = Scratch::new();
-        if !usize::try_from(size).is_ok_and(|size_bytes| scratch.reserve(size_bytes)) {
+        if !usize::try_from(size).is_ok_and(|size_bytes| memory.reserve(size_bytes)) {
             return Err(Error::new(ErrorKind::OutOfMemory, "GetObject", "no memory to read ahead"));
         }
-        fetch::into_lent(client, want, scratch, cancel)
+        fetch::into_lent(client, want, memory, cancel)
     });
     let received = outcome.as_ref().map_or(0, |_| size);
     slot.put(outcome);
