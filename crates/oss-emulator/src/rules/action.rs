@@ -257,47 +257,86 @@ pub(crate) struct Kill {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Action {
-    // Answers.
+    /// Status of the answer that is given instead of carrying the operation out.
     pub(crate) status: Option<u16>,
+    /// OSS code of that answer; the usual one of the status if absent.
     pub(crate) code: Option<String>,
+    /// Text of that answer for people.
     pub(crate) message: Option<String>,
+    /// Error number (EC) of that answer.
     pub(crate) ec: Option<String>,
+    /// Body of that answer, verbatim, in the place of the error document.
     pub(crate) body: Option<Bytes>,
+    /// Headers of any answer: replaced, or added; a list gives one header each.
     pub(crate) headers: Option<serde_json::Map<String, Value>>,
+    /// Headers of any answer that are left out.
     pub(crate) drop_headers: Option<OneOrMany<String>>,
+    /// Pause before the first byte of the answer; `[low, high]` draws from the seed.
     pub(crate) delay_ms: Option<OneOrMany<u64>>,
+    /// Answer that sends the client elsewhere.
     pub(crate) redirect: Option<Redirect>,
+    /// GetObject does not see the Range header.
     pub(crate) ignore_range: bool,
+    /// Content-Range as given.
     pub(crate) content_range: Option<String>,
+    /// Another ETag than the object's.
     pub(crate) wrong_etag: Option<Switch<String>>,
+    /// Another CRC than the object's.
     pub(crate) wrong_crc: Option<Switch<String>>,
+    /// How a listing's continuation goes wrong.
     pub(crate) repeat_token: Option<Switch<TokenFault>>,
+    /// Bytes sent in the place of a whole answer; then the connection is closed.
     pub(crate) raw: Option<Bytes>,
-    // Bytes.
+
+    /// RST after so many bytes.
     pub(crate) reset_after_bytes: Option<u64>,
+    /// FIN after so many bytes.
     pub(crate) close_after_bytes: Option<u64>,
+    /// Silence after so many bytes, until the client leaves or `stall_ms` have passed.
     pub(crate) stall_after_bytes: Option<u64>,
+    /// How long a stall lasts.
     pub(crate) stall_ms: Option<u64>,
+    /// Whether bytes of the answer are counted from its head or its body.
     pub(crate) count_from: CountFrom,
+    /// Whether bytes of the answer or of the request's body are counted, paced, flipped.
     pub(crate) direction: Direction,
+    /// Bandwidth.
     pub(crate) rate_bytes_per_second: Option<u64>,
+    /// One bit turned over.
     pub(crate) flip_bit: Option<Switch<FlipForm>>,
+    /// FIN after so many bytes of the body, half of it by default, under the full Content-Length.
     pub(crate) truncate_body: Option<Switch<u64>>,
+    /// Bytes behind the end of the body.
     pub(crate) extra_bytes: Option<usize>,
+    /// Content-Length as given: a number, a text, a list of them, or `"missing"`.
     pub(crate) content_length: Option<Value>,
+    /// Chunked coding, with chunks of so many bytes.
     pub(crate) chunked: Option<Switch<usize>>,
+    /// Chunked coding whose second size line is not hexadecimal.
     pub(crate) bad_chunk: Option<Switch<usize>>,
+    /// Stops reading the request's body after so many bytes, as `stall_after_bytes` inwards.
     pub(crate) stop_reading: Option<Switch<u64>>,
-    // State.
+
+    /// Carries the operation out and resets instead of answering.
     pub(crate) commit_then_reset: bool,
+    /// Carries the operation out and answers with an error.
     pub(crate) commit_then_status: Option<Answer>,
+    /// Reads the whole request and fails without carrying it out; 500 by default.
     pub(crate) fail_without_commit: Option<Switch<Answer>>,
+    /// Replaces the object before the request is served.
     pub(crate) replace_object: Option<Switch<Replacement>>,
+    /// Deletes the object before the request is served.
     pub(crate) delete_object: bool,
+    /// Moves the object to the class Archive before the request is served.
     pub(crate) archive: bool,
+    /// Lets the token (or key) of this request expire before it is judged.
     pub(crate) expire_token: bool,
+    /// Shifts the service's clock from this request on.
     pub(crate) clock_offset_seconds: Option<i64>,
+    /// Limits the requests that this rule matches.
     pub(crate) admit_rps: Option<Admit>,
+    /// Signals a process when this request arrives.
     pub(crate) kill_client_at: Option<Kill>,
+    /// The key holds an object of that size.
     pub(crate) virtual_object: Option<VirtualObject>,
 }

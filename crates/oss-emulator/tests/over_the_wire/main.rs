@@ -9,4 +9,6 @@ mod multipart;
 mod objects;
 mod peer;
 mod persistence;
+mod program;
 mod signatures;
+mod states;

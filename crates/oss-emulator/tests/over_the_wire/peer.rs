@@ -121,6 +121,33 @@ impl Peer {
         peer
     }
 
+    /// Asks the control port.
+    pub(crate) fn control(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let endpoint = self.server.control_endpoint();
+        let mut stream = TcpStream::connect(endpoint.split_once("://").unwrap().1).unwrap();
+        let body = body.to_string();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap())
+    }
+
+    /// Makes the emulator accept a further key.
+    pub(crate) fn accept(&self, keys: &Value) {
+        assert_eq!(self.control("POST", "/_emulator/credentials", keys).0, 200);
+    }
+
+    /// Shapes all connections.
+    pub(crate) fn shape(&self, shape: &Value) {
+        assert_eq!(self.control("POST", "/_emulator/shape", shape).0, 200);
+    }
+
     /// Opens a fresh connection in the place of the old one.
     pub(crate) fn reconnect(&mut self) {
         self.stream = connect(&self.server);
