@@ -82,18 +82,17 @@ fn an_abort_spares_the_part_that_is_still_arriving() {
     let id = initiate(&mut peer, "k");
     part(&mut peer, &id, "1", b"landed");
     let ask = Ask::on("PUT", "bkt", "k").query("partNumber", "2").query("uploadId", &id);
-    let head = peer.head(&ask.header("Content-Length", "4"));
+    let head = peer.head(&ask.header("Content-Length", "4").header("Expect", "100-continue"));
     peer.stream.write_all(&head).unwrap();
+    peer.await_continue();
     peer.stream.write_all(b"la").unwrap();
-    // The part is in flight once the service has begun to take its bytes.
-    peer.server.wait_for_journal(4, std::time::Duration::from_secs(10));
     let flying = std::mem::replace(&mut peer.stream, {
         let address = peer.server.endpoint();
         std::net::TcpStream::connect(address.split_once("://").unwrap().1).unwrap()
     });
     let list = Ask::on("GET", "bkt", "k").query("uploadId", &id);
     let abort = Ask::on("DELETE", "bkt", "k").query("uploadId", &id);
-    while peer.ask(&list).elements("PartNumber") != ["1"] {}
+    assert_eq!(peer.ask(&list).elements("PartNumber"), ["1"]);
     assert_eq!(peer.ask(&abort).status, 204);
     assert_eq!(peer.ask(&list).code(), "NoSuchUpload");
     assert_eq!(part(&mut peer, &id, "3", b"late").code(), "NoSuchUpload");

@@ -263,9 +263,23 @@ impl Peer {
     /// Reads what comes next, whatever it is; an end is `UnexpectedEof`.
     pub(crate) fn more(&mut self) -> io::Result<()> {
         let mut bytes = [0; 16 * 1024];
-        let count = self.stream.read(&mut bytes)?;
+        let count = loop {
+            match self.stream.read(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.buffer.extend_from_slice(&bytes[..count]);
         if count == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    /// Waits for the "100 Continue" that the service sends when it begins to take a body.
+    pub(crate) fn await_continue(&mut self) {
+        while !self.buffer.ends_with(b"\r\n\r\n") {
+            self.more().unwrap();
+        }
+        assert!(self.buffer.starts_with(b"HTTP/1.1 100 "));
+        self.buffer.clear();
     }
 
     /// Everything up to the end of the connection.
