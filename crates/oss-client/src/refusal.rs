@@ -159,6 +159,13 @@ fn forbidden(answer: &ServiceError, seen: &Circumstances<'_>) -> Refusal {
                 ),
             )
         }
+        "InvalidArgument" if answer.message.contains("region") => denied(said(
+            answer,
+            &format!(
+                "endpoint {} does not take signatures for region {}; pass the region of the bucket as region=...",
+                seen.host, seen.region
+            ),
+        )),
         "SecondLevelDomainForbidden" => denied(said(
             answer,
             &format!("endpoint {} does not take path-style requests; pass addressing=\"virtual\"", seen.host),
@@ -181,7 +188,7 @@ fn forbidden(answer: &ServiceError, seen: &Circumstances<'_>) -> Refusal {
 fn missing(answer: &ServiceError) -> Refusal {
     let message = match answer.code.as_str() {
         "NoSuchBucket" => "there is no such bucket; check its name, and the endpoint's region".to_owned(),
-        "NoSuchKey" => "there is no such object".to_owned(),
+        "NoSuchKey" => "there is no such object; check its key".to_owned(),
         "NoSuchUpload" => {
             "there is no such multipart upload: it was completed, aborted, or never begun".to_owned()
         }

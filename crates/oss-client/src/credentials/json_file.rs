@@ -69,8 +69,12 @@ impl JsonFileProvider {
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        let file = fs::File::open(&self.path)
-            .map_err(|error| broken(&self.source(), &format!("cannot be opened ({})", error.kind())))?;
+        let file = fs::File::open(&self.path).map_err(|error| {
+            broken(
+                &self.source(),
+                &format!("cannot be opened ({}); correct cred_path or the file", error.kind()),
+            )
+        })?;
         let mut content = Vec::new();
         file.take(MAX_FILE_BYTES + 1)
             .read_to_end(&mut content)
@@ -85,7 +89,7 @@ impl JsonFileProvider {
         let source = self.source();
         let document: Document = serde_json::from_slice(content).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
-            broken(&source, &format!("is not the expected JSON object ({place})"))
+            broken(&source, &format!("is not the expected JSON object ({place}); correct the file"))
         })?;
         let field = |value: Option<String>, name: &str| {
             value

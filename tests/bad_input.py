@@ -1,0 +1,185 @@
+"""The mistakes users make, one function each; they run in any process that is told where the emulator is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from osstorchconnector import OssIterableDataset, OssMapDataset, errors, imagenet_manifest_parser
+
+URI = "oss://bucket/train/"
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a mistake starts from: arguments that work, and a directory for files that do not."""
+
+    arguments: dict[str, Any]
+    directory: str
+    refused: str
+
+    def prepare(self, uri: str = URI, **changed: Any) -> None:
+        OssIterableDataset.from_prefix(uri, **{**self.arguments, **changed}).prepare()
+
+    def file(self, name: str, text: str) -> str:
+        path = Path(self.directory) / name
+        path.write_text(text)
+        return str(path)
+
+    def manifest(self, name: str, text: str) -> OssMapDataset:
+        path = self.file(name, text)
+        return OssMapDataset.from_manifest_file(path, imagenet_manifest_parser, URI, **self.arguments)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake.
+
+    Attributes:
+        done: what the user did, as code or in words.
+        error: the class it must raise.
+        names: what the line must name.
+        remedy: words of the remedy it must give.
+    """
+
+    title: str
+    done: str
+    make: Any
+    error: type[errors.OssError]
+    names: str
+    remedy: str
+
+
+def scheme(place: Place) -> None:
+    place.prepare("s3://bucket/train/")
+
+
+def bucket(place: Place) -> None:
+    place.prepare("oss:///train/")
+
+
+def config_value(place: Place) -> None:
+    place.prepare(config_path=place.file("config.json", '{"datasetConfig": {"prefetchConcurrency": "24"}}'))
+
+
+def config_text(place: Place) -> None:
+    place.prepare(config_path=place.file("broken.json", '{"logLevel": 1,}'))
+
+
+def no_credentials_file(place: Place) -> None:
+    place.prepare(cred_path=f"{place.directory}/nowhere")
+
+
+def broken_credentials_file(place: Place) -> None:
+    place.prepare(cred_path=place.file("broken", '{"AccessKeyId": '))
+
+
+def half_credentials_file(place: Place) -> None:
+    place.prepare(cred_path=place.file("half", '{"AccessKeyId": "key"}'))
+
+
+def expired_token(place: Place) -> None:
+    keys = {"AccessKeyId": "key", "AccessKeySecret": "canary", "SecurityToken": "canary"}
+    place.prepare(cred_path=place.file("expired", json.dumps({**keys, "Expiration": "2024-08-02T15:04:05Z"})))
+
+
+def unknown_key(place: Place) -> None:
+    place.prepare(cred_path=place.file("unknown", '{"AccessKeyId": "key", "AccessKeySecret": "canary"}'))
+
+
+def wrong_secret(place: Place) -> None:
+    keys = json.loads(Path(place.arguments["cred_path"]).read_text())
+    place.prepare(cred_path=place.file("wrong", json.dumps({**keys, "AccessKeySecret": "canary"})))
+
+
+def no_region(place: Place) -> None:
+    place.prepare(region="")
+
+
+def wrong_region(place: Place) -> None:
+    place.prepare(region="cn-elsewhere")
+
+
+def endpoint_with_path(place: Place) -> None:
+    place.prepare(endpoint=f"{place.arguments['endpoint']}/bucket")
+
+
+def no_bucket(place: Place) -> None:
+    place.prepare("oss://no-such-bucket/train/")
+
+
+def no_object(place: Place) -> None:
+    _ = OssMapDataset.from_objects(["oss://bucket/train/gone.jpg"], **place.arguments)[0]
+
+
+def empty_prefix(place: Place) -> None:
+    place.prepare("oss://bucket/no-such-prefix/")
+
+
+def manifest_line(place: Place) -> None:
+    place.manifest("lines.txt", "cat.jpg\tcat\n\tdog\n").prepare()
+
+
+def manifest_key(place: Place) -> None:
+    _ = place.manifest("keys.txt", "gone.jpg\tcat\n")[0]
+
+
+def no_manifest(place: Place) -> None:
+    path = f"{place.directory}/no-manifest.txt"
+    OssMapDataset.from_manifest_file(path, imagenet_manifest_parser, URI, **place.arguments).prepare()
+
+
+def refused_connection(place: Place) -> None:
+    hasty = place.file("hasty.json", '{"network": {"firstContactSeconds": 0.2}}')
+    place.prepare(endpoint=place.refused, config_path=hasty)
+
+
+def no_such_host(place: Place) -> None:
+    place.prepare(endpoint="http://oss-cn-nowhere.invalid")
+
+
+def wrong_clock(place: Place) -> None:
+    place.prepare("oss://skewed/train/")
+
+
+MISTAKES = [
+    Mistake("A URI of another scheme", 'from_prefix("s3://bucket/train/")', scheme, errors.ConfigError, "s3://", "write oss://"),
+    Mistake("A URI without a bucket", 'from_prefix("oss:///train/")', bucket, errors.ConfigError, "oss:///train/", "write oss://"),
+    Mistake("A config value of the wrong type", '"prefetchConcurrency": "24"', config_value, errors.ConfigError, "datasetConfig.prefetchConcurrency", "must be a whole number"),
+    Mistake("A config file that is not JSON", '{"logLevel": 1,}', config_text, errors.ConfigError, "broken.json", "line 1 column 16"),
+    Mistake("A missing credentials file", 'cred_path="/path/to/nowhere"', no_credentials_file, errors.CredentialsError, "nowhere", "correct cred_path"),
+    Mistake("A credentials file that is cut off", '{"AccessKeyId": ', broken_credentials_file, errors.CredentialsError, "broken", "correct the file"),
+    Mistake("A credentials file without a secret", '{"AccessKeyId": "key"}', half_credentials_file, errors.CredentialsError, "half", "AccessKeySecret"),
+    Mistake("An expired token", '"Expiration": "2024-08-02T15:04:05Z"', expired_token, errors.CredentialsError, "expired since 2024-08-02T15:04:05", "put fresh credentials there"),
+    Mistake("A key that OSS does not know", '"AccessKeyId": "key"', unknown_key, errors.CredentialsError, "unknown", "put valid ones there"),
+    Mistake("A wrong secret", '"AccessKeySecret" of another key', wrong_secret, errors.PermissionDeniedError, "oss://bucket/", "check the access key secret"),
+    Mistake("An endpoint from which no region can be told", 'endpoint="http://127.0.0.1:9000"', no_region, errors.ConfigError, "127.0.0.1", "pass region="),
+    Mistake("A wrong region, or another region's endpoint", 'region="cn-elsewhere"', wrong_region, errors.PermissionDeniedError, "cn-elsewhere", "region=..."),
+    Mistake("An endpoint with a path", 'endpoint="http://127.0.0.1:9000/bucket"', endpoint_with_path, errors.ConfigError, "/bucket", "endpoint"),
+    Mistake("A bucket that does not exist", 'from_prefix("oss://no-such-bucket/train/")', no_bucket, errors.NotFoundError, "oss://no-such-bucket/", "check its name"),
+    Mistake("An object that does not exist", 'from_objects(["oss://bucket/train/gone.jpg"])', no_object, errors.NotFoundError, "oss://bucket/train/gone.jpg", 'on_missing="skip"'),
+    Mistake("A prefix without objects", 'from_prefix("oss://bucket/no-such-prefix/")', empty_prefix, errors.EmptyDatasetError, "oss://bucket/no-such-prefix/", "allow_empty=True"),
+    Mistake("A manifest line that does not parse", "a line that begins with a TAB", manifest_line, errors.FormatError, "line 2", "correct the line"),
+    Mistake("A key in the manifest that does not exist", "gone.jpg in the manifest", manifest_key, errors.NotFoundError, "oss://bucket/train/gone.jpg", 'on_missing="skip"'),
+    Mistake("A manifest that does not exist", 'from_manifest_file("/path/to/no-manifest.txt")', no_manifest, errors.NotFoundError, "no-manifest.txt", "correct manifest_file_path"),
+    Mistake("A host that refuses", "nothing listens at the endpoint", refused_connection, errors.ConnectionFailedError, "refused the connection", "check endpoint"),
+    Mistake("A name that does not resolve", 'endpoint="http://oss-cn-nowhere.invalid"', no_such_host, errors.ConnectionFailedError, "oss-cn-nowhere.invalid", "check endpoint"),
+    Mistake("A clock that is off and stays refused", "the machine's clock is an hour late", wrong_clock, errors.PermissionDeniedError, "clock differs", "set the clock"),
+]  # fmt: skip
+
+
+class Mistakes(Dataset[None]):
+    """Makes mistake `i` when it is asked for item `i`: what a DataLoader worker of the user would do."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def __len__(self) -> int:
+        return len(MISTAKES)
+
+    def __getitem__(self, number: int) -> None:
+        MISTAKES[number].make(self._place)
