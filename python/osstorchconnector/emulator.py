@@ -10,6 +10,7 @@ import base64
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,8 @@ class Emulator:
         root: str | os.PathLike[str] | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
-        self._arguments = ["--port", "0", *_repeated("--bucket", buckets), *arguments]
+        # Its standard input is ours: it ends with this process, however this process ends.
+        self._arguments = ["--port", "0", "--until-stdin-ends", *_repeated("--bucket", buckets), *arguments]
         if root is not None:
             self._arguments += ["--root", os.fspath(root)]
         self._process: subprocess.Popen[str] | None = None
@@ -78,7 +80,7 @@ class Emulator:
         command = [sys.executable, "-m", "osstorchconnector.cli", "emulator", *self._arguments]
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -231,7 +233,12 @@ class Emulator:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Be the emulator until SIGTERM; returns the exit status."""
+    """Be the emulator until SIGTERM; returns the exit status.
+
+    Its own handlers call those before them: Python's would raise KeyboardInterrupt after a clean stop.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     return _native.emulator_main(list(arguments))
 
 
