@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -235,3 +236,20 @@ def test_f72_a_fork_after_use_shares_no_connection(site, arguments):
     connections = {entry["connection"] for entry in site.oss.requests("GetObject")}
     assert len(connections) >= 2
     assert dataset[COUNT - 1][0] == expected_keys()[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_f94_a_child_that_drops_an_iterator_leaves_its_parents_alone(kind, arguments):
+    dataset = kind.from_prefix("oss://bucket/p/", transform=key_and_data, **arguments)
+    running = iter(dataset)
+    first = next(running)
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            try:
+                del running
+                gc.collect()
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert [key for key, _ in [first, *running]] == expected_keys()

@@ -71,6 +71,7 @@ class _Key:
         idle: the value that means nothing; any other is ignored with a warning.
         most: larger values mean this one, as in the original.
         words: the texts allowed.
+        is_to_come: whether asking for it is an error, because this release cannot do it.
     """
 
     kind: Literal["count", "number", "switch", "text", "bytes", "level"]
@@ -81,6 +82,7 @@ class _Key:
     idle: Option | None = None
     most: int | None = None
     words: tuple[str, ...] = ()
+    is_to_come: bool = False
 
 
 _KEYS: dict[str, _Key] = {
@@ -124,7 +126,7 @@ _KEYS: dict[str, _Key] = {
     "network.addressing": _Key(
         "text", "addressing", is_field=True, words=("auto", "virtual", "path", "cname")
     ),
-    "network.proxy": _Key("text", "proxy"),
+    "network.proxy": _Key("text", is_to_come=True),
     "network.caFile": _Key("text", "ca_file"),
     "network.statsLogSeconds": _Key("number", "stats_log_seconds", is_field=True),
     "network.auditAll": _Key("switch", "audit_all", is_field=True),
@@ -220,6 +222,8 @@ def _converted(source: str, name: str, key: _Key, value: Any) -> Option | None:
         if checked != key.idle:
             _log_once(logging.WARNING, source, name, f"{name} in {source} has no effect here")
         return None
+    if key.is_to_come and checked:
+        raise ConfigError(f"{name} in {source} is not in this release; remove it")
     if not key.target or (key.kind == "text" and checked == ""):
         return None
     if isinstance(checked, str | bool) or key.kind == "level":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, SupportsIndex, TypeVar
 
 from osstorchconnector.uri import as_uri, split
 
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
     from typing_extensions import Self
 
+    class _BinaryStream(io.BufferedIOBase, BinaryIO):
+        """What type checkers see, as of the standard library's own streams: code that takes files takes it."""
+
+else:
+    _BinaryStream = io.BufferedIOBase
+
 _T = TypeVar("_T")
 
 
-class DataObject(io.BufferedIOBase):
+class DataObject(_BinaryStream):
     """An object's name, size and label; in its children also its bytes.
 
     `key`, `size` and `label` may be assigned; that never changes what is read or written.

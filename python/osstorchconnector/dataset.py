@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
 
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
@@ -26,6 +26,8 @@ from osstorchconnector.sources import CallableSource, ObjectsSource, PrefixSourc
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from osstorchconnector.store import RowSource
 
 Path = str | os.PathLike[str]
@@ -74,8 +76,10 @@ class _OssDataset:
         transform: Transform = identity,
         region: str | None = "",
         include_empty: bool = False,
-        **more: Any,
-    ) -> Any:
+        allow_empty: bool | None = None,
+        on_missing: OnMissing | None = None,
+        addressing: str | None = None,
+    ) -> Self:
         """Make a dataset of everything below a prefix, in byte order of keys.
 
         Args:
@@ -87,13 +91,25 @@ class _OssDataset:
             transform: called once with each object; its result is what you get.
             region: signing region; "" is inferred from the endpoint.
             include_empty: deliver zero-byte objects whose key does not end in `/`.
-            more: `allow_empty`, `on_missing` and `addressing`, as the class takes them.
+            allow_empty: deliver nothing where nothing is found, instead of raising.
+            on_missing: "raise", "skip", or a function that gets a detached object and gives what goes to `transform`.
+            addressing: `auto`, `virtual`, `path` or `cname`.
 
         Raises:
             ConfigError: an argument is wrong; nothing was sent.
         """
-        source = PrefixSource(oss_uri, include_empty=include_empty)
-        return cls._made(source, endpoint, cred_path, config_path, transform, cred_provider, region, more)
+        return cls._made(
+            PrefixSource(oss_uri, include_empty=include_empty),
+            endpoint=endpoint,
+            cred_path=cred_path,
+            cred_provider=cred_provider,
+            config_path=config_path,
+            transform=transform,
+            region=region,
+            allow_empty=allow_empty,
+            on_missing=on_missing,
+            addressing=addressing,
+        )
 
     @classmethod
     def from_objects(
@@ -106,15 +122,25 @@ class _OssDataset:
         config_path: Path | None = "",
         transform: Transform = identity,
         region: str | None = "",
-        **more: Any,
-    ) -> Any:
+        on_missing: OnMissing | None = None,
+        addressing: str | None = None,
+    ) -> Self:
         """Make a dataset of named objects, in the order given; duplicates are samples of their own.
 
         Args:
             object_uris: one URI or an iterable of them, taken once, now.
         """
-        source = ObjectsSource(object_uris)
-        return cls._made(source, endpoint, cred_path, config_path, transform, cred_provider, region, more)
+        return cls._made(
+            ObjectsSource(object_uris),
+            endpoint=endpoint,
+            cred_path=cred_path,
+            cred_provider=cred_provider,
+            config_path=config_path,
+            transform=transform,
+            region=region,
+            on_missing=on_missing,
+            addressing=addressing,
+        )
 
     @classmethod
     def from_manifest_file(
@@ -129,8 +155,10 @@ class _OssDataset:
         config_path: Path | None = "",
         transform: Transform = identity,
         region: str | None = "",
-        **more: Any,
-    ) -> Any:
+        allow_empty: bool | None = None,
+        on_missing: OnMissing | None = None,
+        addressing: str | None = None,
+    ) -> Self:
         """Make a dataset of the objects that a manifest names, in its order, with its labels.
 
         Args:
@@ -138,39 +166,30 @@ class _OssDataset:
             manifest_parser: gets a binary stream, yields (key, label).
             oss_base_uri: put before each key as it is.
         """
-        source = ManifestSource(manifest_file_path, manifest_parser, oss_base_uri)
-        return cls._made(source, endpoint, cred_path, config_path, transform, cred_provider, region, more)
+        return cls._made(
+            ManifestSource(manifest_file_path, manifest_parser, oss_base_uri),
+            endpoint=endpoint,
+            cred_path=cred_path,
+            cred_provider=cred_provider,
+            config_path=config_path,
+            transform=transform,
+            region=region,
+            allow_empty=allow_empty,
+            on_missing=on_missing,
+            addressing=addressing,
+        )
 
     @classmethod
-    def from_tar(cls, *arguments: Any, **options: Any) -> Any:
+    def from_tar(cls, *arguments: Any, **options: Any) -> NoReturn:
         """Refuse: tar archives are not in this release."""
         raise NotImplementedError(
             f"{cls.__name__}.from_tar is not in this release: it comes with the tar archives"
         )
 
     @classmethod
-    def _made(
-        cls,
-        source: RowSource,
-        endpoint: str | None,
-        cred_path: Path | None,
-        config_path: Path | None,
-        transform: Transform,
-        cred_provider: Any,
-        region: str | None,
-        more: dict[str, Any],
-    ) -> Any:
-        make: Callable[..., Any] = cls
-        return make(
-            endpoint,
-            cred_path,
-            config_path,
-            source,
-            transform,
-            cred_provider=cred_provider,
-            region=region,
-            **more,
-        )
+    def _made(cls, source: RowSource, **given: Any) -> Self:
+        make: Callable[..., Self] = cls
+        return make(get_dataset_objects=source, **given)
 
     def prepare(self) -> int:
         """List or read the manifest now; return the number of objects. What is wrong is raised here, early."""
