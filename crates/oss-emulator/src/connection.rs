@@ -15,6 +15,10 @@ use crate::shared::Shared;
 use crate::tls::Tls;
 use crate::wire::{Socket, Wire};
 
+/// First byte of a TLS connection. On a plain port no head will follow it: the client is told
+/// so at once, by bytes that are no TLS, instead of waiting for its own timeout.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// Serves a connection until either side ends it.
 pub(crate) fn serve(shared: &Shared, stream: TcpStream) {
     let socket = Arc::new(stream);
@@ -59,7 +63,8 @@ pub(crate) fn await_head(wire: &mut Wire) -> io::Result<bool> {
     let mut searched = 0;
     loop {
         let bytes = wire.buffered();
-        if head_is_complete(bytes, searched) || bytes.len() > limits.max_head_bytes {
+        let is_tls_hello = bytes.first() == Some(&TLS_HANDSHAKE);
+        if head_is_complete(bytes, searched) || is_tls_hello || bytes.len() > limits.max_head_bytes {
             return Ok(true);
         }
         searched = bytes.len();

@@ -101,7 +101,15 @@ impl<'s> Exchange<'s> {
             }
         }
         self.hold_back(wire)?;
-        self.send(wire, response, can_go_on)
+        let can_go_on = self.send(wire, response, can_go_on)?;
+        wire.skip(self.request.stray_bytes);
+        Ok(can_go_on)
+    }
+
+    /// Bytes per second in each direction: the shape's, or less if the client asked for less.
+    fn rate(&self) -> Option<u64> {
+        let asked = self.request.traffic_limit().ok().flatten();
+        [self.shape.rate_bytes_per_second, asked].into_iter().flatten().min()
     }
 
     /// Carries the request out, or does what a rule wants instead. The second value says whether
@@ -113,7 +121,7 @@ impl<'s> Exchange<'s> {
             _ => None,
         };
         let clock = self.shared.clock();
-        let plan = faults::in_plan(fired, self.shape.rate_bytes_per_second, size, clock);
+        let plan = faults::in_plan(fired, self.rate(), size, clock);
         let mut body = Inflow::new(wire, self.request.framing, self.request.expects_continue, plan, clock);
         let mut result = self.decide(&mut body);
         if matches!(result, Err(Halt::Refuse(_)) | Ok(_)) && !body.awaits_continue() {
@@ -157,6 +165,7 @@ impl<'s> Exchange<'s> {
             service.store.with(self.request.bucket_name(), |_| ())?;
         }
         authorize(service, &self.request)?;
+        self.request.traffic_limit()?;
         carry_out(&Call { service, request: &self.request, quirks }, body)
     }
 
@@ -197,7 +206,7 @@ impl<'s> Exchange<'s> {
         self.shared.journal().outcome(self.ticket, &self.outcome);
         let clock = self.shared.clock();
         let size = response.payload.size_bytes();
-        let plan = faults::out_plan(self.fired.as_ref(), self.shape.rate_bytes_per_second, size, clock);
+        let plan = faults::out_plan(self.fired.as_ref(), self.rate(), size, clock);
         let mut out = Outflow::new(wire, clock, plan);
         let raw = self.fired.as_ref().and_then(|fired| fired.action.raw.as_ref());
         let result = match raw {

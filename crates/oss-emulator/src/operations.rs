@@ -38,6 +38,26 @@ pub(crate) fn needs_bucket(operation: Operation) -> bool {
 /// # Errors
 /// The refusal of the service, or the end of the connection.
 pub(crate) fn carry_out(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Response, Halt> {
+    let response = with_body(call, body)?;
+    if wants_callback(call) {
+        return Err(callback_failed().into());
+    }
+    Ok(response)
+}
+
+/// Says whether the service is to call a web address when it has stored the object.
+fn wants_callback(call: &Call<'_>) -> bool {
+    let stores = matches!(call.request.operation, Operation::PutObject | Operation::CompleteMultipartUpload);
+    stores
+        && (call.request.header("x-oss-callback").is_some() || call.request.parameter("callback").is_some())
+}
+
+/// The emulator calls nobody: the object is stored, and the client is told as OSS tells it.
+fn callback_failed() -> Refusal {
+    Refusal::new(203, "CallbackFailed", "Error status : -1. The emulator calls no web address.")
+}
+
+fn with_body(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Response, Halt> {
     match call.request.operation {
         Operation::PutObject => writes::put_object(call, body),
         Operation::AppendObject => appends::append_object(call, body),

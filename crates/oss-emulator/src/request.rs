@@ -7,6 +7,9 @@ use oss_protocol::operation::Operation;
 use crate::address::{Address, locate};
 use crate::refusal::Refusal;
 
+/// Bandwidths a client may ask for, in bits per second.
+const TRAFFIC_LIMIT_BITS: std::ops::RangeInclusive<u64> = 819_200..=838_860_800;
+
 /// The head of a request, with what it means.
 #[derive(Debug)]
 pub(crate) struct Request {
@@ -28,6 +31,8 @@ pub(crate) struct Request {
     pub(crate) framing: BodyFraming,
     /// Whether the client wants to be told before it sends the body.
     pub(crate) expects_continue: bool,
+    /// Bytes announced behind a GET or HEAD, which mean nothing and may never come.
+    pub(crate) stray_bytes: u64,
     /// Whether the connection may serve another request after this one.
     pub(crate) keep_alive: bool,
 }
@@ -47,7 +52,11 @@ impl Request {
                 format!("The framing of the body cannot be understood: {error}."),
             )
         });
-        let keep_alive = head.keep_alive() && framing.is_ok();
+        let stray_bytes = match framing {
+            Ok(BodyFraming::Length(size)) if matches!(head.method, "GET" | "HEAD") => size,
+            _ => 0,
+        };
+        let keep_alive = head.keep_alive() && framing.is_ok() && stray_bytes == 0;
         let mut refusal = None;
         let mut or_note = |problem: Option<Refusal>| refusal = refusal.take().or(problem);
         or_note(query.as_ref().err().cloned());
@@ -65,8 +74,9 @@ impl Request {
             query,
             headers,
             operation,
-            framing: framing.unwrap_or(BodyFraming::None),
+            framing: framing.ok().filter(|_| stray_bytes == 0).unwrap_or(BodyFraming::None),
             expects_continue: head.expects_continue(),
+            stray_bytes,
             keep_alive,
         };
         (request, refusal)
@@ -107,6 +117,18 @@ impl Request {
     /// Bucket and key.
     pub(crate) fn place(&self) -> (&str, &str) {
         (self.bucket_name(), self.key_name())
+    }
+
+    /// Bytes per second that `x-oss-traffic-limit` allows, a header or a parameter in bits.
+    ///
+    /// # Errors
+    /// 400 InvalidArgument outside of 100 KB/s to 100 MB/s.
+    pub(crate) fn traffic_limit(&self) -> Result<Option<u64>, Refusal> {
+        let name = "x-oss-traffic-limit";
+        let Some(text) = self.header(name).or_else(|| self.parameter(name)) else { return Ok(None) };
+        let bits = text.parse().ok().filter(|bits| TRAFFIC_LIMIT_BITS.contains(bits));
+        let refuse = || Refusal::invalid_argument(format!("{name} must be from 819200 to 838860800."));
+        bits.map(|bits: u64| Some(bits / 8)).ok_or_else(refuse)
     }
 
     /// The version asked for by `versionId`.

@@ -20,6 +20,9 @@ const BEFORE_RESET: Duration = Duration::from_millis(2);
 /// How often a stalled connection looks whether the client has left.
 const STALL_TICK: Duration = Duration::from_millis(20);
 
+/// How long bytes are awaited that mean nothing, after the answer has gone out.
+const STRAY_PATIENCE: Duration = Duration::from_millis(100);
+
 /// A socket that other threads may also shut down.
 #[derive(Clone, Debug)]
 pub(crate) struct Socket(pub(crate) Arc<TcpStream>);
@@ -140,6 +143,20 @@ impl Wire {
                 stream.write_all(first)?;
                 stream.write_all(second)?;
                 stream.flush()
+            }
+        }
+    }
+
+    /// Reads away up to `count` bytes that a client may still send, for a short while: bytes that
+    /// lie unread when a socket closes turn into a reset, which may overtake the answer.
+    pub(crate) fn skip(&mut self, count: u64) {
+        self.set_read_timeout(Some(STRAY_PATIENCE));
+        let mut left = count;
+        let mut memory = [0; 4096];
+        while left > 0 {
+            match self.read(&mut memory) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => left = left.saturating_sub(count as u64),
             }
         }
     }

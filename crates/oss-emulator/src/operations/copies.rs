@@ -52,7 +52,7 @@ fn copy_of(call: &Call<'_>, source: &Object, fresh: Object) -> Result<Object, Re
         Kind::Normal | Kind::Multipart | Kind::Appendable => Kind::Normal,
     };
     let (headers, metadata) = if replaces("x-oss-metadata-directive") {
-        (kept_headers(call.request), metadata(call.request)?)
+        (replaced_headers(call.request, source), metadata(call.request)?)
     } else {
         (source.headers.clone(), source.metadata.clone())
     };
@@ -68,6 +68,15 @@ fn copy_of(call: &Call<'_>, source: &Object, fresh: Object) -> Result<Object, Re
         tags,
         ..fresh
     })
+}
+
+/// The headers a copy has instead of its source's: a content type alone is never lost.
+fn replaced_headers(request: &Request, source: &Object) -> Vec<(String, String)> {
+    let mut headers = kept_headers(request);
+    if headers.iter().all(|(name, _)| name != "content-type") {
+        headers.extend(source.headers.iter().find(|(name, _)| name == "content-type").cloned());
+    }
+    headers
 }
 
 /// UploadPartCopy: a part made of a range of an object.

@@ -221,3 +221,62 @@ fn deletes_are_idempotent_and_journaled_once() {
     let bare = Ask::on("POST", "bkt", "").query("delete", "").body(b"<Delete></Delete>");
     assert_eq!(peer.ask(&bare).code(), "MissingArgument");
 }
+
+#[test]
+fn a_copy_that_replaces_metadata_keeps_the_content_type() {
+    let mut peer = Peer::start();
+    let put =
+        Ask::on("PUT", "bkt", "k").header("Content-Type", "text/x-own").header("Cache-Control", "no-cache");
+    assert_eq!(peer.ask(&put.body(b"1")).status, 200);
+    let copy = Ask::on("PUT", "bkt", "copy").header("x-oss-copy-source", "/bkt/k");
+    assert_eq!(peer.ask(&copy.header("x-oss-metadata-directive", "REPLACE")).status, 200);
+    let seen = peer.get("copy");
+    assert_eq!((seen.header("Content-Type"), seen.header("Cache-Control")), (Some("text/x-own"), None));
+}
+
+#[test]
+fn a_read_that_announces_a_body_is_answered_without_it() {
+    let mut peer = Peer::start();
+    peer.put("k", b"data");
+    for body in [&b""[..], b"123456789"] {
+        let ask = Ask::on("GET", "bkt", "k").header("Content-Length", "9").body(body);
+        assert_eq!(peer.ask(&ask).body, b"data");
+        assert!(peer.try_ask(&Ask::on("GET", "bkt", "k")).is_err(), "the connection has ended");
+        peer.reconnect();
+    }
+}
+
+#[test]
+fn a_callback_is_said_to_have_failed_and_the_object_is_there() {
+    let mut peer = Peer::start();
+    let put = Ask::on("PUT", "bkt", "k").header("x-oss-callback", "e30=").body(b"1");
+    let told = peer.ask(&put);
+    assert_eq!((told.status, told.code().as_str()), (203, "CallbackFailed"));
+    assert_eq!(peer.get("k").body, b"1");
+}
+
+#[test]
+fn a_client_may_ask_for_less_bandwidth_within_bounds() {
+    let mut peer = Peer::start();
+    peer.put("k", &[7; 20_480]);
+    let limited = |bits| Ask::on("GET", "bkt", "k").header("x-oss-traffic-limit", bits);
+    assert_eq!(peer.ask(&limited("819200")).body.len(), 20_480);
+    // The next request is read only after the one before is written down as done.
+    peer.get("other");
+    let entries = peer.journal();
+    let slow = entries.iter().find(|entry| entry["operation"] == "GetObject").unwrap();
+    assert!(slow["elapsed_ms"].as_u64().unwrap() >= 100, "20 KiB at 100 KiB/s: {slow}");
+    for bits in ["819199", "838860801", "fast"] {
+        assert_eq!(peer.ask(&limited(bits)).code(), "InvalidArgument");
+    }
+}
+
+#[test]
+fn tls_on_a_plain_port_is_answered_at_once() {
+    use std::io::{Read, Write};
+    let mut peer = Peer::start();
+    peer.stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 252]).unwrap();
+    let mut answer = Vec::new();
+    peer.stream.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+}
