@@ -109,8 +109,7 @@ impl EmulatorServer {
 
     /// URL of the service, as `http://127.0.0.1:41001`.
     pub fn endpoint(&self) -> String {
-        let scheme = if self.options.tls { "https" } else { "http" };
-        format!("{scheme}://{}", self.address)
+        endpoint_of(&self.options, self.address)
     }
 
     /// URL of the control interface.
@@ -220,7 +219,7 @@ fn prepare(options: &Options, address: SocketAddr) -> io::Result<Shared> {
     let secret = Secret::new(options.access_key_secret.clone());
     accounts.add(Credentials::new(options.access_key_id.clone(), secret, None), None);
     let region = oss_protocol::uri::normalize_region(&options.region).map_err(io::Error::other)?;
-    let service = Service { store, accounts, region, host: address.to_string() };
+    let service = Service { store, accounts, region, endpoint: endpoint_of(options, address) };
     for bucket in &options.buckets {
         if !oss_protocol::uri::is_valid_bucket_name(bucket) {
             return Err(io::Error::other(format!("`{bucket}` is no name for a bucket")));
@@ -235,6 +234,11 @@ fn prepare(options: &Options, address: SocketAddr) -> io::Result<Shared> {
         shared.set_rules(rules.clone()).map_err(io::Error::other)?;
     }
     Ok(shared)
+}
+
+fn endpoint_of(options: &Options, address: SocketAddr) -> String {
+    let scheme = if options.tls { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }
 
 fn listen(host: &str, port: u16) -> io::Result<TcpListener> {

@@ -18,8 +18,9 @@ pub(crate) struct Service {
     pub(crate) accounts: Accounts,
     /// Region that signatures must name, without `oss-`.
     pub(crate) region: String,
-    /// Host and port of the endpoint, for answers that name it.
-    pub(crate) host: String,
+    /// Scheme, host and port, for answers that name the endpoint. OSS names hosts alone; with the
+    /// scheme a client that was told of a bucket reaches it, whatever scheme it would try first.
+    pub(crate) endpoint: String,
 }
 
 /// How a rule bends an operation.

@@ -89,8 +89,8 @@ fn summary(service: &Service, name: &str, bucket: &Bucket) -> BucketSummary {
         location: format!("oss-{}", service.region),
         region: service.region.clone(),
         creation_date: iso(bucket.created_ms),
-        extranet_endpoint: service.host.clone(),
-        intranet_endpoint: service.host.clone(),
+        extranet_endpoint: service.endpoint.clone(),
+        intranet_endpoint: service.endpoint.clone(),
         storage_class: bucket.storage_class.clone(),
     }
 }
@@ -139,8 +139,8 @@ fn write_info(writer: &mut Writer, service: &Service, name: &str, bucket: &Bucke
     writer.text("Name", name);
     writer.text("Location", &format!("oss-{}", service.region));
     writer.text("CreationDate", &iso(bucket.created_ms));
-    writer.text("ExtranetEndpoint", &service.host);
-    writer.text("IntranetEndpoint", &service.host);
+    writer.text("ExtranetEndpoint", &service.endpoint);
+    writer.text("IntranetEndpoint", &service.endpoint);
     writer.text("StorageClass", &bucket.storage_class);
     writer.text("DataRedundancyType", "LRS");
     writer.optional("Versioning", bucket.versioning.status());

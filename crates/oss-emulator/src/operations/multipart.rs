@@ -140,7 +140,7 @@ pub(crate) fn complete(call: &Call<'_>, document: &[u8]) -> Result<Response, Ref
         Ok(stored)
     })?;
     let result = CompleteMultipartUploadResult {
-        location: format!("http://{name}.{}/{}", call.service.host, oss_protocol::encoding::encode_path(key)),
+        location: format!("{}/{name}/{}", call.service.endpoint, oss_protocol::encoding::encode_path(key)),
         bucket: name.to_owned(),
         key: key.to_owned(),
         etag: stored.object.etag.clone(),

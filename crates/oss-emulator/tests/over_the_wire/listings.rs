@@ -87,3 +87,12 @@ fn versions_stay_until_they_are_deleted_one_by_one() {
     }
     assert_eq!(peer.ask(&Ask::on("DELETE", "bkt", "")).status, 204);
 }
+
+#[test]
+fn buckets_are_listed_with_an_endpoint_that_can_be_reached() {
+    let mut peer = Peer::start();
+    let listed = peer.ask(&Ask { method: "GET", ..Ask::default() });
+    assert_eq!(listed.element("ExtranetEndpoint"), Some(peer.server.endpoint()));
+    let info = peer.ask(&Ask::on("GET", "bkt", "").query("bucketInfo", ""));
+    assert_eq!(info.element("ExtranetEndpoint"), Some(peer.server.endpoint()));
+}
