@@ -55,7 +55,7 @@ pub(crate) struct Client {
 impl Drop for Client {
     fn drop(&mut self) {
         let number = self.number;
-        Python::attach(|py| process::leave(py, number));
+        Python::try_attach(|py| process::leave(py, number));
     }
 }
 

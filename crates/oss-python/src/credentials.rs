@@ -44,16 +44,20 @@ pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn Credential
 
 /// Asks the user's provider. Called on a worker thread, with none of our locks held.
 fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
-    Python::attach(|py| {
+    let failed = |what: String| {
+        let text = format!("credentials provider {name} {what}");
+        Error::new(ErrorKind::Credentials, "credentials", text)
+    };
+    // A worker may come by while the interpreter shuts down: then it is refused, not left hanging.
+    let given = Python::try_attach(|py| {
         let given = function.call0(py).and_then(|given| given.extract::<Given>(py));
-        let (id, secret, token, expires_at) = given.map_err(|raised| {
-            let text = format!("credentials provider {name} raised {raised}; fix the provider");
-            Error::new(ErrorKind::Credentials, "credentials", text)
-        })?;
-        #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch fit in an i64")]
-        let expires_at = expires_at.map(|seconds| UtcTime(seconds as i64));
-        Ok(Fetched { credentials: Some(credentials_of(id, secret, token)), expires_at })
-    })
+        given.map_err(|raised| failed(format!("raised {raised}; fix the provider")))
+    });
+    let (id, secret, token, expires_at) =
+        given.ok_or_else(|| failed("was asked while Python shut down".to_owned()))??;
+    #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch fit in an i64")]
+    let expires_at = expires_at.map(|seconds| UtcTime(seconds as i64));
+    Ok(Fetched { credentials: Some(credentials_of(id, secret, token)), expires_at })
 }
 
 fn credentials_of(id: String, secret: String, token: Option<String>) -> Credentials {
