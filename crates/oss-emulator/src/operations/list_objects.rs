@@ -170,11 +170,18 @@ pub(crate) fn text<'r>(request: &'r Request, name: &str) -> Result<&'r str, Refu
     Ok(text)
 }
 
+/// The marks of base64 and what stands for them in a token, where URLs need no encoding: OSS's own
+/// tokens look like `CgJiYw--`, and the original connector signs other marks wrongly.
+const TOKEN_MARKS: [(&str, &str); 3] = [("+", "."), ("/", "_"), ("=", "-")];
+
 fn write_token(after: &str) -> String {
-    base64_encode(after.as_bytes())
+    let plain = base64_encode(after.as_bytes());
+    TOKEN_MARKS.iter().fold(plain, |token, (mark, stand_in)| token.replace(mark, stand_in))
 }
 
 fn read_token(token: &str) -> Result<String, Refusal> {
     let bad = || Refusal::invalid_argument("The continuation token provided is incorrect.");
-    String::from_utf8(base64_decode(token).map_err(|_| bad())?).map_err(|_| bad())
+    let plain =
+        TOKEN_MARKS.iter().fold(token.to_owned(), |token, (mark, stand_in)| token.replace(stand_in, mark));
+    String::from_utf8(base64_decode(&plain).map_err(|_| bad())?).map_err(|_| bad())
 }

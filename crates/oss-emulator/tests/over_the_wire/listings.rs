@@ -96,3 +96,22 @@ fn buckets_are_listed_with_an_endpoint_that_can_be_reached() {
     let info = peer.ask(&Ask::on("GET", "bkt", "").query("bucketInfo", ""));
     assert_eq!(info.element("ExtranetEndpoint"), Some(peer.server.endpoint()));
 }
+
+#[test]
+fn tokens_need_no_encoding_in_a_url() {
+    let mut peer = Peer::start();
+    for key in ["a", "k?~>>", "k?~>>b", "中", "中文"] {
+        peer.put(key, b"1");
+    }
+    let base = Ask::on("GET", "bkt", "").query("list-type", "2").query("max-keys", "1");
+    let (mut token, mut keys) = (None::<String>, Vec::new());
+    loop {
+        let ask = token.iter().fold(base.clone(), |ask, token| ask.query("continuation-token", token));
+        let page = peer.ask(&ask);
+        keys.extend(page.elements("Key"));
+        let Some(next) = page.element("NextContinuationToken") else { break };
+        assert!(next.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c)), "{next}");
+        token = Some(next);
+    }
+    assert_eq!(keys.len(), 5, "{keys:?}");
+}
