@@ -1,0 +1,133 @@
+"""A program that uses the original wheel; it runs alone, because a fault of the wheel ends its process.
+
+Each line of its input is a JSON document: what to do, and with what. Each answer is one JSON line behind `ANSWER `.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import sys
+
+ANSWER = "ANSWER "
+
+# Number of the userfaultfd system call on x86-64, where alone the wheel exists.
+_USERFAULTFD = 323
+
+
+def digest(data):
+    """Name bytes so that they can be compared from outside."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def user_faults_work():
+    """Say whether this process gets a userfaultfd, which the original's prefetching reader needs."""
+    descriptor = ctypes.CDLL(None, use_errno=True).syscall(_USERFAULTFD, os.O_CLOEXEC)
+    if descriptor >= 0:
+        os.close(descriptor)
+    return descriptor >= 0
+
+
+def described(sample):
+    """Read a delivered object to its end."""
+    try:
+        return [sample.key, sample.size, digest(sample.read()), sample.label]
+    finally:
+        sample.close()
+
+
+def write(original, arguments, task):
+    """Write objects as checkpoints, each in one or more calls of `write`."""
+    checkpoint = original.OssCheckpoint(**arguments)
+    for uri, path, call_bytes in task["objects"]:
+        with open(path, "rb") as source, checkpoint.writer(uri) as writer:
+            while data := source.read(call_bytes):
+                assert writer.write(data) == len(data)
+
+
+def read(original, arguments, task):
+    """Read an object: whole, from a place, by lines; by its lazy and its in-memory reader."""
+    client = original.OssClient(**arguments)
+    answers = []
+    for kind in (0, 2):
+        stream = client.get_object(task["bucket"], task["key"], type=kind)
+        whole = stream.read()
+        stream.seek(task["offset"])
+        part = stream.read(task["count"])
+        answers.append([digest(whole), stream.size, digest(part), stream.tell()])
+        stream.close()
+    return answers
+
+
+def prefetching_read(original, arguments, task):
+    """Read an object by the reader that checkpoints use."""
+    if not user_faults_work():
+        return None
+    with original.OssCheckpoint(**arguments).reader(task["uri"]) as stream:
+        return digest(stream.read())
+
+
+def iterate(original, arguments, task):
+    """Read a dataset to its end, in this process or in workers."""
+    factory = getattr(getattr(original, task["kind"]), task["factory"])
+    dataset = factory(*task["positional"], transform=described, **arguments)
+    if not task["workers"]:
+        return list(dataset)
+    from torch.utils.data import DataLoader
+
+    loader = DataLoader(dataset, batch_size=None, num_workers=task["workers"])
+    return [list(sample) for sample in loader]
+
+
+def manage(original, arguments, task):
+    """Stat, list, rename and remove."""
+    client = original.OssClient(**arguments)
+    bucket = task["bucket"]
+    said = {"size": client.head_object(bucket, "dir/a").size}
+    said["directory"] = client.head_object(bucket, "dir").size
+    try:
+        client.head_object(bucket, "nothing")
+    except RuntimeError as error:
+        said["missing"] = str(error)
+    client.rename_object(bucket, "dir/a", bucket, "dir/renamed 中")
+    client.remove_object(bucket, "dir/b")
+    client.remove_object(bucket, "never there")
+    said["listed"] = [[item.key, item.size] for item in client.list_objects(bucket, "dir/")]
+    return said
+
+
+def count(original, arguments, task):
+    """List a prefix, without reading."""
+    client = original.OssClient(**arguments)
+    keys = [item.key for item in client.list_objects(task["bucket"], task["prefix"])]
+    return [len(keys), keys == sorted(keys), keys[0], keys[-1]]
+
+
+def try_to_read(original, arguments, task):
+    """Read what may not be readable; say how that ends."""
+    # The wheel crashes when a stream outlives its client.
+    client = original.OssClient(**arguments)
+    try:
+        return digest(client.get_object(task["bucket"], task["key"]).read())
+    except RuntimeError as error:
+        return str(error)
+
+
+def main():
+    """Do the tasks and leave without the wheel's clean-up, which is not what is being tried."""
+    home = sys.argv[1]
+    import osstorchconnector as original
+
+    assert original.__file__.startswith(home), original.__file__
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = globals()[request["task"]["do"]](original, request["arguments"], request["task"])
+        sys.stdout.write(f"{ANSWER}{json.dumps(answer)}\n")
+        sys.stdout.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
