@@ -128,10 +128,13 @@ def test_a_text_without_a_tail_is_taken_as_it_is():
 
 
 def test_advice_goes_before_the_machine_tail():
-    error = errors.NotFoundError(LINE).advise("or skip it")
+    error = errors.NotFoundError(LINE)
+    error.advise("or skip it")
     assert "check the name; or skip it [status=404" in str(error)
     assert errors.NotFoundError(str(error)).request_id == "5F3A"
-    assert str(errors.NotFoundError("gone").advise("look")) == "gone; look"
+    bare = errors.NotFoundError("gone")
+    bare.advise("look")
+    assert str(bare) == "gone; look"
 
 
 def test_only_what_may_work_later_is_retryable():

@@ -216,7 +216,8 @@ class Delivery:
             data = here.store.fetch(row)
         except NotFoundError as failure:
             if not callable(self._options.on_missing):
-                raise failure.advise(_MISSING_ADVICE) from None
+                failure.advise(_MISSING_ADVICE)
+                raise
             substitute = self._missing(here, row[0], row[3])
             return None if substitute is None else self._transform(substitute[0])
         here.counters.objects += 1
@@ -304,7 +305,8 @@ class Delivery:
         try:
             yield from deliveries
         except NotFoundError as failure:
-            raise failure.advise(_MISSING_ADVICE) from None
+            failure.advise(_MISSING_ADVICE)
+            raise
 
     def _missing(self, here: _Process, path: str, label: str) -> tuple[Any] | None:
         """Apply `on_missing`: a value to deliver, in a tuple, or None to go on without."""

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import errno as _errno
 import re
-from typing import TYPE_CHECKING, Any, ClassVar
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from typing import Any, ClassVar
 
 _TAIL = re.compile(r"\[((?:[a-z_]+=\S*)(?: [a-z_]+=\S*)*)\]\s*$", re.MULTILINE)
 _PAIR = re.compile(r"([a-z_]+)=(\S*)")
@@ -82,13 +79,12 @@ class OssError(OSError, RuntimeError):
         self.retryable = _first(retryable, None, self.default_retryable)
         self.errno = _first(errno, _number(said.get("errno")), self.default_errno)
 
-    def advise(self, remedy: str) -> Self:
-        """Write a further remedy into the line, before its machine tail; returns the error itself."""
+    def advise(self, remedy: str) -> None:
+        """Write a further remedy into the line, before its machine tail."""
         text = str(self)
         tail = _TAIL.search(text)
         at = tail.start() if tail else len(text)
         self.args = (f"{text[:at].rstrip()}; {remedy} {text[at:]}".rstrip(),)
-        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the text and every field; `BaseException.__setstate__` puts the fields back."""
