@@ -5,6 +5,10 @@
 //! and the [`Window`] allows one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
 //! [`Workers::run_one`] lets the caller do the work.
 //!
+//! A woken worker counts as parked no longer from the moment it is called, not from when it runs: otherwise two
+//! jobs in a row would call the same one. And a worker that ends, because the window shrank, passes the call on:
+//! it may have been the only one awake.
+//!
 //! Lock order: the queue's lock is the only one here, and nothing is called while it is held.
 
 use std::collections::VecDeque;
@@ -36,7 +40,10 @@ struct Shared {
 struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
+    /// Waiting, and nobody called them.
     parked: usize,
+    /// Called, and not awake yet.
+    called: usize,
     running: usize,
     window: Window,
     stopping: bool,
@@ -68,6 +75,7 @@ impl Workers {
             jobs: VecDeque::new(),
             threads: 0,
             parked: 0,
+            called: 0,
             running: 0,
             window: Window::new(max_concurrency, clock.now()),
             stopping: false,
@@ -132,12 +140,26 @@ impl Workers {
 impl Queue {
     /// Decides how many parked workers to wake and how many threads to add for the jobs that wait.
     fn call_hands(&mut self) -> Hands {
+        if self.stopping {
+            return Hands { wake: 0, spawn: 0 };
+        }
         let room = self.window.width().saturating_sub(self.running);
-        let wanted = room.min(self.jobs.len());
+        let wanted = room.min(self.jobs.len()).saturating_sub(self.called);
         let wake = wanted.min(self.parked);
+        self.parked -= wake;
+        self.called += wake;
         let spawn = (wanted - wake).min(self.window.width().saturating_sub(self.threads));
         self.threads += spawn;
         Hands { wake, spawn }
+    }
+
+    /// One waiting worker is awake again; if it was not called, it is as good as one that was.
+    fn awoke(&mut self) {
+        if self.called > 0 {
+            self.called -= 1;
+        } else {
+            self.parked -= 1;
+        }
     }
 
     /// Takes the next job if one waits and the window has room.
@@ -189,7 +211,7 @@ impl Shared {
     }
 
     /// Waits for a job; None when the thread should end.
-    fn next_job(&self) -> Option<Job> {
+    fn next_job(self: &Arc<Self>) -> Option<Job> {
         let mut queue = self.queue.lock();
         let mut parked_until = None;
         loop {
@@ -206,9 +228,12 @@ impl Shared {
             }
             queue.parked += 1;
             queue = self.work.wait_for(queue, until - now);
-            queue.parked -= 1;
+            queue.awoke();
         }
         queue.threads -= 1;
+        let hands = queue.call_hands();
+        drop(queue);
+        self.put_to_work(hands);
         None
     }
 }
@@ -216,8 +241,9 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::{ManualClock, SystemClock};
     use crate::sync::atomic::{AtomicUsize, Ordering};
+    use oss_protocol::time::UtcTime;
     use std::sync::mpsc;
 
     fn pool(max_concurrency: usize) -> Workers {
@@ -257,6 +283,51 @@ mod tests {
             }) as Job
         }));
         assert!(results.iter().take(200).all(|together| together <= 3));
+        workers.stop();
+    }
+
+    #[test]
+    fn jobs_are_done_though_the_window_shrank_below_the_threads() {
+        let clock = Arc::new(ManualClock::new(UtcTime(0)));
+        let workers = Workers::new(16, Arc::clone(&clock) as Arc<dyn Clock>);
+        let (started, starts) = mpsc::channel();
+        let (ended, ends) = mpsc::channel();
+        let gates: Vec<_> = (0..16)
+            .map(|_| {
+                let (open, gate) = mpsc::channel::<()>();
+                let (started, ended) = (started.clone(), ended.clone());
+                workers.submit([Box::new(move || {
+                    started.send(()).unwrap();
+                    gate.recv().unwrap();
+                    ended.send(()).unwrap();
+                    1_u64
+                }) as Job]);
+                open
+            })
+            .collect();
+        starts.iter().take(16).for_each(drop);
+        gates[..10].iter().for_each(|gate| gate.send(()).unwrap());
+        while workers.shared.queue.lock().parked < 10 {
+            std::thread::yield_now();
+        }
+        // 16, 11, 7, 4: fewer than the six that run, so what is submitted now wakes nobody.
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(2));
+            workers.throttled();
+        }
+        let (done, results) = mpsc::channel();
+        workers.submit((0..3).map(|_| {
+            let done = done.clone();
+            Box::new(move || {
+                done.send(()).unwrap();
+                1_u64
+            }) as Job
+        }));
+        gates[10..].iter().for_each(|gate| gate.send(()).unwrap());
+        for _ in 0..3 {
+            results.recv_timeout(IDLE / 2).expect("somebody is awake to do it");
+        }
+        assert_eq!(ends.iter().take(16).count(), 16);
         workers.stop();
     }
 
