@@ -64,8 +64,10 @@ impl Pages {
             delimiter: self.options.delimiter.as_deref(),
             max_keys: self.options.page_size,
         };
-        let mut page = self.client.list_objects_page(&request, &self.cancel)?;
-        self.guard.check(&page, &self.uri.key).map_err(|error| error.with_uri(self.uri.to_string()))?;
+        let page = self.client.list_objects_page(&request, &self.cancel);
+        let checked = page.and_then(|page| self.guard.check(&page, &self.uri.key).map(|()| page));
+        // The request names the bucket alone, the user asked for a prefix.
+        let mut page = checked.map_err(|error| error.with_uri(self.uri.to_string()))?;
         if let Some(end) = &self.options.end_before
             && page.objects.last().is_some_and(|object| object.key.as_str() >= end.as_str())
         {

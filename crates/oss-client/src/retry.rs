@@ -157,6 +157,11 @@ impl History {
         }
     }
 
+    /// The same bytes came damaged before this operation, so often; that counts against its refetches.
+    pub fn was_damaged(&mut self, times: u32) {
+        self.integrity = self.integrity.saturating_add(times);
+    }
+
     /// New bytes came, enough to begin again with short pauses.
     pub fn progressed(&mut self) {
         self.retries = 0;

@@ -26,6 +26,15 @@ pub(crate) struct Want {
     pub(crate) etag: Option<String>,
     /// The object's size, where it is known.
     pub(crate) size: Option<u64>,
+    /// How often it came damaged before.
+    pub(crate) damaged_before: u32,
+}
+
+impl Want {
+    /// The same, after one more fetch that came damaged: as one request, whose own check and repeats decide.
+    pub(crate) fn after_damage(&self) -> Self {
+        Self { range: None, damaged_before: self.damaged_before + 1, ..self.clone() }
+    }
 }
 
 /// A filled loan, and what is known of the object it came from.
@@ -117,7 +126,8 @@ fn get(
     cancel: &Cancel,
 ) -> Result<GotObject, Error> {
     let etag = want.etag.as_deref();
-    let request = GetObject { range, etag, size: want.size, ..GetObject::whole(&want.uri) };
+    let (size, damaged_before) = (want.size, want.damaged_before);
+    let request = GetObject { range, etag, size, damaged_before, ..GetObject::whole(&want.uri) };
     client.get_object(&request, sink, cancel)
 }
 
@@ -232,10 +242,11 @@ impl<B: Lend> Assembly<B> {
 
 impl<B: Lend> State<B> {
     fn conclude(&mut self) -> Result<Fetched<B>, Error> {
+        // Also in failure: whoever hears of it may free or resize the memory at once.
+        let buffer = self.carved.take().and_then(|carved| carved.reclaim().ok());
         if let Some(failure) = self.failure.take() {
             return Err(failure);
         }
-        let buffer = self.carved.take().and_then(|carved| carved.reclaim().ok());
         let buffer = buffer.ok_or_else(|| Error::internal("GetObject", "a part still holds its memory"))?;
         let crc64 = self.parts.iter().fold(0, |crc, &(part, bytes)| crc64::combine(crc, part, bytes));
         Ok(Fetched { buffer, crc64, object_crc64: self.object_crc64 })
@@ -252,4 +263,39 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, E
             .unwrap_or("no text");
         Err(Error::internal("GetObject", format!("a worker panicked: {text}")))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Loan {
+        bytes: Vec<MaybeUninit<u8>>,
+        _alive: Arc<()>,
+    }
+
+    impl Lend for Loan {
+        fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+            &mut self.bytes
+        }
+    }
+
+    #[test]
+    fn a_failed_read_gives_its_memory_back_before_it_is_told() {
+        let alive = Arc::new(());
+        let loan = Loan { bytes: vec![MaybeUninit::uninit(); 10], _alive: Arc::clone(&alive) };
+        let (carved, pieces) = lend::carve(loan, 0, 4);
+        drop(pieces);
+        let mut state = State {
+            carved: Some(carved),
+            parts: Vec::new(),
+            left: 0,
+            object_crc64: None,
+            failure: Some(Error::cancelled("GetObject")),
+            finish: None,
+        };
+        assert!(state.conclude().is_err());
+        assert_eq!(Arc::strong_count(&alive), 1, "the loan is over");
+    }
 }

@@ -44,6 +44,7 @@ pub struct ObjectReader {
     tiles: Tiles,
     /// True once the caller saw anything of this version: from then on another version is an error.
     is_told: bool,
+    has_begun_again: bool,
 }
 
 impl ObjectReader {
@@ -70,6 +71,7 @@ impl ObjectReader {
             position: 0,
             tiles: Tiles::default(),
             is_told: false,
+            has_begun_again: false,
         })
     }
 
@@ -132,18 +134,27 @@ impl ObjectReader {
     /// Those of GetObject, `ObjectChanged`, `Integrity`, and of `watch`.
     pub fn fill(&mut self, watch: Watch<'_>) -> Result<(), Error> {
         match self.fill_once(watch) {
-            Err(error) if error.kind == ErrorKind::ObjectChanged && !self.is_told => {
-                self.forget_version();
-                self.fill_once(watch)
-            }
+            Err(error) if self.begins_again(&error) => self.fill_once(watch),
             outcome => outcome,
         }
+    }
+
+    /// Says whether the read that failed with `error` is to be begun again, on the version that is there now: the
+    /// object was replaced before the caller saw anything of it. Once in a reader's life; its size may be another.
+    pub fn begins_again(&mut self, error: &Error) -> bool {
+        let begins = error.kind == ErrorKind::ObjectChanged && !self.is_told && !self.has_begun_again;
+        if begins {
+            self.has_begun_again = true;
+            self.forget_version();
+        }
+        begins
     }
 
     /// Fills all of `buffer` from the position on, which has that many bytes [`ObjectReader::remaining`].
     ///
     /// # Errors
-    /// As [`ObjectReader::fill`]; the loan was given back by then and holds unspecified bytes.
+    /// Those of GetObject, `ObjectChanged` (see [`ObjectReader::begins_again`]), `Integrity`, and of `watch`; the
+    /// loan was given back by then and holds unspecified bytes.
     pub fn read_into<B: Lend>(&mut self, mut buffer: B, watch: Watch<'_>) -> Result<B, Error> {
         let count = buffer.memory().len();
         let end = self.position + count as u64;
@@ -224,7 +235,7 @@ impl ObjectReader {
             if room.is_empty() {
                 break;
             }
-            self.fill(watch)?;
+            self.fill_once(watch)?;
             let bytes = self.buffered();
             let taken = bytes.len().min(room.len());
             for (to, from) in room.iter_mut().zip(bytes) {
@@ -290,9 +301,8 @@ impl ObjectReader {
         }
         self.client.count(Counter::CrcMismatched);
         let (client, want) = (self.client.clone(), version.want(&self.uri, None));
-        // One more time as one request, whose own check and repeats decide.
         let again = call(&self.workers, watch, move |cancel| {
-            fetch::into_lent(&client, &want, fetched.buffer, cancel)
+            fetch::into_lent(&client, &want.after_damage(), fetched.buffer, cancel)
         })?;
         self.tiles.add(range, again.crc64);
         Ok(again.buffer)

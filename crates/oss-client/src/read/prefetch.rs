@@ -249,6 +249,7 @@ fn want(object: ObjectRef<'_>) -> Want {
         range: None,
         etag: object.etag.map(str::to_owned),
         size: object.size,
+        damaged_before: 0,
     }
 }
 
@@ -277,8 +278,7 @@ impl<B: Lend> Course<B> {
         let outcome = outcome.and_then(|fetched| match fetched.object_crc64 {
             Some(expected) if expected != fetched.crc64 => {
                 self.client.count(Counter::CrcMismatched);
-                // One more time as one request, whose own check and repeats decide.
-                fetch::into_lent(&self.client, want, fetched.buffer, &self.cancel)
+                fetch::into_lent(&self.client, &want.after_damage(), fetched.buffer, &self.cancel)
             }
             _ => Ok(fetched),
         });
@@ -308,7 +308,7 @@ impl<B: Lend> Course<B> {
     /// Nothing of the old version has reached the consumer, so this is no mixture.
     fn reread(&self, want: &Want) -> Result<Body<B>, Error> {
         self.client.count(Counter::ObjectsChanged);
-        let latest = Want { etag: None, size: None, range: None, uri: want.uri.clone() };
+        let latest = Want { etag: None, size: None, ..want.clone() };
         fetch::guarded(|| fetch::into_scratch(&self.client, &latest, &self.cancel)).map(Body::Native)
     }
 }

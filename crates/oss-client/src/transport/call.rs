@@ -42,6 +42,14 @@ impl Failure {
         Failure { cause, error, hint: None, date: None, generation: 0 }
     }
 
+    /// Names the answer that was not accepted, for the support desk.
+    pub(super) fn of_request(mut self, request_id: Option<&str>) -> Self {
+        if self.error.request_id.is_empty() {
+            request_id.unwrap_or_default().clone_into(&mut self.error.request_id);
+        }
+        self
+    }
+
     /// Ends the operation as it is.
     pub(super) fn last(error: Error) -> Self {
         Failure::new(Cause::Permanent, error)
@@ -59,6 +67,8 @@ pub(super) struct Call<'c> {
     pub(super) deadline: Deadline,
     history: History,
     causes: Vec<String>,
+    /// What the attempt before failed with.
+    last: Option<Error>,
     pub(super) own_repeat: bool,
     pub(super) wants_fresh: bool,
 }
@@ -92,6 +102,7 @@ impl<'c> Call<'c> {
             deadline,
             history: History::default(),
             causes: Vec::new(),
+            last: None,
             own_repeat: false,
             wants_fresh: false,
         }
@@ -140,13 +151,24 @@ impl<'c> Call<'c> {
             return Ok(());
         }
         if opens >= self.deadline.end() {
-            let text = "the endpoint is paused beyond the deadline (throttled, or the retry budget is empty)";
-            return Err(Failure::last(self.error(ErrorKind::Throttled, text)));
+            return Err(Failure::last(self.paused_too_long()));
         }
         if self.cancel.wait_until(opens, self.clock()) {
             return Err(Failure::last(Error::cancelled(self.subject.label)));
         }
         Ok(())
+    }
+
+    /// What failed last says what to do; the pause is only why there is no other attempt.
+    fn paused_too_long(&mut self) -> Error {
+        let why = "the endpoint is paused beyond the deadline (throttled, or the retry budget is empty)";
+        match self.last.take() {
+            Some(mut error) => {
+                error.message = format!("{}; {why}", error.message);
+                error
+            }
+            None => self.error(ErrorKind::Throttled, why),
+        }
     }
 
     /// An error of this operation, not yet with its effort.
@@ -157,6 +179,11 @@ impl<'c> Call<'c> {
     /// The whole operation succeeded.
     pub(super) fn succeeded(&self) {
         self.transport.gate.succeeded(self.history.tokens);
+    }
+
+    /// What is read came damaged before, so often.
+    pub(super) fn was_damaged(&mut self, times: u32) {
+        self.history.was_damaged(times);
     }
 
     /// New bytes came.

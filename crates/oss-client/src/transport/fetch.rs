@@ -59,12 +59,22 @@ pub struct GetObject<'a> {
     pub size: Option<u64>,
     /// Name of the operation in errors.
     pub operation: &'static str,
+    /// How often these bytes came damaged before this read; counts against the refetches.
+    pub damaged_before: u32,
 }
 
 impl<'a> GetObject<'a> {
     /// The whole object, whatever version is there.
     pub fn whole(uri: &'a ObjectUri) -> Self {
-        GetObject { uri, range: None, first_range: false, etag: None, size: None, operation: "GetObject" }
+        GetObject {
+            uri,
+            range: None,
+            first_range: false,
+            etag: None,
+            size: None,
+            operation: "GetObject",
+            damaged_before: 0,
+        }
     }
 
     /// Bytes `start..end` of an object whose size is known to reach `end`.
@@ -106,6 +116,7 @@ struct Head {
     is_encoded: bool,
     last_modified: Option<String>,
     content_type: Option<String>,
+    request_id: Option<String>,
 }
 
 impl Head {
@@ -121,6 +132,7 @@ impl Head {
             is_encoded: head.header("content-encoding").is_some_and(|coding| coding != "identity"),
             last_modified: text("last-modified"),
             content_type: text("content-type"),
+            request_id: head.request_id().map(str::to_owned),
         }
     }
 }
@@ -154,6 +166,8 @@ struct Wanted<'a> {
     restarted: bool,
     last_modified: Option<String>,
     content_type: Option<String>,
+    /// Request id of the last answer.
+    request_id: Option<String>,
 }
 
 impl<'a> Wanted<'a> {
@@ -171,6 +185,7 @@ impl<'a> Wanted<'a> {
             restarted: false,
             last_modified: None,
             content_type: None,
+            request_id: None,
         }
     }
 
@@ -251,6 +266,7 @@ impl<'a> Wanted<'a> {
     /// Takes what an accepted head tells.
     fn learn(&mut self, head: Head, length: u64) {
         self.pin = self.pin.take().or(head.etag);
+        self.request_id = head.request_id;
         self.object_crc64 = head.crc64.ok().flatten();
         self.total = Some(head.range.filter(|_| head.status == 206).map_or(length, |range| range.total));
         if !self.begun {
@@ -300,6 +316,7 @@ impl Transport {
         let template = template(get);
         let mut wanted = Wanted::new(get);
         let mut call = Call::new(self, &template, get.range.clone(), cancel);
+        call.was_damaged(get.damaged_before);
         loop {
             let before = wanted.received;
             let outcome = wanted.attempt(&mut call, &template, sink).and_then(|()| wanted.verify(&call));
@@ -374,7 +391,9 @@ impl Wanted<'_> {
             head.length = Some(body.len() as u64);
             unannounced = Some(body);
         }
-        let length = self.check(&head, asked).map_err(|misfit| misfit.into_failure(call))?;
+        let length = self
+            .check(&head, asked)
+            .map_err(|misfit| misfit.into_failure(call).of_request(head.request_id.as_deref()))?;
         self.learn(head, length);
         if !self.begun {
             sink.begin(length).map_err(Failure::last)?;
@@ -415,7 +434,8 @@ impl Wanted<'_> {
                     "the bytes received have CRC-64 {got}, the service's object has {expected}; \
                      something damages data on the way or at rest"
                 );
-                Err(Failure::new(Cause::Integrity, call.error(ErrorKind::Integrity, text)))
+                let failure = Failure::new(Cause::Integrity, call.error(ErrorKind::Integrity, text));
+                Err(failure.of_request(self.request_id.as_deref()))
             }
             None if transport.config.verify == Verify::Require => {
                 let text = "the service has no CRC-64 for this object, and verify=\"require\" asks for one";
