@@ -6,20 +6,34 @@ URIs are `oss://bucket/key` or `/bucket/key`. Times are seconds since the epoch,
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, final
+from typing import Literal, TypeAlias, final
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 
+__all__ = [
+    "Client",
+    "Index",
+    "ObjectInfo",
+    "Prefetch",
+    "Reader",
+    "Writer",
+    "__version__",
+    "drain_logs",
+    "emulator_main",
+    "option_names",
+    "process_stats",
+]
+
 __version__: str
 
-_Fetched = tuple[str, str, str | None, float | None]
-_Credentials = (
+_Fetched: TypeAlias = tuple[str, str, str | None, float | None]
+_Credentials: TypeAlias = (
     tuple[Literal["chain", "environment", "anonymous"]]
     | tuple[Literal["file"], str]
     | tuple[Literal["static"], str, str, str | None]
     | tuple[Literal["provider"], Callable[[], _Fetched], str]
 )
-_Option = int | float | str | bool
+_Option: TypeAlias = int | float | str | bool
 
 @final
 class ObjectInfo:
@@ -173,7 +187,9 @@ class Writer:
     @property
     def bytes_accepted(self) -> int: ...
     @property
-    def state(self) -> Literal["open", "multipart", "sealed", "publishing", "published", "aborted", "unknown"]: ...
+    def state(
+        self,
+    ) -> Literal["open", "multipart", "sealed", "publishing", "published", "aborted", "unknown"]: ...
     @property
     def forked(self) -> bool:
         """True in a child process that inherited this writer: every use of it is an error there."""

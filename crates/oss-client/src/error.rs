@@ -5,10 +5,13 @@
 //! Python classes rebuild their fields after PyTorch has squeezed an error into one string.
 //! Never in a text: credentials, signatures, header values, URL queries.
 
+use std::any::Any;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use oss_protocol::error::ServiceError;
+
+use crate::sync::Arc;
 
 /// How far an upload got when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +147,8 @@ pub struct Details {
     pub errno: i32,
     /// What the attempts before failed with, oldest first; at most eight lines.
     pub causes: Vec<String>,
+    /// What the caller's own code raised, if that is the reason; carried, never looked at.
+    pub origin: Option<Arc<dyn Any + Send + Sync>>,
     /// At least one byte of the last attempt's request reached the socket.
     pub request_sent: bool,
     /// The service may have carried the last attempt out (`faults.md`, 4.2).
@@ -177,6 +182,7 @@ impl Error {
             elapsed_seconds: 0.0,
             errno,
             causes: Vec::new(),
+            origin: None,
             request_sent: false,
             ambiguous: false,
             own_repeat: false,
@@ -241,6 +247,13 @@ impl Error {
         self
     }
 
+    /// Carries what the caller's own code raised.
+    #[must_use]
+    pub fn with_origin(mut self, raised: impl Any + Send + Sync) -> Self {
+        self.0.origin = Some(Arc::new(raised));
+        self
+    }
+
     /// Wraps this error as an upload's, keeping its fields and its text as a cause.
     #[must_use]
     pub fn into_upload(mut self, state: UploadState, upload_id: Option<String>) -> Self {
@@ -297,6 +310,9 @@ impl fmt::Display for Error {
             self.attempts,
             self.elapsed_seconds,
         )?;
+        if self.errno != self.kind.default_errno() {
+            write!(out, " errno={}", self.errno)?;
+        }
         if let ErrorKind::Upload { state, upload_id } = &self.kind {
             write!(
                 out,
@@ -339,6 +355,12 @@ mod tests {
             "GetObject oss://bucket/key[0..10): the service is busy; try again later \
              [status=503 code=ServiceUnavailable ec=0001-00000001 request_id=5F3A attempts=31 elapsed=180.2s]"
         );
+    }
+
+    #[test]
+    fn an_errno_that_the_class_does_not_imply_travels_in_the_tail() {
+        let refused = Error::new(ErrorKind::ConnectionFailed, "GetObject", "x").with_errno(libc::ECONNREFUSED);
+        assert!(refused.to_string().ends_with(" elapsed=0.0s errno=111]"), "{refused}");
     }
 
     #[test]

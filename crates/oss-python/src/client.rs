@@ -1,6 +1,6 @@
 //! The client: values, and the engines that work for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -78,12 +78,10 @@ impl Client {
         let datasets = ceiling(&config, config.limits.dataset_max_concurrency);
         let checkpoints = ceiling(&config, config.limits.checkpoint_max_concurrency);
         let client = oss_client::client::Client::new(config, provider).or_raise(py)?;
-        Ok(Self {
-            datasets: ReadEngine::new(client.clone(), datasets),
-            checkpoints: ReadEngine::new(client.clone(), checkpoints),
-            number: process::enter(py, &client),
-            client,
-        })
+        let datasets = ReadEngine::new(client.clone(), datasets);
+        let checkpoints = ReadEngine::new(client.clone(), checkpoints);
+        let number = process::enter(py, [datasets.clone(), checkpoints.clone()]);
+        Ok(Self { client, datasets, checkpoints, number })
     }
 
     #[getter]
@@ -245,8 +243,8 @@ impl Client {
     }
 
     /// Counters of this process and client.
-    fn stats(&self) -> HashMap<String, u64> {
-        self.client.stats().iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    fn stats(&self) -> BTreeMap<String, u64> {
+        process::counters(&[self.datasets.clone(), self.checkpoints.clone()])
     }
 }
 

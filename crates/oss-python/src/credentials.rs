@@ -51,7 +51,11 @@ fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
     // A worker may come by while the interpreter shuts down: then it is refused, not left hanging.
     let given = Python::try_attach(|py| {
         let given = function.call0(py).and_then(|given| given.extract::<Given>(py));
-        given.map_err(|raised| failed(format!("raised {raised}; fix the provider")))
+        given.map_err(|raised| {
+            // `osstorchconnector.credentials` says it all, and names the provider.
+            let text = raised.value(py).to_string();
+            Error::new(ErrorKind::Credentials, "credentials", text).with_origin(raised)
+        })
     });
     let (id, secret, token, expires_at) =
         given.ok_or_else(|| failed("was asked while Python shut down".to_owned()))??;

@@ -4,7 +4,7 @@
 //! kind does not compile until it has a class.
 
 use oss_client::error::{Error, ErrorKind};
-use pyo3::exceptions::PyMemoryError;
+use pyo3::exceptions::{PyMemoryError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
@@ -42,15 +42,19 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     if error.kind == ErrorKind::OutOfMemory {
         return PyMemoryError::new_err(error.to_string());
     }
-    exception(py, error).unwrap_or_else(|failure| failure)
+    let origin = error.origin.as_ref().and_then(|origin| origin.downcast_ref::<PyErr>());
+    if let Some(wrong) = origin.filter(|origin| origin.is_instance_of::<PyTypeError>(py)) {
+        return wrong.clone_ref(py);
+    }
+    exception(py, error, origin).unwrap_or_else(|failure| failure)
 }
 
-fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+fn exception(py: Python<'_>, error: &Error, origin: Option<&PyErr>) -> PyResult<PyErr> {
     let module = ERRORS.get_or_try_init(py, || py.import("osstorchconnector.errors").map(Bound::unbind))?;
     let class = module.bind(py).getattr(class_name(&error.kind))?;
     let fields = PyDict::new(py);
     fields.set_item("operation", error.operation)?;
-    fields.set_item("uri", &error.uri)?;
+    fields.set_item("uri", without_range(&error.uri))?;
     fields.set_item("errno", error.errno)?;
     fields.set_item("elapsed_seconds", error.elapsed_seconds)?;
     if let ErrorKind::Upload { state, upload_id } = &error.kind {
@@ -58,10 +62,21 @@ fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
         fields.set_item("upload_id", upload_id)?;
     }
     let exception = PyErr::from_value(class.call((error.to_string(),), Some(&fields))?);
-    if !error.causes.is_empty() {
+    if let Some(raised) = origin.and_then(|origin| origin.cause(py)) {
+        exception.set_cause(py, Some(raised));
+    } else if !error.causes.is_empty() {
         exception.set_cause(py, Some(earlier(module.bind(py), &error.causes)?));
     }
     Ok(exception)
+}
+
+/// The object's URI, without the `[start..end)` that the text shows.
+fn without_range(uri: &str) -> &str {
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let range = uri.strip_suffix(')').and_then(|open| open.rsplit_once('['));
+    let range = range
+        .filter(|(_, range)| range.split_once("..").is_some_and(|(start, end)| number(start) && number(end)));
+    range.map_or(uri, |(object, _)| object)
 }
 
 /// What the attempts before failed with, as the cause of the error: Python prints it above, so that the last line

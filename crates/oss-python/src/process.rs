@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
-use oss_client::client::Client;
 use oss_client::fork;
 use oss_client::logs;
+use oss_client::read::engine::ReadEngine;
 use pyo3::prelude::*;
+
+const GAUGES: [&str; 2] = ["in_flight", "in_flight_limit"];
 
 #[derive(Default)]
 struct Registry {
     generation: u32,
     next: u64,
-    live: HashMap<u64, Client>,
+    live: HashMap<u64, [ReadEngine; 2]>,
     gone: BTreeMap<String, u64>,
 }
 
@@ -30,11 +32,11 @@ fn with<R>(_py: Python<'_>, work: impl FnOnce(&mut Registry) -> R) -> R {
     work(registry)
 }
 
-/// Keeps an eye on a client; the number is for [`leave`].
-pub(crate) fn enter(py: Python<'_>, client: &Client) -> u64 {
+/// Keeps an eye on the engines of one client; the number is for [`leave`].
+pub(crate) fn enter(py: Python<'_>, engines: [ReadEngine; 2]) -> u64 {
     with(py, |registry| {
         registry.next += 1;
-        registry.live.insert(registry.next, client.clone());
+        registry.live.insert(registry.next, engines);
         registry.next
     })
 }
@@ -42,15 +44,28 @@ pub(crate) fn enter(py: Python<'_>, client: &Client) -> u64 {
 /// Keeps what a client counted, now that it goes.
 pub(crate) fn leave(py: Python<'_>, number: u64) {
     with(py, |registry| {
-        if let Some(client) = registry.live.remove(&number) {
-            add(&mut registry.gone, &client);
+        if let Some(engines) = registry.live.remove(&number) {
+            let mut counted = counters(&engines);
+            // What was a state and no count goes with the client.
+            GAUGES.iter().for_each(|gauge| drop(counted.remove(*gauge)));
+            add(&mut registry.gone, counted);
         }
     });
 }
 
-fn add(totals: &mut BTreeMap<String, u64>, client: &Client) {
-    for (name, value) in client.stats().iter() {
-        let total = totals.entry(name.to_owned()).or_default();
+/// What one client counted, and the limit its reads have found.
+pub(crate) fn counters(engines: &[ReadEngine; 2]) -> BTreeMap<String, u64> {
+    let snapshot = engines[0].client().stats();
+    let mut counters: BTreeMap<_, _> =
+        snapshot.iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let limit: usize = engines.iter().map(ReadEngine::in_flight_limit).sum();
+    counters.insert("in_flight_limit".to_owned(), limit as u64);
+    counters
+}
+
+fn add(totals: &mut BTreeMap<String, u64>, counters: BTreeMap<String, u64>) {
+    for (name, value) in counters {
+        let total = totals.entry(name).or_default();
         *total = total.wrapping_add(value);
     }
 }
@@ -60,7 +75,7 @@ fn add(totals: &mut BTreeMap<String, u64>, client: &Client) {
 pub(crate) fn process_stats(py: Python<'_>) -> BTreeMap<String, u64> {
     with(py, |registry| {
         let mut totals = registry.gone.clone();
-        registry.live.values().for_each(|client| add(&mut totals, client));
+        registry.live.values().for_each(|engines| add(&mut totals, counters(engines)));
         totals
     })
 }

@@ -57,9 +57,11 @@ impl Reader {
         Some(result)
     }
 
-    fn read_small(&self, py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
+    /// At most `size` bytes; `likely` of them are there, unless the object was replaced.
+    fn read_small(&self, py: Python<'_>, size: u64, likely: u64) -> PyResult<Py<PyBytes>> {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
         let bytes = self.run(py, |reader, watch| {
-            let mut bytes = Vec::with_capacity(size);
+            let mut bytes = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
             while bytes.len() < size {
                 reader.fill(watch)?;
                 let buffered = reader.buffered();
@@ -75,11 +77,26 @@ impl Reader {
         Ok(PyBytes::new(py, &bytes).unbind())
     }
 
-    fn read_large(&self, py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
-        let memory = LentMemory::bytes(py, size)?;
-        let memory = self.run(py, |reader, watch| reader.read_into(memory, watch))?;
+    /// Exactly `size` bytes; None if the object was replaced before anything of it was told.
+    fn read_large(&self, py: Python<'_>, size: u64) -> PyResult<Option<Py<PyBytes>>> {
+        let memory = LentMemory::bytes(py, usize::try_from(size).unwrap_or(usize::MAX))?;
+        let Some(memory) = self.read_into(py, memory)? else { return Ok(None) };
         let bytes = memory.into_bytes();
-        bytes.ok_or_else(|| Error::internal("read", "a lent bytes object came back as a view")).or_raise(py)
+        let bytes = bytes.ok_or_else(|| Error::internal("read", "a lent bytes object came back as a view"));
+        bytes.or_raise(py).map(Some)
+    }
+
+    /// Fills `memory` from the position on; None if the object was replaced before anything of it was told.
+    fn read_into(&self, py: Python<'_>, memory: LentMemory) -> PyResult<Option<LentMemory>> {
+        self.run(py, |reader, watch| match reader.read_into(memory, watch) {
+            Err(error) if reader.begins_again(&error) => Ok(None),
+            outcome => outcome.map(Some),
+        })
+    }
+
+    /// Bytes between the position and the end of the version that is pinned now.
+    fn remaining(&self, py: Python<'_>) -> PyResult<u64> {
+        self.run(py, ObjectReader::remaining)
     }
 }
 
@@ -108,32 +125,37 @@ impl Reader {
     }
 
     /// At most `size` bytes from the position on, all that remain if it is negative; short only at the end.
-    #[pyo3(signature = (size = -1))]
+    #[pyo3(signature = (size = -1), text_signature = "($self, size=-1)")]
     fn read(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
         if let Some(bytes) = usize::try_from(size).ok().and_then(|size| self.read_buffered(py, size)) {
             return Ok(bytes);
         }
-        let remaining = self.run(py, ObjectReader::remaining)?;
-        let size = u64::try_from(size).map_or(remaining, |size| size.min(remaining));
-        let size_bytes = usize::try_from(size).unwrap_or(usize::MAX);
-        if size < DIRECT_BYTES { self.read_small(py, size_bytes) } else { self.read_large(py, size_bytes) }
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        loop {
+            let likely = size.min(self.remaining(py)?);
+            if likely < DIRECT_BYTES {
+                return self.read_small(py, size, likely);
+            }
+            if let Some(bytes) = self.read_large(py, likely)? {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Fills `buffer` from the position on; returns the number of bytes, 0 at the end.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> PyResult<usize> {
         let view = WritableView::of(buffer)?;
-        let remaining = self.run(py, ObjectReader::remaining)?;
-        let size_bytes = view.size_bytes().min(usize::try_from(remaining).unwrap_or(usize::MAX));
-        if size_bytes == 0 {
-            return Ok(0);
+        loop {
+            let remaining = self.remaining(py)?;
+            let size_bytes = view.size_bytes().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+            if size_bytes == 0 || self.read_into(py, LentMemory::view(&view, size_bytes))?.is_some() {
+                return Ok(size_bytes);
+            }
         }
-        let memory = LentMemory::view(&view, size_bytes);
-        self.run(py, |reader, watch| reader.read_into(memory, watch))?;
-        Ok(size_bytes)
     }
 
     /// The bytes up to and with the next line end, at most `size`.
-    #[pyo3(signature = (size = -1))]
+    #[pyo3(signature = (size = -1), text_signature = "($self, size=-1)")]
     fn readline(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
         let most = usize::try_from(size).unwrap_or(usize::MAX);
         let line = self.run(py, |reader, watch| read_line(reader, most, watch))?;

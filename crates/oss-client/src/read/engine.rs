@@ -34,6 +34,12 @@ impl ReadEngine {
         &self.client
     }
 
+    /// How many requests may be in flight now; 0 before this process has read anything.
+    #[must_use]
+    pub fn in_flight_limit(&self) -> usize {
+        self.workers.peek().map_or(0, |workers| workers.window())
+    }
+
     /// The worker threads of this process.
     ///
     /// # Errors
