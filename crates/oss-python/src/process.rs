@@ -47,7 +47,7 @@ pub(crate) fn leave(py: Python<'_>, number: u64) {
         if let Some(engines) = registry.live.remove(&number) {
             let mut counted = counters(&engines);
             // What was a state and no count goes with the client.
-            GAUGES.iter().for_each(|gauge| drop(counted.remove(*gauge)));
+            counted.retain(|name, _| !GAUGES.contains(&name.as_str()));
             add(&mut registry.gone, counted);
         }
     });
