@@ -26,10 +26,12 @@ pub(crate) fn append_object(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Re
     check_key(key)?;
     let position = position(call)?;
     let class = call.store().with(name, |bucket| bucket.storage_class.clone())?;
-    let template = template(call.request, &class, call.now_ms())?;
+    // What a later append says of the object is not even looked at.
+    let fresh = (position == 0).then(|| template(call.request, &class, call.now_ms())).transpose()?;
     let received = receive(call, body)?;
     let stored = call.store().alter(name, |bucket| {
-        let object = append(bucket, key, position, template, &received)?;
+        let object = append(bucket, key, position, fresh, &received)?;
+        let object = Object { modified_ms: call.now_ms(), ..object };
         call.store().commit(bucket, (name, key), "put", object)
     })?;
     let object = &stored.object;
@@ -49,7 +51,7 @@ fn append(
     bucket: &Bucket,
     key: &str,
     position: u64,
-    template: Object,
+    fresh: Option<Object>,
     received: &Received,
 ) -> Result<Object, Refusal> {
     let present = bucket.slots.get(key).and_then(|slot| slot.current());
@@ -58,24 +60,22 @@ fn append(
         return Err(Refusal::new(409, "ObjectNotAppendable", message));
     }
     let length = present.map_or(0, |object| object.body.size_bytes());
-    if position != length {
+    let fresh = fresh.map(|fresh| Object { crc64: Some(0), kind: Kind::Appendable, ..fresh });
+    let base = present.map(|object| Object::clone(object)).or(fresh).filter(|_| position == length);
+    let base = base.ok_or_else(|| {
         let message = "Position is not equal to file length";
         let refusal = Refusal::new(409, "PositionNotEqualToLength", message);
-        return Err(refusal.header("x-oss-next-append-position", length.to_string()));
-    }
+        refusal.header("x-oss-next-append-position", length.to_string())
+    })?;
     let added = received.body.size_bytes();
     if length + added > MAX_APPENDED_BYTES {
         return Err(Refusal::new(400, "EntityTooLarge", "An appendable object has at most 5 GB."));
     }
-    let now_ms = template.modified_ms;
-    let before = present.map(|object| Object::clone(object));
-    let base = before.unwrap_or(Object { crc64: Some(0), kind: Kind::Appendable, ..template });
     let chained = format!("{}{}", base.etag, received.etag());
     Ok(Object {
         etag: quoted_etag(&md5_of(chained.as_bytes())),
         crc64: base.crc64.map(|crc| combine(crc, received.crc64, added)),
         body: Body::join([&base.body, &received.body]),
-        modified_ms: now_ms,
         ..base
     })
 }

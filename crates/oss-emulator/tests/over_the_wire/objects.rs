@@ -280,3 +280,15 @@ fn tls_on_a_plain_port_is_answered_at_once() {
     peer.stream.read_to_end(&mut answer).unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
 }
+
+#[test]
+fn a_later_append_changes_bytes_alone() {
+    let mut peer = Peer::start();
+    let append = |position| Ask::on("POST", "bkt", "log").query("append", "").query("position", position);
+    assert_eq!(peer.ask(&append("0").header("x-oss-tagging", "a=1").body(b"one")).status, 200);
+    let refused = peer.ask(&append("0").header("x-oss-tagging", "=none").body(b"x"));
+    assert_eq!((refused.status, refused.code().as_str()), (400, "InvalidTag"));
+    assert_eq!(peer.ask(&append("3").header("x-oss-tagging", "=none").body(b"two")).status, 200);
+    let seen = peer.get("log");
+    assert_eq!((seen.body.as_slice(), seen.header("x-oss-tagging-count")), (&b"onetwo"[..], Some("1")));
+}
