@@ -66,8 +66,8 @@ impl SignatureProblem {
     }
 
     /// The scope names another region than the server's.
-    pub(super) fn wrong_region(ec: &'static str, place: &str) -> Refused {
-        Self::new(403, "InvalidArgument", ec, format!("Invalid signing region in {place}."))
+    pub(super) fn wrong_region(ec: &'static str, message: &str) -> Refused {
+        Self::new(403, "InvalidArgument", ec, message)
     }
 
     pub(super) fn access_denied(ec: &'static str, message: impl Into<String>) -> Refused {

@@ -37,7 +37,7 @@ pub(super) fn by_header(
 ) -> Result<Identity, Refused> {
     let fields = Fields::parse(fields)?;
     let (access_key_id, scope) = split_credential(fields.credential)?;
-    check_scope(&scope, policy, "0002-00000226", "Authorization header")?;
+    check_scope(&scope, policy, "0002-00000226", "Invalid signing region in Authorization header.")?;
     let Some(timestamp) = wire.header(DATE) else {
         return Err(SignatureProblem::access_denied(
             "0002-00000503",
@@ -79,7 +79,7 @@ pub(super) fn by_query(
         return Err(SignatureProblem::malformed("", format!("{VERSION} must be {ALGORITHM}.")));
     }
     let (access_key_id, scope) = split_credential(parameter(CREDENTIAL)?)?;
-    check_scope(&scope, policy, "0002-00000228", CREDENTIAL)?;
+    check_scope(&scope, policy, "0002-00000228", "The signing region in credential is invalid.")?;
     let timestamp = parameter(DATE)?;
     let time = read_timestamp(timestamp, &scope)?;
     let expires = read_expires(parameter(EXPIRES)?)?;
@@ -157,10 +157,10 @@ fn check_scope(
     scope: &Scope<'_>,
     policy: &VerifyPolicy<'_>,
     region_ec: &'static str,
-    place: &str,
+    region_message: &str,
 ) -> Result<(), Refused> {
     if scope.region != policy.region {
-        return Err(SignatureProblem::wrong_region(region_ec, place));
+        return Err(SignatureProblem::wrong_region(region_ec, region_message));
     }
     if scope.product != policy.product {
         return Err(SignatureProblem::malformed("0002-00000213", "The product in Credential is invalid."));
