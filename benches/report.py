@@ -21,34 +21,37 @@ def speed(result: dict[str, Any]) -> float:
 
 def table(rounds: Rounds, limits: dict[str, str]) -> str:
     """Lay out medians; a ratio is the median over rounds of (ours / its limit in the same round)."""
-    head = ("contender", "GB/s", "min..max", "ratio to limit", "CPU s/GB", "peak MiB")
-    rows = [head] + [
-        _row(name, results, rounds.get(limits.get(name, ""))) for name, results in rounds.items()
-    ]
+    head = ("contender", "GB/s", "min..max", "ratio", "to limit", "CPU s/GB", "peak MiB")
+    rows = [head, *(_row(name, rounds, limits.get(name, "-")) for name in rounds)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _row(
-    name: str, results: list[dict[str, Any]], limit: list[dict[str, Any]] | None
-) -> tuple[str, str, str, str, str, str]:
+def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
+    results = rounds[name]
     speeds = [speed(result) / 1e9 for result in results]
-    ratio = "-"
-    if limit:
-        ratio = (
-            f"{median(speed(ours) / speed(theirs) for ours, theirs in zip(results, limit, strict=True)):.2f}"
-        )
+    pairs = zip(results, rounds.get(limit, []), strict=False)
+    ratios = [speed(ours) / speed(theirs) for ours, theirs in pairs]
     cpu = [result["cpu_seconds"] / result["bytes"] * 1e9 for result in results if "cpu_seconds" in result]
     peak = [result["peak_bytes"] / 2**20 for result in results if "peak_bytes" in result]
     return (
         name,
         f"{median(speeds):.2f}",
         f"{min(speeds):.2f}..{max(speeds):.2f}",
-        ratio,
+        f"{median(ratios):.2f}" if ratios else "-",
+        limit,
         f"{median(cpu):.2f}" if cpu else "-",
         f"{median(peak):.0f}" if peak else "-",
     )
+
+
+def agreement(rounds: Rounds, raw: str, wrk: str) -> str:
+    """Say how wrk's best round compares with the raw client's: other work on the machine only ever slows."""
+    if wrk not in rounds:
+        return f"{wrk}: not measured"
+    best = {name: max(speed(result) for result in rounds[name]) for name in (raw, wrk)}
+    return f"{wrk}: best round {best[wrk] / best[raw]:.2f} of the raw client's best"
 
 
 def machine() -> dict[str, Any]:
@@ -68,7 +71,6 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "load_average": os.getloadavg()[0],
     }
 
 
