@@ -95,13 +95,15 @@ fn summary(service: &Service, name: &str, bucket: &Bucket) -> BucketSummary {
     }
 }
 
-/// DescribeRegions: the configured region and one other, as there are always several.
+/// DescribeRegions: the configured region and others, as there are always several.
 ///
 /// # Errors
-/// 404 NoSuchRegion for a region that is neither.
+/// 404 NoSuchRegion for a region that is none of them.
 pub(crate) fn describe_regions(call: &Call<'_>) -> Result<Response, Refusal> {
-    let mut known = vec![format!("oss-{}", call.service.region), "oss-cn-hangzhou".to_owned()];
-    known.dedup();
+    let own = format!("oss-{}", call.service.region);
+    let mut known = vec!["oss-cn-hangzhou".to_owned(), "oss-cn-shanghai".to_owned()];
+    known.retain(|region| *region != own);
+    known.insert(0, own);
     if let Some(wanted) = call.request.parameter("regions").filter(|text| !text.is_empty()) {
         known.retain(|region| region == wanted);
     }

@@ -1,6 +1,7 @@
 //! Listings over the wire: pages, groups, tokens, uploads, versions.
 
 use crate::peer::{Ask, Peer};
+use oss_emulator::Options;
 
 fn fill(peer: &mut Peer) {
     for key in ["a", "b/1", "b/2", "c", "d/x"] {
@@ -114,4 +115,13 @@ fn tokens_need_no_encoding_in_a_url() {
         token = Some(next);
     }
     assert_eq!(keys.len(), 5, "{keys:?}");
+}
+
+#[test]
+fn there_are_always_several_regions() {
+    let mut peer = Peer::with(Options { region: "cn-hangzhou".to_owned(), ..Options::default() });
+    let all = peer.ask(&Ask { method: "GET", query: vec![("regions", "")], ..Ask::default() });
+    assert_eq!(all.elements("Region"), ["oss-cn-hangzhou", "oss-cn-shanghai"]);
+    let one = peer.ask(&Ask { method: "GET", query: vec![("regions", "oss-cn-hangzhou")], ..Ask::default() });
+    assert_eq!(one.elements("Region"), ["oss-cn-hangzhou"]);
 }
