@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use oss_protocol::sign::Signer;
 use oss_protocol::time::UtcTime;
 
+use super::statics::check_characters;
 use super::{CredentialsProvider, Fetched};
 use crate::cancel::Cancel;
 use crate::clock::ServerClock;
@@ -233,12 +234,20 @@ impl CredentialsCache {
 
     /// Fetches, once more if what came had expired already: a file may just be being rewritten.
     fn fetch_valid(&self) -> Result<Fetched, Error> {
-        let fetched = self.provider.fetch()?;
+        let fetched = self.fetch()?;
         if self.is_alive(&fetched) {
             return Ok(fetched);
         }
-        let again = self.provider.fetch()?;
+        let again = self.fetch()?;
         if self.is_alive(&again) { Ok(again) } else { Err(self.expired_error(again.expires_at)) }
+    }
+
+    fn fetch(&self) -> Result<Fetched, Error> {
+        let fetched = self.provider.fetch()?;
+        if let Some(credentials) = &fetched.credentials {
+            check_characters(credentials, &self.provider.source())?;
+        }
+        Ok(fetched)
     }
 
     fn is_alive(&self, fetched: &Fetched) -> bool {

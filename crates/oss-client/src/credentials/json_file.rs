@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use oss_protocol::sign::{Credentials, Secret};
 use oss_protocol::time::UtcTime;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched};
@@ -31,18 +31,6 @@ struct Fingerprint {
 pub struct JsonFileProvider {
     path: PathBuf,
     last_read: Mutex<Option<Fingerprint>>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    #[serde(rename = "AccessKeyId", default)]
-    access_key_id: Option<String>,
-    #[serde(rename = "AccessKeySecret", default)]
-    access_key_secret: Option<String>,
-    #[serde(rename = "SecurityToken", default)]
-    security_token: Option<String>,
-    #[serde(rename = "Expiration", default)]
-    expiration: Option<String>,
 }
 
 impl JsonFileProvider {
@@ -87,19 +75,22 @@ impl JsonFileProvider {
 
     fn parse(&self, content: &[u8]) -> Result<Fetched, Error> {
         let source = self.source();
-        let document: Document = serde_json::from_slice(content).map_err(|error| {
+        let document: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             broken(&source, &format!("is not the expected JSON object ({place}); correct the file"))
         })?;
-        let field = |value: Option<String>, name: &str| {
-            value
-                .filter(|text| !text.is_empty())
-                .ok_or_else(|| broken(&source, &format!("field {name} is absent or empty")))
+        let text = |name: &str| match document.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(broken(&source, &format!("field {name} is not a string; correct the file"))),
         };
-        let id = field(document.access_key_id, "AccessKeyId")?;
-        let secret = field(document.access_key_secret, "AccessKeySecret")?;
-        let token = document.security_token.filter(|text| !text.is_empty()).map(Secret::new);
-        let expires_at = match document.expiration.filter(|text| !text.is_empty()) {
+        let needed = |name: &str| {
+            text(name)?.ok_or_else(|| broken(&source, &format!("field {name} is absent or empty")))
+        };
+        let id = needed("AccessKeyId")?;
+        let secret = needed("AccessKeySecret")?;
+        let token = text("SecurityToken")?.map(Secret::new);
+        let expires_at = match text("Expiration")? {
             None => None,
             Some(text) => Some(UtcTime::parse_iso8601(&text).map_err(|_unparsable| {
                 broken(&source, "field Expiration is not an ISO 8601 time with a zone (2024-08-02T15:04:05Z)")
@@ -172,6 +163,7 @@ mod tests {
             ("{\"AccessKeyId\":\"canary\"", "not the expected JSON"),
             ("{\"AccessKeyId\":\"canary\"}", "AccessKeySecret is absent"),
             ("{\"accesskeyid\":\"canary\",\"AccessKeySecret\":\"canary\"}", "AccessKeyId is absent"),
+            ("{\"AccessKeyId\":\"canary\",\"AccessKeySecret\":7}", "AccessKeySecret is not a string"),
             (
                 "{\"AccessKeyId\":\"canary\",\"AccessKeySecret\":\"canary\",\"Expiration\":\"soon\"}",
                 "Expiration",

@@ -48,6 +48,23 @@ pub(super) fn check_complete(credentials: &Credentials, source: &str) -> Result<
     Err(broken(source, &format!("{missing} is empty")))
 }
 
+/// Refuses what no key has: a line break would end a header, a blank would only spoil the signature.
+pub(super) fn check_characters(credentials: &Credentials, source: &str) -> Result<(), Error> {
+    let token = credentials.security_token.as_ref().map_or("", |token| token.expose());
+    let parts = [
+        ("access key id", credentials.access_key_id.as_str()),
+        ("access key secret", credentials.access_key_secret.expose()),
+        ("security token", token),
+    ];
+    match parts.iter().find(|(_, text)| !text.bytes().all(|byte| byte.is_ascii_graphic())) {
+        None => Ok(()),
+        Some((name, _)) => Err(broken(
+            source,
+            &format!("the {name} has a blank, a line break or another character that no key has; remove it"),
+        )),
+    }
+}
+
 /// A `Credentials` error about `source`.
 pub(super) fn broken(source: &str, what: &str) -> Error {
     Error::new(ErrorKind::Credentials, "credentials", format!("{source}: {what}"))
@@ -55,7 +72,23 @@ pub(super) fn broken(source: &str, what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use oss_protocol::sign::Secret;
+
     use super::*;
+
+    #[test]
+    fn what_would_break_out_of_a_header_is_refused_and_not_shown() {
+        let token = |text: &str| Some(Secret::new(text));
+        for (credentials, named) in [
+            (Credentials::new("canary\n", "s", None), "access key id"),
+            (Credentials::new("i", " canary", None), "access key secret"),
+            (Credentials::new("i", "s", token("canary\r\nX-Oss-Acl: public-read")), "security token"),
+        ] {
+            let error = check_characters(&credentials, "the source").expect_err(named).to_string();
+            assert!(error.contains(named) && !error.contains("canary"), "{error}");
+        }
+        assert!(check_characters(&Credentials::new("i", "s/+=", token("CAIS+/=")), "it").is_ok());
+    }
 
     #[test]
     fn half_a_pair_is_refused_and_nothing_is_shown() {
