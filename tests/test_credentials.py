@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from osstorchconnector import credentials
+from osstorchconnector import OssCheckpoint, credentials
 from osstorchconnector.credentials import AnonymousCredentials, EnvironmentCredentials, StaticCredentials
 from osstorchconnector.errors import CredentialsError
 
@@ -173,3 +173,52 @@ def test_a_source_pickles_by_reference():
 def test_empty_static_keys_are_refused():
     with pytest.raises(CredentialsError):
         StaticCredentials("id", "")
+
+
+class Raises:
+    def get_credentials(self):
+        raise OSError("no metadata service")
+
+
+class Tuple:
+    def get_credentials(self):
+        return "id", SECRET
+
+
+def refusal(site, **given):
+    """What reading an object with these credentials raises."""
+    site.fill({"a": b"data"})
+    reader = OssCheckpoint(site.arguments["endpoint"], region=site.arguments["region"], **given).reader(
+        "/bucket/a"
+    )
+    with pytest.raises((CredentialsError, TypeError)) as refused:
+        reader.read()
+    assert SECRET not in str(refused.value)
+    return refused.value
+
+
+def test_what_a_provider_raised_is_the_cause_and_is_said_once(site):
+    error = refusal(site, cred_provider=Raises())
+    assert isinstance(error, CredentialsError)
+    assert str(error).count("raised") == 1
+    assert "cred_provider Raises raised OSError: no metadata service; fix the provider" in str(error)
+    assert isinstance(error.__cause__, OSError)
+
+
+def test_a_providers_tuple_is_a_type_error_for_its_user(site):
+    assert isinstance(refusal(site, cred_provider=Tuple()), TypeError)
+
+
+@pytest.mark.parametrize("name", ["access_key_id", "access_key_secret", "security_token"])
+@pytest.mark.parametrize("character", [" ", "\n", "\r\nX-Oss-Acl: public-read", "é"])
+def test_characters_that_no_key_has_are_refused_before_anything_is_sent(name, character, site):
+    keys = {"access_key_id": "id", "access_key_secret": SECRET, "security_token": "token"}
+    error = refusal(site, cred_provider=provider_of({**keys, name: SECRET + character}))
+    assert isinstance(error, CredentialsError)
+    assert name.replace("_", " ") in str(error)
+    assert site.oss.requests() == []
+
+
+def test_a_field_of_another_type_is_named(site, tmp_path):
+    (tmp_path / "c").write_text('{"AccessKeyId": "id", "AccessKeySecret": 7}')
+    assert "AccessKeySecret is not a string" in str(refusal(site, cred_path=tmp_path / "c"))

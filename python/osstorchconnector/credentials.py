@@ -154,7 +154,7 @@ def fetch(provider: Any) -> Fetched:
         answer = getter() if getter is not None else provider()
     except Exception as failure:
         raise CredentialsError(
-            f"cred_provider {name} raised {type(failure).__name__}: {failure}"
+            f"cred_provider {name} raised {type(failure).__name__}: {failure}; fix the provider"
         ) from failure
     if answer is None:
         raise CredentialsError(
@@ -206,7 +206,7 @@ def _read(answer: Any, part: str, provider: str) -> str | None:
         getter = getattr(answer, f"get_{part}", None)
         value = getter() if callable(getter) else None
     if value is not None and not isinstance(value, str):
-        raise CredentialsError(f"cred_provider {provider} returned a {part} that is not text")
+        raise CredentialsError(f"cred_provider {provider} returned {part} that is not text")
     return value
 
 
@@ -227,7 +227,7 @@ def _expiry(answer: Any, provider: str) -> float | None:
             except ValueError:
                 pass
         raise CredentialsError(
-            f"cred_provider {provider} returned an {part} that is no datetime, epoch seconds or ISO 8601 text"
+            f"cred_provider {provider} returned {part} that is no datetime, epoch seconds or ISO 8601 text"
         )
     return None
 
