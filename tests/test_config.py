@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 
 import pytest
 
-from osstorchconnector import config
+from osstorchconnector import OssCheckpoint, config
 from osstorchconnector.errors import ConfigError
 
 PUBLISHED_SAMPLE = {
@@ -195,3 +196,54 @@ def test_a_config_is_a_frozen_picklable_value():
     assert pickle.loads(pickle.dumps(read)) == read
     with pytest.raises(AttributeError):
         read.log_level = 3  # type: ignore[misc]
+
+
+def test_numbers_beyond_any_bound_are_still_numbers():
+    read = parsed(datasetConfig={"prefetchMB": 10**30, "prefetchConcurrency": 10**30})
+    assert set(read.options.values()) == {(1 << 63) - 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("datasetconfig", "datasetConfig"),
+        ("prefetchWorker", "datasetConfig.prefetchWorker"),
+        ("deadlineSecond", "network.deadlineSeconds"),
+        ("network.proxi", "network.proxy"),
+    ],
+)
+def test_the_nearest_key_is_found_with_or_without_its_object(name, nearest, caplog):
+    outer, _, inner = name.partition(".")
+    parsed(**{outer: {inner: 1} if inner else 1})
+    assert caplog.text.strip().endswith(f"the nearest known one is {nearest}")
+
+
+def test_what_is_said_of_options_names_key_and_file():
+    read = parsed(datasetConfig={"prefetchMB": 7})
+    said = read.in_the_files_words("configure: option max_bytes_in_flight is 7; option x stays")
+    assert (
+        said
+        == "configure: datasetConfig.prefetchMB in /c.json (option max_bytes_in_flight) is 7; option x stays"
+    )
+
+
+def test_remarks_come_after_the_log_was_set_up(caplog):
+    levels = []
+
+    def set_up(read):
+        assert caplog.records == []
+        levels.append(read.log_level)
+
+    config.parse('{"logLevel": 0, "logpath": "x"}', "/c.json", set_up)
+    assert levels == [logging.DEBUG]
+    assert len(caplog.records) == 1
+
+
+def test_bounds_of_the_client_name_key_and_file(site, caplog):
+    def made(**network):
+        return OssCheckpoint(**site.configured(network=network)).reader("/bucket/a").close()
+
+    with pytest.raises(ConfigError, match=r"network\.maxBytesInFlight in .*config\.json .*at least 1048576"):
+        made(maxBytesInFlight=1)
+    made(maxConcurrency=10**30)
+    assert re.search(r"network\.maxConcurrency in .* above its bound", caplog.text)

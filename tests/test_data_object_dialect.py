@@ -90,6 +90,8 @@ def test_seeking_knows_three_origins_and_refuses_what_makes_no_sense(reader):
         with pytest.raises(ValueError, match=r"position|whence"):
             reader.seek(offset, whence)
     assert reader.tell() == len(DATA)
+    with pytest.raises(TypeError):
+        reader.seek(1.5)
 
 
 def test_reading_past_the_end_gives_nothing(reader):
@@ -143,6 +145,7 @@ def test_after_close_every_use_is_a_value_error_and_names_stay(reader):
         reader.read,
         reader.readline,
         reader.tell,
+        reader.flush,
         lambda: reader.seek(0),
         lambda: reader.readinto(bytearray(1)),
     ):
@@ -207,6 +210,9 @@ def test_new_data_object_checks_its_arguments():
             new_data_object(wrong)
     with pytest.raises(TypeError, match="label"):
         new_data_object("/b/k", label=3)  # type: ignore[arg-type]
+    for key, size in ((3, 0), (b"/b/k", 0), ("/b/k", "3"), ("/b/k", 1.5)):
+        with pytest.raises(TypeError):
+            new_data_object(key, size)
 
 
 def test_libraries_that_take_files_take_it():

@@ -7,6 +7,7 @@ import pickle
 import socket
 import time
 
+import numpy as np
 import pytest
 
 from osstorchconnector import OssIterableDataset, OssMapDataset, imagenet_manifest_parser, new_data_object
@@ -214,6 +215,21 @@ def test_a_users_function_chooses_the_objects_and_every_one_is_readable(kind, si
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 100, 1 << 40])
+def test_a_wrong_size_from_a_users_function_changes_nothing(kind, size, site):
+    site.fill({"a": b"data"})
+    given = {**site.arguments, "get_dataset_objects": lambda _: [new_data_object("/bucket/a", size)]}
+    assert [(sample.size, sample.read()) for sample in kind(**given)] == [(4, b"data")]
+
+
+@pytest.mark.parametrize("answer", [None, 3])
+def test_a_users_function_that_gives_no_objects_is_named(answer, site):
+    given = {**site.arguments, "get_dataset_objects": lambda _: answer}
+    with pytest.raises(TypeError, match="must return an iterable of DataObject"):
+        OssMapDataset(**given).prepare()
+
+
 def test_map_positions_slices_and_batches(site):
     uris = site.fill(OBJECTS)
     values = [OBJECTS[uri.removeprefix("oss://bucket/")] for uri in uris]
@@ -221,7 +237,8 @@ def test_map_positions_slices_and_batches(site):
     assert len(images) == len(values)
     assert (images[0], images[-1], images[-len(values)]) == (values[0], values[-1], values[0])
     assert images[5:30:7] == values[5:30:7]
-    assert images.__getitems__([3, -1, 3, 0]) == [values[3], values[-1], values[3], values[0]]
+    for asked in ([3, -1, 3, 0], np.array([3, -1, 3, 0]), []):
+        assert images.__getitems__(asked) == [values[position] for position in asked]
     for wrong in (len(values), -len(values) - 1):
         with pytest.raises(IndexError):
             images[wrong]

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from osstorchconnector import DataObject, OssClient, new_data_object
-from osstorchconnector.errors import ConfigError, NotFoundError
+from osstorchconnector.errors import ConfigError, NotFoundError, ObjectChangedError
 
 
 @pytest.fixture
@@ -15,7 +15,8 @@ def client(site):
     return OssClient(**site.arguments)
 
 
-def test_put_then_get_then_head(client):
+def test_put_then_get_then_head(client, site):
+    site.fill({"other": b"x"})
     with client.put_object("bucket", "dir/k") as writer:
         writer.write(b"data")
     with client.get_object("bucket", "dir/k", label="x") as reader:
@@ -134,3 +135,43 @@ def test_stats_count_requests(client, site):
     stats = client.stats()
     assert stats["requests"] >= 1
     assert stats["bytes_received"] == 4
+
+
+def replaced_after_listing(client, site, old, new):
+    site.fill({"a": old})
+    (found,) = client.list_objects("bucket")
+    site.fill({"a": new})
+    return found
+
+
+@pytest.mark.parametrize(
+    "sizes", [(100, 340), (340, 100), (100, 3 << 20), (3 << 20, 5 << 20), (5 << 20, 100)]
+)
+def test_f38_an_object_replaced_after_it_was_listed_is_read_whole_as_the_new_one(sizes, client, site):
+    old, new = (bytes([number]) * size for number, size in enumerate(sizes))
+    found = replaced_after_listing(client, site, old, new)
+    assert found.read() == new
+    assert found.size == len(new)
+    assert found.seek(-5, 2) == len(new) - 5
+    buffer = bytearray(6 << 20)
+    found = replaced_after_listing(client, site, old, new)
+    assert found.readinto(buffer) == len(new)
+    assert buffer[: len(new)] == new
+
+
+def test_f38_an_object_replaced_after_its_size_was_told_is_an_error(client, site):
+    found = replaced_after_listing(client, site, b"old", b"newer")
+    assert found.size == 3
+    with pytest.raises(ObjectChangedError):
+        found.read()
+
+
+@pytest.mark.parametrize("size", [1, 3, 100, 1 << 40])
+def test_a_size_that_was_given_is_never_believed(size, client, site):
+    site.fill({"a": b"data"})
+    for found in (
+        client.get_object("bucket", "a", size),
+        *client.list_objects_from_uris([new_data_object("/bucket/a", size)]),
+        *client.list_objects_from_uris([new_data_object("/bucket/a", size)], include_errors=True),
+    ):
+        assert (found.seek(-1, 2), found.read(), found.size) == (3, b"a", 4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject, checked_label
-from osstorchconnector.errors import ConfigError, NotFoundError, OssError
+from osstorchconnector.errors import ConfigError, NotFoundError
 from osstorchconnector.streams import ObjectWriter
 from osstorchconnector.uri import location_text, object_path
 
@@ -61,12 +61,12 @@ class OssClient:
         """Open an object for reading.
 
         Args:
-            size: the size, if it is known; 0 otherwise.
+            size: no effect; what is read is as long as it is.
             type: how the original read ahead (0, 1, 2); no effect. 3, a tar member, is not in this release.
         """
         if type == _TAR_MEMBER:
             _not_yet("OssClient.get_object(type=3)")
-        return self._store.open_reader(_path(bucket, key), size or None, None, checked_label(label))
+        return self._store.open_reader(_path(bucket, key), label=checked_label(label))
 
     def put_object(self, bucket: str, key: str) -> DataObject:
         """Open an object for writing; use it with `with`."""
@@ -80,11 +80,11 @@ class OssClient:
             NotFoundError: there is neither.
         """
         path = _path(bucket, key)
+        store = self._store
         try:
-            return DataObject(path, self._store.head(path))
+            return DataObject(path, store.head(path))
         except NotFoundError:
-            below = self._store.rows(f"{path.rstrip('/')}/")
-            if self._connection.is_local or next(below, None) is None:
+            if not store.is_directory(path):
                 raise
             return DataObject(path, 0)
 
@@ -171,21 +171,22 @@ def _path(bucket: str, key: str) -> str:
 
 def _opened(store: Store, item: Named, include_errors: bool) -> DataObject:
     """Make one name readable, and ask for it first if its failure is wanted as an object."""
-    size: int | None = None
     label = ""
     if isinstance(item, DataObject):
-        path, size, label = object_path(item.uri, "object_uris"), item.known_size(), checked_label(item.label)
+        path, label = object_path(item.uri, "object_uris"), checked_label(item.label)
     else:
         path = object_path(location_text(item, "object_uris"), "object_uris")
     if not include_errors:
-        return store.open_reader(path, size, None, label)
-    failed = DataObject(path, None, label)
+        return store.open_reader(path, label=label)
     try:
+        reader = store.open_reader(path, label=label)
         # The size is what a reader asks for first, so here it fails if it must.
-        return store.open_reader(path, store.head(path), None, label)
-    except OssError as failure:
+        _ = reader.size
+    except OSError as failure:
+        failed = DataObject(path, None, label)
         failed.fail_with(failure)
         return failed
+    return reader
 
 
 def _not_yet(what: str) -> NoReturn:

@@ -13,11 +13,15 @@ import json
 import logging
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from osstorchconnector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +30,8 @@ DEFAULT_PATH = "/etc/oss-connector/config.json"
 Option = int | float | str | bool
 
 _MIB = 1 << 20
+# More than any bound of the native side, which takes numbers of 64 bits and clamps them.
+_LARGEST = (1 << 63) - 1
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _LEVEL_NAMES = {"DEBUG": 0, "INFO": 1, "WARN": 2, "WARNING": 2, "ERROR": 3}
 
@@ -36,6 +42,7 @@ class ClientConfig:
 
     Attributes:
         options: flat names and values for the native client, only those that were given.
+        keys: the file's key for each of these names.
         addressing: how buckets are addressed, None if the file does not say.
         log_level: a level of `logging`, None if the file does not say.
         log_path: log files are `<log_path>_<worker>`; None for no file.
@@ -48,6 +55,7 @@ class ClientConfig:
     """
 
     options: dict[str, Option] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
     addressing: str | None = None
     log_level: int | None = None
     log_path: str | None = None
@@ -57,6 +65,15 @@ class ClientConfig:
     empty_prefix: Literal["error", "allow"] = "error"
     stats_log_seconds: float | None = None
     source: str = ""
+
+    def in_the_files_words(self, text: str) -> str:
+        """Name the file and its key where the native side names an option."""
+
+        def key_of(option: re.Match[str]) -> str:
+            key = self.keys.get(option[1])
+            return option[0] if key is None else f"{key} in {self.source} ({option[0]})"
+
+        return re.sub(r"\boption (\w+)", key_of, text)
 
 
 @dataclass(frozen=True)
@@ -139,8 +156,13 @@ _OBJECTS = frozenset(name.partition(".")[0] for name in _KEYS if "." in name)
 _said: set[tuple[str, str]] = set()
 
 
-def load(config_path: str | os.PathLike[str] | None = None) -> ClientConfig:
+def load(
+    config_path: str | os.PathLike[str] | None = None, set_up: Callable[[ClientConfig], None] | None = None
+) -> ClientConfig:
     """Read a config file; without a path the default one if it exists, else nothing.
+
+    Args:
+        set_up: called before anything is logged about the file, so that the log it names can have it.
 
     Raises:
         ConfigError: the named file is missing or unreadable, is not a JSON object, or a value is wrong.
@@ -150,14 +172,15 @@ def load(config_path: str | os.PathLike[str] | None = None) -> ClientConfig:
         if not os.path.exists(DEFAULT_PATH):
             return ClientConfig()
         path = DEFAULT_PATH
-    return parse(_read(path), path)
+    return parse(_read(path), path, set_up)
 
 
-def parse(text: str, source: str) -> ClientConfig:
+def parse(text: str, source: str, set_up: Callable[[ClientConfig], None] | None = None) -> ClientConfig:
     """Read the text of a config file.
 
     Args:
         source: the file's name, for errors and warnings.
+        set_up: as `load`.
 
     Raises:
         ConfigError: as `load`.
@@ -172,23 +195,49 @@ def parse(text: str, source: str) -> ClientConfig:
         raise ConfigError(f"config file {source} must hold one JSON object, not {_json_type(document)}")
     options: dict[str, Option] = {}
     fields: dict[str, Any] = {}
+    keys: dict[str, str] = {}
+    remarks = _Remarks(source)
     for name, value in _flat(document, source):
         key = _KEYS.get(name)
         if key is None:
-            _warn_unknown(source, name)
+            remarks.unknown(name)
             continue
-        converted = _converted(source, name, key, value)
+        converted = _converted(source, name, key, value, remarks)
         if converted is None:
             continue
         (fields if key.is_field else options)[key.target] = converted
+        keys[key.target] = name
         if key.original is not None:
-            _log_once(
-                logging.INFO,
-                source,
-                name,
-                f"{name}={value} in {source} is an upper bound; without it the level is found by measuring",
-            )
-    return ClientConfig(options=options, source=source, **fields)
+            remarks.inform(name, f"={value}", "is an upper bound; without it the level is found by measuring")
+    read = ClientConfig(options=options, keys=keys, source=source, **fields)
+    if set_up is not None:
+        set_up(read)
+    remarks.log()
+    return read
+
+
+class _Remarks:
+    """What is to be logged about a file: once per process, and after the log was set up."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._lines: list[tuple[int, str, str]] = []
+
+    def inform(self, name: str, value: str, text: str) -> None:
+        self._lines.append((logging.INFO, name, f"{name}{value} in {self._source} {text}"))
+
+    def warn(self, name: str, text: str) -> None:
+        self._lines.append((logging.WARNING, name, f"{name} in {self._source} {text}"))
+
+    def unknown(self, name: str) -> None:
+        text = f"unknown key {name} in {self._source}; the nearest known one is {_nearest(name)}"
+        self._lines.append((logging.WARNING, name, text))
+
+    def log(self) -> None:
+        for level, name, text in self._lines:
+            if (self._source, name) not in _said:
+                _said.add((self._source, name))
+                _log.log(level, text)
 
 
 def _read(path: str) -> str:
@@ -215,12 +264,12 @@ def _flat(document: dict[str, Any], source: str) -> list[tuple[str, Any]]:
     return sorted(named, key=lambda item: item[0].startswith("network."))
 
 
-def _converted(source: str, name: str, key: _Key, value: Any) -> Option | None:
+def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks) -> Option | None:
     """Check one value and turn it into our unit; None when it has no effect."""
     checked = _checked(source, name, key, value)
     if key.idle is not None:
         if checked != key.idle:
-            _log_once(logging.WARNING, source, name, f"{name} in {source} has no effect here")
+            remarks.warn(name, "has no effect here")
         return None
     if key.is_to_come and checked:
         raise ConfigError(f"{name} in {source} is not in this release; remove it")
@@ -229,20 +278,15 @@ def _converted(source: str, name: str, key: _Key, value: Any) -> Option | None:
     if isinstance(checked, str | bool) or key.kind == "level":
         return checked
     if checked == 0:
-        _log_once(logging.WARNING, source, name, f"{name} in {source} is 0: the default is used")
+        remarks.warn(name, "is 0: the default is used")
         return None
     if key.most is not None and checked > key.most:
-        _log_once(
-            logging.WARNING,
-            source,
-            name,
-            f"{name} in {source} is {checked}, above its bound: {key.most} is used",
-        )
+        remarks.warn(name, f"is {checked}, above its bound: {key.most} is used")
         checked = key.most
     if key.original is not None and checked == key.original:
         return None
     scaled = checked * key.scale
-    return int(scaled) if isinstance(checked, int) and key.scale >= 1 else scaled
+    return min(int(scaled), _LARGEST) if isinstance(checked, int) and key.scale >= 1 else scaled
 
 
 def _checked(source: str, name: str, key: _Key, value: Any) -> Option:
@@ -289,14 +333,8 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _warn_unknown(source: str, name: str) -> None:
-    near = difflib.get_close_matches(name, _KEYS, n=1, cutoff=0.0)
-    _log_once(
-        logging.WARNING, source, name, f"unknown key {name} in {source}; the nearest known one is {near[0]}"
-    )
-
-
-def _log_once(level: int, source: str, about: str, text: str) -> None:
-    if (source, about) not in _said:
-        _said.add((source, about))
-        _log.log(level, text)
+def _nearest(name: str) -> str:
+    """Find the known key, or the object of keys, that looks most like `name`, with or without its object."""
+    known = {inner: name for name in reversed(_KEYS) for inner in (name.rpartition(".")[2], name)}
+    known.update({name: name for name in _OBJECTS})
+    return known[difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]]

@@ -50,7 +50,7 @@ class Connection:
     ) -> None:
         self.endpoint = endpoint
         self.region = region or None
-        self.config = config.load(config_path)
+        self.config = config.load(config_path, logs.set_up)
         self.addressing = addressing or self.config.addressing or "auto"
         self.credentials = credentials.choose(cred_path, cred_provider)
         self._native: _native.Client | None = None
@@ -78,6 +78,8 @@ class Connection:
         Args:
             processes: how many processes of the job read alongside and share its request rate.
         """
+        # Again, and cheaply: a DataLoader worker has log files of its own.
+        logs.set_up(self.config)
         if self.is_local:
             _log_local_once()
             return LocalStore()
@@ -90,16 +92,18 @@ class Connection:
             ConfigError: endpoint, region or an option is wrong.
         """
         if self._native is None:
-            logs.set_up(self.config)
             options = dict(self.config.options)
             rate = options.get("max_requests_per_second")
             if rate is not None and processes > 1:
                 options["max_requests_per_second"] = max(1, int(rate) // processes)
-            self._native = _native.Client(
-                self.endpoint, self.region, self.addressing, self.credentials.native(), options
-            )
+            try:
+                self._native = _native.Client(
+                    self.endpoint, self.region, self.addressing, self.credentials.native(), options
+                )
+            except ConfigError as wrong:
+                raise ConfigError(self.config.in_the_files_words(str(wrong))) from None
             for note in self._native.notes:
-                _warn_once(note)
+                _warn_once(self.config.in_the_files_words(note))
         return self._native
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,18 +142,25 @@ class OssStore:
     def rows(self, prefix: str) -> Iterator[Row]:
         """List what is below a prefix."""
         bucket, _ = split(prefix)
-        for key, size, etag in self.native.list_objects(as_uri(prefix)):
-            yield f"/{bucket}/{key}", size, etag, ""
+        with logs.emitting():
+            for key, size, etag in self.native.list_objects(as_uri(prefix)):
+                yield f"/{bucket}/{key}", size, etag, ""
 
     def head(self, path: str) -> int:
         """Return the size of an object."""
-        return self.native.head_object(as_uri(path)).size
+        with logs.emitting():
+            return self.native.head_object(as_uri(path)).size
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether there are keys below `path` and a slash."""
+        return next(self.rows(f"{path.rstrip('/')}/"), None) is not None
 
     def open_reader(
         self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
     ) -> ObjectReader:
         """Open a stream; the first request goes out with its first use."""
-        return ObjectReader(self.native.open_reader(as_uri(path), size, etag), path, size, label)
+        # The length is left to the native reader: it knows which version it reads in the end.
+        return ObjectReader(self.native.open_reader(as_uri(path), size, etag), path, label=label)
 
     def open_sink(self, path: str, **options: Any) -> _native.Writer:
         """Open the way into one object."""
@@ -157,20 +168,20 @@ class OssStore:
 
     def copy(self, source: str, target: str) -> None:
         """Copy an object within OSS."""
-        self.native.copy_object(as_uri(source), as_uri(target))
+        with logs.emitting():
+            self.native.copy_object(as_uri(source), as_uri(target))
 
     def remove(self, path: str) -> None:
         """Delete an object; a missing one is no error."""
-        self.native.delete_object(as_uri(path))
+        with logs.emitting():
+            self.native.delete_object(as_uri(path))
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of the native client in this process."""
         return {**self.native.stats()}
 
 
-def emit_native_logs() -> None:
-    """Hand the waiting records of the native side to `logging`."""
-    logs.emit(_native.drain_logs())
+logs.take_from(_native.drain_logs)
 
 
 def process_stats() -> dict[str, int | float]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import io
+import operator
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, SupportsIndex, TypeVar
 
-from osstorchconnector.uri import as_uri, split
+from osstorchconnector import logs
+from osstorchconnector.uri import as_uri, location_text, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,9 +64,9 @@ class DataObject(_BinaryStream):
     def size(self, value: int) -> None:
         self._size = value
 
-    def known_size(self) -> int | None:
-        """Return the size if it is known without asking; a detached object's 0 means it is not."""
-        return self._size or None
+    def pinned(self) -> tuple[int | None, str | None]:
+        """Return size and ETag of one version, if both are known; of a detached object neither is."""
+        return None, None
 
     @property
     def name(self) -> str:
@@ -149,6 +151,7 @@ class DataObject(_BinaryStream):
             result = call(*arguments)
         except Exception as failure:
             self.fail_with(failure)
+            logs.emit_waiting()
             raise
         self._failure = None
         return result
@@ -159,18 +162,21 @@ class DataObject(_BinaryStream):
         self._failure = (number if isinstance(number, int) else errno.EIO, str(failure))
 
 
-def new_data_object(key: str, size: int = 0, label: str | None = "") -> DataObject:
+def new_data_object(key: str | os.PathLike[str], size: int = 0, label: str | None = "") -> DataObject:
     """Make a detached object: a name to hand to a listing or a dataset.
 
     Args:
         key: must start with `oss://` or `/`; kept as given.
 
+        size: told by `size` and no more; what is read is as long as it is.
+
     Raises:
         ValueError: the key starts with neither.
-        TypeError: the label is not text.
+        TypeError: an argument is of another type.
     """
-    split(key, "key")
-    return DataObject(key, size, checked_label(label))
+    text = location_text(key, "key")
+    split(text, "key")
+    return DataObject(text, operator.index(size), checked_label(label))
 
 
 def checked_label(label: object) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from osstorchconnector import counters, logs
-from osstorchconnector.connection import Connection, emit_native_logs
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ConfigError, EmptyDatasetError, NotFoundError
 from osstorchconnector.index import IndexFile, build_announced
@@ -23,6 +22,7 @@ from osstorchconnector.sources import ObjectsSource, PrefixSource
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
+    from osstorchconnector.connection import Connection
     from osstorchconnector.counters import Stats
     from osstorchconnector.store import Deliveries, RowIndex, RowSource, Store
 
@@ -187,20 +187,19 @@ class Delivery:
                 for duty in duties:
                     duty.if_due()
                 if not delivered.objects % _LOG_EVERY:
-                    emit_native_logs()
+                    logs.emit_waiting()
         finally:
             deliveries.close()
             delivered.running.discard(deliveries)
             delivered.waited_seconds += deliveries.wait_seconds
-            emit_native_logs()
+            logs.emit_waiting()
             if here.publication is not None:
                 here.publication.now()
 
     def batch(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Fetch objects in parallel; a list in the order asked for, duplicates allowed."""
-        if not indices:
-            return []
-        return list(self.run([self.position(index) for index in indices]))
+        positions = [self.position(index) for index in indices]
+        return list(self.run(positions)) if positions else []
 
     def one(self, index: SupportsIndex) -> Any:
         """Fetch one object.
@@ -213,7 +212,8 @@ class Delivery:
         here = self._here()
         row = here.index.row(position)
         try:
-            data = here.store.fetch(row)
+            with logs.emitting():
+                data = here.store.fetch(row)
         except NotFoundError as failure:
             if not callable(self._options.on_missing):
                 failure.advise(_MISSING_ADVICE)
@@ -293,8 +293,9 @@ class Delivery:
             if left_out
             else "no objects"
         )
+        named = "the prefix" if isinstance(self._source, PrefixSource) else "what names them"
         raise EmptyDatasetError(
-            f"list {name}: {found}; check the prefix, or pass allow_empty=True "
+            f"list {name}: {found}; check {named}, or pass allow_empty=True "
             '(compatibility.emptyPrefix = "allow" in the config file)',
             operation="list",
             uri=name if isinstance(self._source, PrefixSource) else "",

@@ -7,6 +7,7 @@ of the original. A log file that cannot be written is one warning, never a failu
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -14,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from osstorchconnector.config import ClientConfig
 
@@ -27,10 +28,14 @@ _AUDIT_FILES = 5
 
 _LEVEL_WORDS = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 
+# (level as in `logging`, module, text)
+Record = tuple[int, str, str]
+
 _log = logging.getLogger(__name__)
+_native_records: list[Callable[[], Iterable[Record]]] = []
 _worker = {"id": 0}
-# (pid, path) of the handlers that are installed; a forked child installs its own.
-_installed: dict[str, tuple[int, logging.Handler]] = {}
+# The handlers that are installed, and in which process, for which worker: a forked child installs its own.
+_installed: dict[str, tuple[tuple[int, int], logging.Handler]] = {}
 
 
 def set_worker(worker_id: int) -> None:
@@ -52,8 +57,28 @@ def set_up(config: ClientConfig) -> None:
         _install(audit, config.audit_path, _AuditFormatter(), logging.INFO, rotate=True)
 
 
-def emit(records: Iterable[tuple[int, str, str]]) -> None:
-    """Log the native side's records: (level, module, text)."""
+def take_from(drain: Callable[[], Iterable[Record]]) -> None:
+    """Say where the native side's records wait; it has no thread to log them itself."""
+    _native_records.append(drain)
+
+
+def emit_waiting() -> None:
+    """Log the native side's records."""
+    for drain in _native_records:
+        emit(drain())
+
+
+@contextlib.contextmanager
+def emitting() -> Iterator[None]:
+    """Log the native side's records at the end of the block, however it ends."""
+    try:
+        yield
+    finally:
+        emit_waiting()
+
+
+def emit(records: Iterable[Record]) -> None:
+    """Log records."""
     for level, module, text in records:
         logging.getLogger(f"{ROOT}.{module}").log(level, "%s", text)
 
@@ -61,8 +86,8 @@ def emit(records: Iterable[tuple[int, str, str]]) -> None:
 def _install(
     logger: logging.Logger, path: str, formatter: logging.Formatter, level: int, *, rotate: bool
 ) -> None:
-    known = _installed.get(path)
-    if known is not None and known[0] == os.getpid():
+    known, here = _installed.get(path), (os.getpid(), _worker["id"])
+    if known is not None and known[0] == here:
         return
     if known is not None:
         # The parent's file: its descriptor is shared, so it is forgotten, not closed.
@@ -77,7 +102,7 @@ def _install(
     handler.setFormatter(formatter)
     handler.setLevel(level)
     logger.addHandler(handler)
-    _installed[path] = (os.getpid(), handler)
+    _installed[path] = (here, handler)
 
 
 def _file_handler(path: str, *, rotate: bool) -> logging.Handler:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from osstorchconnector.data_object import DataObject, checked_label
@@ -10,7 +11,7 @@ from osstorchconnector.errors import ConfigError
 from osstorchconnector.uri import location_text, object_path, prefix_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from osstorchconnector.store import Row, Store
 
@@ -95,8 +96,11 @@ class CallableSource:
 
     def rows(self, store: Store) -> Iterator[Row]:
         """Call it and yield one row for each object."""
-        for item in self.get_dataset_objects(self.make_client()):
+        named = self.get_dataset_objects(self.make_client())
+        if not isinstance(named, Iterable):
+            raise TypeError(f"{self.name} must return an iterable of DataObject, not {type(named).__name__}")
+        for item in named:
             if not isinstance(item, DataObject):
                 raise TypeError(f"{self.name} must yield DataObject, not {type(item).__name__}")
             path = object_path(item.uri, "key")
-            yield path, item.known_size(), None, checked_label(item.label)
+            yield path, *item.pinned(), checked_label(item.label)

@@ -64,6 +64,9 @@ class Store(Protocol):
     def head(self, path: str) -> int:
         """Return the size of `/bucket/key`."""
 
+    def is_directory(self, path: str) -> bool:
+        """Say whether there are keys below `/bucket/key/`."""
+
     def open_reader(
         self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
     ) -> ObjectReader:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import atexit
 import io
 import logging
+import operator
 import os
 import sys
 import warnings
 import weakref
 from typing import TYPE_CHECKING, SupportsIndex
 
+from osstorchconnector import logs
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
 
@@ -86,9 +88,10 @@ class ObjectReader(DataObject):
     def size(self, value: int) -> None:
         self._size = value
 
-    def known_size(self) -> int | None:
-        """Return the true size if it is known without asking."""
-        return self._length
+    def pinned(self) -> tuple[int | None, str | None]:
+        """Return size and ETag of the version that is read, if both are known without asking."""
+        etag = getattr(self._source, "etag", None)
+        return (None, None) if etag is None else (self._true_length(), etag)
 
     @property
     def closed(self) -> bool:
@@ -151,7 +154,7 @@ class ObjectReader(DataObject):
             ValueError: the position would be negative, or `whence` is none of these.
         """
         source = self._opened()
-        position = offset.__index__()
+        position = operator.index(offset)
         if whence == os.SEEK_CUR:
             position += source.tell()
         elif whence == os.SEEK_END:
@@ -166,11 +169,17 @@ class ObjectReader(DataObject):
         """Return the position."""
         return self._opened().tell()
 
+    def flush(self) -> None:
+        """Do nothing: there is nothing to write."""
+        self._opened()
+
     def close(self) -> None:
         """Give everything back; a second call does nothing."""
         source, self._source = self._source, None
         if source is not None:
             source.close()
+            if not isinstance(source, io.BytesIO):
+                logs.emit_waiting()
 
     def _opened(self) -> ByteSource:
         if self._source is None:
@@ -293,7 +302,8 @@ class ObjectWriter(DataObject):
         if not self._settled:
             self._refuse_in_child()
             self._closed = self._settled = True
-            self._do(self._sink.abort)
+            with logs.emitting():
+                self._do(self._sink.abort)
 
     def __enter__(self) -> Self:
         """Take over the decision to publish until the end of the block."""
@@ -329,7 +339,8 @@ class ObjectWriter(DataObject):
 
     def _publish(self) -> None:
         self._settled, self._present_at_opening = True, None
-        self._do(self._sink.publish)
+        with logs.emitting():
+            self._do(self._sink.publish)
 
     def _give_up(self, because: BaseException) -> None:
         """Abort without hiding the exception that is the reason."""
@@ -341,6 +352,7 @@ class ObjectWriter(DataObject):
             _log.warning(text)
             if hasattr(because, "add_note"):
                 because.add_note(text)
+        logs.emit_waiting()
 
     def _exception_on_its_way(self) -> BaseException | None:
         current = sys.exc_info()[1]
