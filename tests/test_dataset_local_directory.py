@@ -248,6 +248,11 @@ def test_archives_are_refused_with_one_line(kind):
         kind.from_tar("oss://b/t", "oss://b/i", "http://127.0.0.1:1")
 
 
+def test_shuffling_of_archives_is_refused_with_one_line(root):
+    with pytest.raises(NotImplementedError, match="tar archives"):
+        OssIterableDataset.from_prefix(f"{root}/", "").shuffle()
+
+
 def test_the_client_works_on_files_too(root):
     client = OssClient("")
     bucket = str(root).strip("/")
@@ -288,6 +293,22 @@ def test_a_local_writer_that_fails_leaves_the_old_file(root):
         save()
     assert (root / "a.txt").read_bytes() == b"dot"
     assert not list(root.glob(".osstorchconnector-*"))
+
+
+def test_what_is_written_here_is_as_readable_as_any_new_file(root):
+    with OssClient("").put_object(str(root).strip("/"), "new") as writer:
+        writer.write(b"data")
+    (root / "plain").write_bytes(b"data")
+    assert (root / "new").stat().st_mode == (root / "plain").stat().st_mode
+
+
+def test_the_client_knows_files_directories_and_nothing(root):
+    client, bucket = OssClient(""), str(root).strip("/")
+    assert client.head_object(bucket, "a").size == 0
+    with pytest.raises(NotFoundError, match=f"{root}/gone"):
+        client.head_object(bucket, "gone")
+    with pytest.raises(NotFoundError):
+        client.rename_object(bucket, "a", bucket, "b")
 
 
 def slow(sample):

@@ -263,6 +263,10 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
             )
         return count
 
+    def shuffle(self, generator: Any = None) -> NoReturn:
+        """Refuse: it is for archives, which are not in this release."""
+        raise NotImplementedError("shuffle is not in this release: it comes with the tar archives")
+
     def __bool__(self) -> bool:
         """Return True: whether there are objects is not known without listing."""
         return True

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from osstorchconnector.errors import NotFoundError
@@ -69,10 +69,13 @@ class LocalStore:
 
     def head(self, path: str) -> int:
         """Return the size of a file."""
-        try:
-            return os.stat(path).st_size
-        except FileNotFoundError:
-            raise _missing(path) from None
+        if not os.path.isfile(path):
+            raise _missing(path)
+        return os.stat(path).st_size
+
+    def is_directory(self, path: str) -> bool:
+        """Say whether it is one."""
+        return os.path.isdir(path)
 
     def open_reader(
         self, path: str, size: int | None = None, etag: str | None = None, label: str = ""
@@ -146,8 +149,10 @@ class LocalSink:
         self._path = path
         self._owner = os.getpid()
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        number, self._temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".osstorchconnector-")
-        self.file = os.fdopen(number, "wb")
+        # Not `tempfile`, whose files are private: the object is to be as readable as any new file.
+        name = f".osstorchconnector-{secrets.token_hex(8)}"
+        self._temporary = os.path.join(os.path.dirname(path), name)
+        self.file = open(self._temporary, "xb")  # noqa: SIM115  (publish and abort close it)
         self.bytes_accepted = 0
 
     @property
