@@ -106,7 +106,7 @@ def test_an_entry_that_is_no_pair_is_named_with_the_manifest(tmp_path, entries, 
 
 def test_a_label_of_another_type_is_a_type_error(tmp_path):
     (tmp_path / "m").write_text("x")
-    with pytest.raises(TypeError, match="label"):
+    with pytest.raises(TypeError, match=r"m: entry 1: a label must be a str"):
         rows(tmp_path / "m", lambda reader: [("a", 3)])  # noqa: ARG005  (a parser's signature)
 
 

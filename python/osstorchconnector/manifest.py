@@ -117,3 +117,7 @@ class ManifestSource:
             return object_path(self.base + key, f"entry {number}"), None, None, checked_label(label)
         except ConfigError as failure:
             raise FormatError(f"manifest {self.name}: {failure}; check oss_base_uri") from failure
+        except TypeError as failure:
+            raise TypeError(
+                f"manifest {self.name}: entry {number}: {failure}; let the parser yield text"
+            ) from None
