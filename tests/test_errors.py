@@ -140,3 +140,10 @@ def test_advice_goes_before_the_machine_tail():
 def test_only_what_may_work_later_is_retryable():
     retryable = {found.__name__ for found in CLASSES if found("x").retryable}
     assert retryable == {"ThrottledError", "RequestTimeoutError", "ConnectionFailedError"}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(None, False), (400, False), (500, True), (501, False), (503, True)]
+)
+def test_trouble_of_the_service_itself_may_be_over_later(status, expected):
+    assert errors.ServiceError("x", status=status).retryable is expected

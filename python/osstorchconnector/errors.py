@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno as _errno
 import re
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 _TAIL = re.compile(r"\[((?:[a-z_]+=\S*)(?: [a-z_]+=\S*)*)\]\s*$", re.MULTILINE)
@@ -76,7 +77,7 @@ class OssError(OSError, RuntimeError):
         self.request_id = _first(request_id, said.get("request_id"), "")
         self.attempts = _first(attempts, _number(said.get("attempts")), 0)
         self.elapsed_seconds = _first(elapsed_seconds, _seconds(said.get("elapsed")), 0.0)
-        self.retryable = _first(retryable, None, self.default_retryable)
+        self.retryable = _first(retryable, None, self.default_retryable or _is_trouble_there(self.status))
         self.errno = _first(errno, _number(said.get("errno")), self.default_errno)
 
     def advise(self, remedy: str) -> None:
@@ -215,6 +216,12 @@ class InternalError(OssError):
 
 class ServiceError(OssError):
     """Anything else that OSS answered."""
+
+
+def _is_trouble_there(status: int | None) -> bool:
+    """Say whether the service itself failed, and not the request."""
+    never = (HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+    return status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in never
 
 
 def _fields_said(text: str) -> dict[str, str]:
