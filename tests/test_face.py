@@ -78,8 +78,9 @@ def test_importing_the_package_imports_nothing_heavy_and_starts_nothing():
 
 def test_importing_the_package_takes_less_than_100_ms():
     code = (
-        "import time; start = time.perf_counter(); import osstorchconnector; "
-        "print(time.perf_counter() - start)"
+        # The processor's time: a busy machine is not the package's fault.
+        "import time; start = time.process_time(); import osstorchconnector; "
+        "print(time.process_time() - start)"
     )
     assert min(float(run(code)) for _ in range(3)) < 0.1
 
