@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from osstorchconnector.emulator import Emulator
 
+_FAULT_ROW = re.compile(r"::test_(f\d\d)_")
+
 
 @dataclass
 class Site:
-    """An emulator, and the files with which a user reaches it."""
+    """An emulator, and the files with which a user reaches it.
+
+    Attributes:
+        network: what every config file says below `network`.
+    """
 
     oss: Emulator
     directory: Path
     arguments: dict[str, Any]
+    network: dict[str, Any] = field(default_factory=dict)
 
     def configured(self, **document: Any) -> dict[str, Any]:
         """Return the arguments with another config file."""
-        path = self.oss.write_config(self.directory, document)
+        network = {**self.network, **document.get("network", {})}
+        path = self.oss.write_config(self.directory, {**document, "network": network})
         return {**self.arguments, "config_path": path}
 
     def fill(self, objects: dict[str, bytes], bucket: str = "bucket") -> list[str]:
@@ -33,15 +43,49 @@ class Site:
         return [f"oss://{bucket}/{key}" for key in sorted(objects, key=str.encode)]
 
 
+def _site(emulator: Emulator, directory: Path, network: dict[str, Any]) -> Site:
+    directory.mkdir()
+    arguments = {
+        "endpoint": emulator.endpoint,
+        "region": emulator.region,
+        "cred_path": emulator.write_credentials(directory),
+        "config_path": emulator.write_config(directory, {"network": network}),
+    }
+    return Site(emulator, directory, arguments, network)
+
+
 @pytest.fixture
 def site(oss_emulator: Emulator, tmp_path: Path) -> Site:
     """Give an empty emulator, a credentials file and a region."""
-    directory = tmp_path / "site"
-    directory.mkdir()
-    arguments = {
-        "endpoint": oss_emulator.endpoint,
-        "region": oss_emulator.region,
-        "cred_path": oss_emulator.write_credentials(directory),
-        "config_path": oss_emulator.write_config(directory),
-    }
-    return Site(oss_emulator, directory, arguments)
+    return _site(oss_emulator, tmp_path / "site", {})
+
+
+@pytest.fixture(scope="session")
+def _secure_emulator() -> Iterator[Emulator]:
+    from osstorchconnector.emulator import Emulator
+
+    with Emulator(arguments=["--tls"]) as oss:
+        yield oss
+
+
+@pytest.fixture
+def secure_site(_secure_emulator: Emulator, tmp_path: Path) -> Site:
+    """Give the same over TLS, with a config file that trusts its authority."""
+    _secure_emulator.reset()
+    return _site(_secure_emulator, tmp_path / "secure", {"caFile": _secure_emulator.ca_file})
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many rows of the fault matrix were injected, and how many of them survived every one of their tests."""
+    injected, failed = set(), set()
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            row = _FAULT_ROW.search(getattr(report, "nodeid", ""))
+            if row and outcome in ("passed", "failed", "error"):
+                injected.add(row[1])
+                if outcome != "passed":
+                    failed.add(row[1])
+    if injected:
+        line = f"faults survived {len(injected - failed)} / injected {len(injected)}"
+        lost = f" (lost: {', '.join(sorted(failed)).upper()})" if failed else ""
+        terminalreporter.write_line(line + lost)
