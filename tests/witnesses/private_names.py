@@ -1,8 +1,8 @@
 """Host names that resolve to loopback for one program, without root and without touching the machine.
 
-The original speaks to `bucket.HOST` only, and its native code asks the system's resolver. Where the names do not
-resolve anyhow, the program runs in a mount namespace of its own, in which another file lies over /etc/hosts and an
-empty directory over /run, where the original keeps its sockets.
+The original speaks to `bucket.HOST` only, and its native code asks the system's resolver. So the program runs in a
+mount namespace of its own, in which another file lies over /etc/hosts and an empty directory over /run, where the
+original keeps its sockets. Without namespaces it has to be that the names resolve anyhow.
 """
 
 from __future__ import annotations
@@ -29,8 +29,6 @@ def command_prefix(names: list[str], directory: Path) -> list[str] | None:
     Returns:
         None where this machine cannot do that.
     """
-    if all(_is_loopback(name) for name in names):
-        return []
     hosts, run = directory / "hosts", directory / "run"
     run.mkdir(exist_ok=True)
     hosts.write_text(f"{Path('/etc/hosts').read_text()}\n127.0.0.1 {' '.join(names)}\n")
@@ -38,7 +36,7 @@ def command_prefix(names: list[str], directory: Path) -> list[str] | None:
         prefix = [*namespace, "sh", "-c", _LAY_OVER, "sh", str(hosts), str(run)]
         if _works(prefix, names):
             return prefix
-    return None
+    return [] if all(_is_loopback(name) for name in names) else None
 
 
 def _is_loopback(name: str) -> bool:
