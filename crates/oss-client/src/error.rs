@@ -359,7 +359,8 @@ mod tests {
 
     #[test]
     fn an_errno_that_the_class_does_not_imply_travels_in_the_tail() {
-        let refused = Error::new(ErrorKind::ConnectionFailed, "GetObject", "x").with_errno(libc::ECONNREFUSED);
+        let refused =
+            Error::new(ErrorKind::ConnectionFailed, "GetObject", "x").with_errno(libc::ECONNREFUSED);
         assert!(refused.to_string().ends_with(" elapsed=0.0s errno=111]"), "{refused}");
     }
 

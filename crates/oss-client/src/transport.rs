@@ -191,7 +191,9 @@ impl Transport {
                 .attempt(request, |call, exchange| exchange.read_answer(call, request))
                 .and_then(|answer| match accept(&answer) {
                     Ok(value) => Ok((value, answer)),
-                    Err(bad) => Err(call.bad_answer(request, bad).of_request(answer.header("x-oss-request-id"))),
+                    Err(bad) => {
+                        Err(call.bad_answer(request, bad).of_request(answer.header("x-oss-request-id")))
+                    }
                 });
             match outcome {
                 Ok((value, mut answer)) => {

@@ -162,9 +162,12 @@ fn bodies_in_chunks_are_received_whether_their_length_is_known_or_not() {
     for (number, &size) in sizes.iter().enumerate() {
         world.put(&format!("o/{number}"), &content(number, size));
     }
-    world.emulator.set_rules(json!({"rules": [
-        {"match": {"op": "GetObject"}, "action": {"chunked": 1000}},
-    ]})).unwrap();
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject"}, "action": {"chunked": 1000}},
+        ]}))
+        .unwrap();
     for knows_sizes in [true, false] {
         let objects = (0..sizes.len())
             .map(|number| listed(&format!("o/{number}"), knows_sizes.then_some(sizes[number])))
