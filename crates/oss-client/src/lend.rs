@@ -44,12 +44,7 @@ impl Scratch {
     pub fn reserve(&mut self, size_bytes: usize) -> bool {
         self.bytes.clear();
         self.size_bytes = size_bytes;
-        let is_fresh = self.bytes.capacity() < size_bytes;
-        let fits = self.bytes.try_reserve_exact(size_bytes).is_ok();
-        if fits && is_fresh {
-            prefer_huge_pages(self.memory());
-        }
-        fits
+        self.bytes.try_reserve_exact(size_bytes).is_ok()
     }
 
     /// Turns the buffer into the bytes that were received.
@@ -69,34 +64,6 @@ impl Scratch {
 impl Lend for Scratch {
     fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
         &mut self.bytes.spare_capacity_mut()[..self.size_bytes]
-    }
-}
-
-/// Buffers from this size on ask for huge pages.
-const HUGE_FROM_BYTES: usize = 4 << 20;
-
-/// Asks the kernel to back a large buffer with huge pages, before it is touched.
-///
-/// Fresh memory costs a page fault every 4 KiB: for gigabytes that is as much work as receiving them. Where the
-/// kernel allows huge pages on request it becomes one fault every 2 MiB; elsewhere nothing changes.
-pub fn prefer_huge_pages(memory: &mut [MaybeUninit<u8>]) {
-    const PAGE: usize = 4096;
-    let lead = memory.as_ptr().align_offset(PAGE);
-    let Some(whole_pages) = memory.len().checked_sub(lead).map(|size_bytes| size_bytes / PAGE * PAGE) else {
-        return;
-    };
-    if whole_pages < HUGE_FROM_BYTES {
-        return;
-    }
-    let start = memory[lead..].as_mut_ptr();
-    #[cfg(not(target_os = "linux"))]
-    let _ = start;
-    #[cfg(target_os = "linux")]
-    #[expect(unsafe_code, reason = "there is no safe binding of madvise")]
-    // SAFETY: the range lies inside of `memory`, and this advice never changes what memory holds.
-    unsafe {
-        // A kernel without huge pages refuses; the buffer works as before.
-        libc::madvise(start.cast(), whole_pages, libc::MADV_HUGEPAGE);
     }
 }
 

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use oss_client::lend::{Lend, prefer_huge_pages};
+use oss_client::lend::Lend;
 use pyo3::PyTypeInfo;
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::PyBufferError;
@@ -64,9 +64,7 @@ impl LentMemory {
             (owner, ffi::PyBytes_AsString(object).cast::<u8>())
         };
         let start = Address(NonNull::new(start).unwrap_or(NonNull::dangling()));
-        let mut lent = Self { start, size_bytes, owner: Owner::Bytes(owner.unbind()) };
-        prefer_huge_pages(lent.memory());
-        Ok(lent)
+        Ok(Self { start, size_bytes, owner: Owner::Bytes(owner.unbind()) })
     }
 
     /// Lends the first `size_bytes` of a caller's writable buffer.
