@@ -170,18 +170,29 @@ fn forbidden(answer: &ServiceError, seen: &Circumstances<'_>) -> Refusal {
             answer,
             &format!("endpoint {} does not take path-style requests; pass addressing=\"virtual\"", seen.host),
         )),
+        _ if answer.message.contains("endpoint") => denied(said(
+            answer,
+            &format!(
+                "the bucket belongs to another region than endpoint {}; use that region's endpoint",
+                seen.host
+            ),
+        )),
         _ => {
-            let action = seen.operation.map_or("this", Operation::name);
-            let hint = if answer.message.contains("endpoint") {
-                "; the bucket belongs to another region: use that region's endpoint"
-            } else {
-                ""
-            };
-            denied(said(
-                answer,
-                &format!("access denied; the right for oss:{action} on this resource is needed{hint}"),
-            ))
+            let right = seen.operation.map_or("this", right_for);
+            denied(said(answer, &format!("access denied; the right oss:{right} on this resource is needed")))
         }
+    }
+}
+
+/// The name under which access policies grant an operation, where it is not the operation's own.
+fn right_for(operation: Operation) -> &'static str {
+    match operation {
+        Operation::HeadObject | Operation::GetObjectMeta => "GetObject",
+        Operation::ListObjectsV2 => "ListObjects",
+        Operation::InitiateMultipartUpload | Operation::UploadPart | Operation::CompleteMultipartUpload => {
+            "PutObject"
+        }
+        other => other.name(),
     }
 }
 
@@ -291,7 +302,7 @@ mod tests {
             (302, "", "portal.example:8080"),
             (403, "SignatureDoesNotMatch", "region cn-beijing"),
             (403, "SignatureDoesNotMatch", "oss-cn-hangzhou.aliyuncs.com"),
-            (403, "AccessDenied", "oss:GetObject"),
+            (403, "AccessDenied", "the right oss:GetObject"),
             (403, "SecurityTokenExpired", "the test"),
             (403, "RequestTimeTooSkewed", "set the clock"),
             (404, "NoSuchBucket", "bucket"),
