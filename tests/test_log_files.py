@@ -8,14 +8,16 @@ import os
 import re
 
 import pytest
+from torch.utils.data import DataLoader
 
-from osstorchconnector import logs
+from osstorchconnector import OssCheckpoint, OssClient, OssMapDataset, config, logs
 from osstorchconnector.config import ClientConfig
 
 
 @pytest.fixture(autouse=True)
 def _fresh_logging(monkeypatch):
     monkeypatch.setattr(logs, "_installed", {})
+    monkeypatch.setattr(config, "_said", set())
     monkeypatch.setattr(logs, "_worker", {"id": 0})
     loggers = [logging.getLogger(name) for name in (logs.ROOT, logs.AUDIT)]
     before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
@@ -120,3 +122,97 @@ def test_native_records_keep_level_and_module(caplog):
     assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
         ("osstorchconnector.transport", "WARNING", "100% busy")
     ]
+
+
+def size_of(sample):
+    return sample.size
+
+
+LINE = r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6}\|AUDIT\|th=[0-9A-F]{16}\|"
+READ = re.compile(
+    LINE
+    + r"oss:read \[url=http://127\.0\.0\.1:\d+/bucket/([^]]+)\]\[offset=(\d+)\]\[size=(\d+)\]\[ret=(-?\d+)\]"
+    r"\[server_time=\d+\]\[call_time=\d+\]\[latency=\d+\]\[status=(\d+)\]\[request_id=\w+\]\[attempt=(\d+)\]"
+    r"\[operation=GetObject\]"
+)
+
+
+@pytest.fixture
+def logged(site, tmp_path):
+    """Give arguments whose config names a log and an audit file, and a function that reads one of them."""
+
+    def made(**network):
+        document = {"logLevel": 0, "logPath": f"{tmp_path}/log", "auditPath": f"{tmp_path}/audit"}
+        return site.configured(**document, datasetConfig={"prefetchConcurrency": 7}, network=network)
+
+    return made, lambda name: (tmp_path / name).read_text()
+
+
+def kinds(audit):
+    return re.findall(r"\|(oss:\w+) ", audit)
+
+
+def test_reads_writes_and_the_rest_are_audited_in_the_originals_form(site, logged):
+    made, text = logged
+    site.fill({"a b]": b"data"})
+    client = OssClient(**made())
+    assert client.get_object("bucket", "a b]").read() == b"data"
+    client.put_object("bucket", "new").close()
+    client.remove_object("bucket", "new")
+    list(client.list_objects("bucket"))
+    assert kinds(text("audit_0")) == ["oss:head", "oss:read", "oss:write", "oss:delete", "oss:list"]
+    (read,) = READ.findall(text("audit_0"))
+    assert read == ("a%20b%5D", "0", "4", "4", "206", "1")
+
+
+def test_a_datasets_reads_are_audited_when_slow_or_failed_and_all_on_request(site, logged):
+    made, text = logged
+    uris = site.fill({"a": b"data", "b": b"data"})
+    list(OssMapDataset.from_objects(uris, **made()))
+    assert kinds(text("audit_0")) == []
+    site.oss.rules([{"match": {"key": "b", "nth": [1]}, "action": {"status": 503}}])
+    list(OssMapDataset.from_objects(uris, **made()))
+    failed, recovered = READ.findall(text("audit_0"))[0], READ.findall(text("audit_0"))[1:]
+    assert failed == ("b", "0", failed[2], "-5", "503", "1")
+    assert recovered == []
+    list(OssMapDataset.from_objects(uris, **made(auditAll=True)))
+    assert len(READ.findall(text("audit_0"))) == 3
+
+
+def test_the_log_file_gets_a_line_a_request_and_what_was_said_of_the_config(site, logged):
+    made, text = logged
+    site.fill({"a": b"data"})
+    OssCheckpoint(**made()).reader("oss://bucket/a").read()
+    lines = text("log_0").splitlines()
+    assert any("datasetConfig.prefetchConcurrency=7" in line and "|INFO |" in line for line in lines)
+    assert any(
+        re.search(
+            r"\|DEBUG\|.*GetObject oss://bucket/a\[0\.\.4\) status=206 request_id=\w+ attempt=1 elapsed_ms=\d+$",
+            line,
+        )
+        for line in lines
+    )
+
+
+@pytest.mark.parametrize("used_before", [False, True])
+@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+def test_each_worker_has_files_of_its_own(start_method, used_before, site, logged):
+    made, text = logged
+    uris = site.fill({"a": b"data", "b": b"data"})
+    dataset = OssMapDataset.from_objects(uris, transform=size_of, **made(auditAll=True))
+    if used_before:
+        assert dataset[0] == 4
+    loader = DataLoader(dataset, num_workers=2, multiprocessing_context=start_method)
+    assert [int(size) for size in loader] == [4, 4]
+    assert [len(READ.findall(text(f"audit_{number}"))) for number in (0, 1)] == [1 + used_before, 1]
+
+
+def test_no_file_and_no_line_holds_a_secret(site, logged, tmp_path):
+    made, text = logged
+    uris = site.fill({"a": b"data"})
+    list(OssMapDataset.from_objects(uris, **made(auditAll=True)))
+    for name in ("audit_0", "log_0"):
+        assert text(name)
+        assert site.oss.access_key_secret not in text(name)
+        assert site.oss.access_key_id not in text(name)
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ The native client is made from the value on first use in a process. It notices a
 
 from __future__ import annotations
 
+import atexit
 import functools
 import logging
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,7 @@ class Connection:
             ConfigError: endpoint, region or an option is wrong.
         """
         if self._native is None:
-            options = dict(self.config.options)
+            options = {**self.config.options, **logs.told_requests(self.config)}
             rate = options.get("max_requests_per_second")
             if rate is not None and processes > 1:
                 options["max_requests_per_second"] = max(1, int(rate) // processes)
@@ -182,6 +183,7 @@ class OssStore:
 
 
 logs.take_from(_native.drain_logs)
+atexit.register(logs.emit_waiting)
 
 
 def process_stats() -> dict[str, int | float]:

@@ -57,6 +57,15 @@ def set_up(config: ClientConfig) -> None:
         _install(audit, config.audit_path, _AuditFormatter(), logging.INFO, rotate=True)
 
 
+def told_requests(config: ClientConfig) -> dict[str, bool]:
+    """Say, as options of the native client, which requests it is to make records of."""
+    return {
+        "tell_requests": _log.isEnabledFor(logging.DEBUG),
+        "audit": config.audit_path is not None,
+        "audit_all": config.audit_all,
+    }
+
+
 def take_from(drain: Callable[[], Iterable[Record]]) -> None:
     """Say where the native side's records wait; it has no thread to log them itself."""
     _native_records.append(drain)

@@ -119,7 +119,12 @@ class ObjectReader(DataObject):
         wanted = size if count is None else count
         if wanted is None or wanted < 0 or wanted > sys.maxsize:
             wanted = -1
-        return self._do(self._opened().read, wanted)
+        source = self._opened()
+        data = self._do(source.read, wanted)
+        if wanted < 0 and not isinstance(source, io.BytesIO):
+            # Many a program reads everything, and never closes.
+            logs.emit_waiting()
+        return data
 
     def read1(self, size: int = -1) -> bytes:
         """Read at most `size` bytes, for -1 as many as are cheap."""

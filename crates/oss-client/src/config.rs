@@ -253,6 +253,17 @@ pub enum Verify {
     Off,
 }
 
+/// Which requests the log hears of; by default none that goes well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Telling {
+    /// One DEBUG line for each.
+    pub requests: bool,
+    /// An audit line for each, but for whole objects that were read quickly.
+    pub audit: bool,
+    /// For those as well.
+    pub audit_all: bool,
+}
+
 /// Everything a client needs to know, apart from its credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientConfig {
@@ -270,6 +281,8 @@ pub struct ClientConfig {
     pub limits: Limits,
     /// Checksums.
     pub verify: Verify,
+    /// Which requests are logged.
+    pub telling: Telling,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
     /// Refuse clear-text endpoints.
@@ -293,6 +306,7 @@ impl ClientConfig {
             retry: RetryPolicy::default(),
             limits: Limits::default(),
             verify: Verify::Check,
+            telling: Telling::default(),
             ca_file: None,
             require_https: false,
             fast_list: false,

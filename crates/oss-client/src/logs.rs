@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use crate::fork::ForkCell;
 use crate::sync::{Mutex, OnceLock};
 
-/// Records that wait at most.
-const MAX_RECORDS: usize = 1000;
+/// Records that wait at most: the audit of an upload of 128 GiB in parts of 16 MiB, some megabytes.
+const MAX_RECORDS: usize = 8192;
 
 /// How important a record is; the numbers are those of Python's `logging`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

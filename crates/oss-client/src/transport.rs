@@ -6,6 +6,7 @@
 //! answers are read whole ([`Transport::execute`]); bodies of objects go straight into their destination
 //! ([`fetch`]).
 
+mod account;
 mod call;
 mod exchange;
 pub(crate) mod fetch;

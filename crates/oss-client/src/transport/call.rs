@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use oss_protocol::operation::Operation;
 use oss_protocol::time::UtcTime;
 
+use super::account::Account;
 use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -71,6 +72,8 @@ pub(super) struct Call<'c> {
     last: Option<Error>,
     pub(super) own_repeat: bool,
     pub(super) wants_fresh: bool,
+    /// Of the present attempt, if anybody wants to hear of it.
+    pub(super) account: Option<Account>,
 }
 
 impl<'c> Call<'c> {
@@ -105,6 +108,7 @@ impl<'c> Call<'c> {
             last: None,
             own_repeat: false,
             wants_fresh: false,
+            account: None,
         }
     }
 
@@ -133,6 +137,7 @@ impl<'c> Call<'c> {
     ) -> Result<T, Failure> {
         self.pass_gate()?;
         self.attempts += 1;
+        self.account = Account::begun(&self.transport.config.telling, self.clock().now());
         let outcome = Exchange::begin(self, request).and_then(|exchange| read(self, exchange));
         let counted = match &outcome {
             Ok(_) => Outcome::Ok,
@@ -140,6 +145,10 @@ impl<'c> Call<'c> {
             Err(_) => Outcome::Failed,
         };
         self.transport.count_request(request.operation, counted);
+        if let Some(account) = self.account.take() {
+            let (config, now) = (&self.transport.config, self.clock().now());
+            account.tell(config, request, &self.subject, self.attempts, now, outcome.as_ref().err());
+        }
         outcome
     }
 

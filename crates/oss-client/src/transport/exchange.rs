@@ -10,6 +10,7 @@ use oss_protocol::operation::Operation;
 use oss_protocol::sign::{RequestParts, Signer, Stamp};
 use oss_protocol::time::UtcTime;
 
+use super::account::Heard;
 use super::call::{Call, Failure, is_change};
 use super::{Answer, ERROR_BYTES, OnAmbiguous, Request, Transport};
 use crate::cancel::Cancel;
@@ -112,7 +113,10 @@ impl<'t> Exchange<'t> {
         visit: impl FnOnce(&ResponseHead<'_>) -> Option<T>,
     ) -> Result<Option<T>, Failure> {
         let mut kept = (0, Vec::new());
+        let is_told = call.account.is_some();
+        let mut heard = None;
         let keep = |head: &ResponseHead<'_>| {
+            heard = is_told.then(|| Heard::of(head));
             let taken = visit(head);
             if taken.is_none() {
                 let text = |(name, value): (&str, &[u8])| {
@@ -130,6 +134,11 @@ impl<'t> Exchange<'t> {
         let Some(connection) = self.connection.as_mut() else { return Err(lost(call)) };
         let outcome = connection.read_head(request.method, &mut watch, keep);
         (self.status, self.headers) = kept;
+        if let (Some(heard), now) = (heard, call.clock().now())
+            && let Some(account) = &mut call.account
+        {
+            account.heard(heard, now);
+        }
         let taken = outcome.map_err(|broken| self.broken(call, &broken, request))?;
         self.transport.gate.heard();
         Ok(taken)
@@ -145,6 +154,9 @@ impl<'t> Exchange<'t> {
         received: &mut usize,
     ) -> Result<(), Failure> {
         let outcome = self.connection(call)?.read_body(into, crc, &mut call.watch(), received);
+        if let Some(account) = &mut call.account {
+            account.received_bytes = *received as u64;
+        }
         outcome.map_err(|broken| self.broken(call, &broken, request))
     }
 
@@ -157,6 +169,9 @@ impl<'t> Exchange<'t> {
     ) -> Result<Vec<u8>, Failure> {
         let outcome = self.connection(call)?.read_small_body(most, &mut call.watch());
         let (body, whole) = outcome.map_err(|broken| self.broken(call, &broken, request))?;
+        if let Some(account) = &mut call.account {
+            account.received_bytes = body.len() as u64;
+        }
         if whole {
             return Ok(body);
         }
