@@ -87,6 +87,11 @@ def expired_token(place: Place) -> None:
     place.prepare(cred_path=place.file("expired", json.dumps({**keys, "Expiration": "2024-08-02T15:04:05Z"})))
 
 
+def refused_token(place: Place) -> None:
+    keys = Path(place.arguments["cred_path"]).read_text()
+    place.prepare("oss://tokens/train/", cred_path=place.file("ended", keys))
+
+
 def unknown_key(place: Place) -> None:
     place.prepare(cred_path=place.file("unknown", '{"AccessKeyId": "key", "AccessKeySecret": "canary"}'))
 
@@ -102,6 +107,10 @@ def no_region(place: Place) -> None:
 
 def wrong_region(place: Place) -> None:
     place.prepare(region="cn-elsewhere")
+
+
+def wrong_endpoint(place: Place) -> None:
+    place.prepare("oss://elsewhere/train/")
 
 
 def endpoint_with_path(place: Place) -> None:
@@ -155,10 +164,12 @@ MISTAKES = [
     Mistake("A credentials file that is cut off", '{"AccessKeyId": ', broken_credentials_file, errors.CredentialsError, "broken", "correct the file"),
     Mistake("A credentials file without a secret", '{"AccessKeyId": "key"}', half_credentials_file, errors.CredentialsError, "half", "AccessKeySecret"),
     Mistake("An expired token", '"Expiration": "2024-08-02T15:04:05Z"', expired_token, errors.CredentialsError, "expired since 2024-08-02T15:04:05", "put fresh credentials there"),
+    Mistake("A token that OSS finds expired", "temporary credentials that ended", refused_token, errors.CredentialsError, "ended", "put valid ones there"),
     Mistake("A key that OSS does not know", '"AccessKeyId": "key"', unknown_key, errors.CredentialsError, "unknown", "put valid ones there"),
     Mistake("A wrong secret", '"AccessKeySecret" of another key', wrong_secret, errors.PermissionDeniedError, "oss://bucket/", "check the access key secret"),
     Mistake("An endpoint from which no region can be told", 'endpoint="http://127.0.0.1:9000"', no_region, errors.ConfigError, "127.0.0.1", "pass region="),
-    Mistake("A wrong region, or another region's endpoint", 'region="cn-elsewhere"', wrong_region, errors.PermissionDeniedError, "cn-elsewhere", "region=..."),
+    Mistake("The endpoint of another region", "a bucket of another region", wrong_endpoint, errors.PermissionDeniedError, "endpoint 127.0.0.1", "use that region's endpoint"),
+    Mistake("A wrong region", 'region="cn-elsewhere"', wrong_region, errors.PermissionDeniedError, "cn-elsewhere", "region=..."),
     Mistake("An endpoint with a path", 'endpoint="http://127.0.0.1:9000/bucket"', endpoint_with_path, errors.ConfigError, "/bucket", "endpoint"),
     Mistake("A bucket that does not exist", 'from_prefix("oss://no-such-bucket/train/")', no_bucket, errors.NotFoundError, "oss://no-such-bucket/", "check its name"),
     Mistake("An object that does not exist", 'from_objects(["oss://bucket/train/gone.jpg"])', no_object, errors.NotFoundError, "oss://bucket/train/gone.jpg", 'on_missing="skip"'),
@@ -170,6 +181,11 @@ MISTAKES = [
     Mistake("A name that does not resolve", 'endpoint="http://oss-cn-nowhere.invalid"', no_such_host, errors.ConnectionFailedError, "oss-cn-nowhere.invalid", "check endpoint"),
     Mistake("A clock that is off and stays refused", "the machine's clock is an hour late", wrong_clock, errors.PermissionDeniedError, "clock differs", "set the clock"),
 ]  # fmt: skip
+
+
+def unknown_config_key(place: Place) -> None:
+    """Make the one mistake that is no error, so that a config file can serve several versions."""
+    place.prepare(config_path=place.file("typo.json", '{"datasetConfig": {"prefetchConcurency": 48}}'))
 
 
 class Mistakes(Dataset[None]):

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import traceback
 from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader
 
-from bad_input import MISTAKES, Mistakes, Place
+from bad_input import MISTAKES, Mistakes, Place, unknown_config_key
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
+ELSEWHERE = (
+    "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all "
+    "future requests to this endpoint."
+)
 HEAD = """# What errors look like
 
 Made by `make docs`, which makes each mistake and pastes what is seen; a test compares. Every error is one line: the
@@ -25,14 +32,31 @@ desk. In a DataLoader worker, forked or spawned, PyTorch wraps the worker's trac
 and the last line stay the same. The classes are in `osstorchconnector.errors`; each one is an `OssError`, and with that
 an `OSError` and a `RuntimeError`.
 """
+TYPO = """
+## A config key that is not known
+
+`"prefetchConcurency": 48`; no error, so that a file can serve several versions: one line of the log, at WARNING.
+
+```text
+osstorchconnector.config: {warning}
+```
+"""
 
 
 @pytest.fixture
 def place(site, tmp_path):
     site.fill({"train/cat.jpg": b"cat"})
-    site.fill({"train/cat.jpg": b"cat"}, "skewed")
-    skewed = {"match": {"bucket": "skewed"}, "action": {"status": 403, "code": "RequestTimeTooSkewed"}}
-    site.oss.rules([skewed])
+    refusals = {
+        "skewed": {"code": "RequestTimeTooSkewed"},
+        "tokens": {"code": "SecurityTokenExpired", "message": "The security token you provided has expired."},
+        "elsewhere": {"code": "AccessDenied", "message": ELSEWHERE},
+    }
+    for bucket in refusals:
+        site.fill({"train/cat.jpg": b"cat"}, bucket)
+    rules = [
+        {"match": {"bucket": name}, "action": {"status": 403, **said}} for name, said in refusals.items()
+    ]
+    site.oss.rules(rules)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         refused = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -77,6 +101,14 @@ def seen_in_worker(place, start_method):
         next(running)
 
 
+def warning_of(place, caplog):
+    """Return what is logged about the one mistake that is no error."""
+    unknown_config_key(place)
+    [record] = [record for record in caplog.records if record.name == "osstorchconnector.config"]
+    assert record.levelname == "WARNING"
+    return record.getMessage().replace(place.directory, "/path/to")
+
+
 def page_of(seen, place):
     parts = [HEAD]
     for mistake, (_, text) in zip(MISTAKES, seen, strict=True):
@@ -86,7 +118,7 @@ def page_of(seen, place):
 
 
 @pytest.mark.timeout(180)
-def test_the_errors_page_shows_what_is_seen_everywhere(place):
+def test_the_errors_page_shows_what_is_seen_everywhere(place, caplog):
     plain = list(seen_plainly(place))
     for mistake, (kind, text) in zip(MISTAKES, plain, strict=True):
         line = text.splitlines()[0]
@@ -98,7 +130,44 @@ def test_the_errors_page_shows_what_is_seen_everywhere(place):
         in_worker = list(seen_in_worker(place, start_method))
         assert [kind for kind, _ in in_worker] == [kind for kind, _ in plain]
         assert page_of(in_worker, place) == page_of(plain, place)
-    page = page_of(plain, place)
+    warning = warning_of(place, caplog)
+    assert "datasetConfig.prefetchConcurency" in warning
+    assert "the nearest known one is datasetConfig.prefetchConcurrency" in warning
+    page = page_of(plain, place) + TYPO.format(warning=warning)
     if os.environ.get("OSSTORCHCONNECTOR_WRITE_DOCS"):
         PAGE.write_text(page)
     assert PAGE.read_text() == page, "docs/errors.md is out of date; run `make docs`"
+
+
+UNCAUGHT = """
+import json, sys
+from torch.utils.data import DataLoader
+from osstorchconnector import OssIterableDataset
+
+if __name__ == "__main__":
+    dataset = OssIterableDataset.from_prefix("oss://bucket/train/", **json.loads(sys.argv[1]))
+    start = sys.argv[2]
+    source = dataset if start == "plain" else DataLoader(dataset, num_workers=1, multiprocessing_context=start)
+    for sample in source:
+        print(sample)
+"""
+
+
+@pytest.mark.parametrize("start", ["plain", "fork", "spawn"])
+def test_the_last_line_of_a_traceback_is_ours_and_carries_the_remedy(start, place, site):
+    # A failure that was tried again: its causes must not stand below it.
+    arguments = {**site.configured(network={"firstContactSeconds": 0.3}), "endpoint": place.refused}
+    script = Path(place.directory) / "train.py"
+    script.write_text(UNCAUGHT)
+    run = subprocess.run(
+        [sys.executable, str(script), json.dumps(arguments), start],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1
+    last = run.stderr.rstrip().splitlines()[-1]
+    assert last.startswith(
+        "osstorchconnector.errors.ConnectionFailedError: ListObjectsV2 oss://bucket/train/: "
+    )
+    assert "check endpoint and region" in last
+    assert last.endswith("]")
+    assert site.oss.access_key_secret not in run.stderr
