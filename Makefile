@@ -107,7 +107,7 @@ check-python: setup
 	$(VENV)/bin/ruff format --check --quiet
 	$(VENV)/bin/mypy --strict
 	$(PY) -m mypy.stubtest osstorchconnector._native
-	$(VENV)/bin/lint-imports --quiet
+	$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: format
 format: toolchain $(DEV) ## Format all code and mend what the linter can mend
