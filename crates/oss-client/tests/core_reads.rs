@@ -2,10 +2,12 @@
 
 mod core_support;
 
-use std::time::Instant;
+use std::io::Write;
+use std::time::{Duration, Instant};
 
 use core_support::{
-    BUCKET, Memory, Scripted, Step, World, config, content, get, get_whole, ok, raw, uri, world, world_with,
+    BUCKET, Memory, Scripted, Step, World, client_with, config, content, get, get_whole, ok, raw, uri, world,
+    world_with,
 };
 use oss_client::cancel::Cancel;
 use oss_client::client::Client;
@@ -13,6 +15,7 @@ use oss_client::config::Verify;
 use oss_client::error::ErrorKind;
 use oss_client::operations::GetObject;
 use oss_emulator::Options;
+use oss_protocol::sign::Credentials;
 use serde_json::{Value, json};
 
 #[expect(clippy::disallowed_methods, reason = "a test measures how long something took")]
@@ -405,6 +408,56 @@ fn a_cancelled_read_ends_at_once_and_the_client_goes_on() {
     assert_eq!(error.kind, ErrorKind::Cancelled);
     assert!(started.elapsed().as_millis() < 200);
     assert_eq!(get_whole(&world.client, "k").unwrap().0.len(), 300_000);
+}
+
+#[test]
+fn reads_cancelled_before_an_answer_cost_no_retry() {
+    let server = Scripted::start(vec![vec![Step::Answer(Vec::new()), Step::Answer(Vec::new())]]);
+    let (client, cancel) = (server.client(), Cancel::new());
+    let (reader, handle) = (client.clone(), cancel.clone());
+    let thread = std::thread::Builder::new()
+        .spawn(move || {
+            reader.get_object(&GetObject::whole(&uri("k")), &mut Memory::default(), &handle).unwrap_err()
+        })
+        .unwrap();
+    while server.count() == 0 {
+        std::thread::yield_now();
+    }
+    cancel.cancel();
+    assert_eq!(thread.join().unwrap().kind, ErrorKind::Cancelled);
+    assert_eq!(client.stats().get("retries_broken"), 0, "giving up is no fault of the endpoint");
+}
+
+#[test]
+fn an_answer_that_trickles_meets_the_deadline() {
+    let trickles = [
+        ("HTTP/1.1 200 OK\r\nX-A: ", "a"),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n"),
+    ];
+    for (start, more) in trickles {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = config(&format!("http://{}", listener.local_addr().unwrap()));
+        config.timeouts.deadline = Duration::from_millis(300);
+        let server = std::thread::Builder::new()
+            .spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut sent = stream.write_all(start.as_bytes());
+                // Far more often than the tick of 10 ms, and for far longer than the deadline.
+                for _ in 0..1000 {
+                    std::thread::park_timeout(Duration::from_millis(3));
+                    sent = sent.and_then(|()| stream.write_all(more.as_bytes()));
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+            })
+            .unwrap();
+        let client = client_with(&config, Credentials::new("id", "secret", None));
+        let error = client.get_bucket_location(BUCKET, &Cancel::new()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RequestTimeout, "{start:?}: {error}");
+        server.join().unwrap();
+    }
 }
 
 #[test]

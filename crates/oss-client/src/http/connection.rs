@@ -141,6 +141,8 @@ impl Connection {
             if let Some((head, length)) = parsed {
                 if (100..200).contains(&head.status) && head.status != 101 {
                     self.start += length;
+                    // Each of them ends a silence, so that no tick looks at the deadline.
+                    watch.look()?;
                     continue;
                 }
                 self.framing = head.framing(method).map_err(malformed)?;
@@ -305,10 +307,17 @@ impl Connection {
                 self.inbox.resize((self.inbox.len() * 2).min(most), 0);
             }
         }
+        if phase == Phase::Body {
+            // A trickle that is faster than the tick has no ticks.
+            watch.look()?;
+        }
         loop {
             match self.stream.read(&mut self.inbox[self.end..]) {
-                Ok(0) if phase == Phase::FirstByte => return Err(Broken::ClosedBeforeAnswer),
-                Ok(0) => return Err(self.ended(watch)),
+                Ok(0) => {
+                    let ended = self.ended(watch);
+                    let is_first = phase == Phase::FirstByte && ended == Broken::ClosedEarly;
+                    return Err(if is_first { Broken::ClosedBeforeAnswer } else { ended });
+                }
                 Ok(count) => {
                     self.end += count;
                     return Ok(());
