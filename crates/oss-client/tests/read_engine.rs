@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oss_client::client::Client;
-use oss_client::config::ClientConfig;
+use oss_client::config::{ClientConfig, Verify};
 use oss_client::credentials::StaticProvider;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::lend::Lend;
@@ -26,10 +26,15 @@ struct World {
 }
 
 fn world() -> World {
+    world_with(Verify::Check)
+}
+
+fn world_with(verify: Verify) -> World {
     let emulator =
         EmulatorServer::start(Options { buckets: vec![BUCKET.to_owned()], ..Options::default() }).unwrap();
     let mut config = ClientConfig::new(Endpoint::parse(&emulator.endpoint()).unwrap(), emulator.region());
     config.timeouts = config.timeouts.scaled(0.05);
+    config.verify = verify;
     config.retry.base = Duration::from_millis(2);
     let provider = Arc::new(StaticProvider::new(emulator.credentials()).unwrap());
     let client = Client::new(config, provider).unwrap();
@@ -113,12 +118,17 @@ fn bytes_of(loan: Loan) -> Vec<u8> {
 
 /// Delivers everything: bytes, None for what was skipped, or the error.
 fn deliver(prefetch: &mut Prefetch<Loan>) -> Vec<Result<Option<Vec<u8>>, Error>> {
+    deliver_from(prefetch, 0)
+}
+
+/// As `deliver`, for a stream of which the objects before `first` were delivered.
+fn deliver_from(prefetch: &mut Prefetch<Loan>, first: u64) -> Vec<Result<Option<Vec<u8>>, Error>> {
     let mut delivered = Vec::new();
     loop {
         prefetch.top_up(lend).unwrap();
         match prefetch.try_next() {
             Next::Ready(position, outcome) => {
-                assert_eq!(position, delivered.len() as u64, "objects come in order");
+                assert_eq!(position, first + delivered.len() as u64, "objects come in order");
                 delivered.push(outcome.map(|body| match body {
                     Body::Lent(loan) => Some(bytes_of(loan)),
                     Body::Native(bytes) => Some(bytes),
@@ -355,4 +365,104 @@ fn damage_in_a_whole_read_is_found_and_repaired() {
         .unwrap();
     assert_eq!(read_all(&mut world.reader("k"), whole.len()).unwrap(), whole);
     assert_eq!(world.engine.client().stats().get("crc_mismatched"), 1);
+}
+
+#[test]
+fn a_failed_loan_delays_no_object_before_it() {
+    let world = world();
+    (0..4).for_each(|number| world.put(&number.to_string(), &content(number, 100)));
+    let mut prefetch =
+        world.prefetch((0..4).map(|number| listed(&number.to_string(), Some(100))).collect(), Missing::Raise);
+    let mut loans = 0;
+    let mut scarce = |size_bytes| {
+        loans += 1;
+        if loans > 2 {
+            Err(Error::new(ErrorKind::OutOfMemory, "lend", "none left"))
+        } else {
+            lend(size_bytes)
+        }
+    };
+    for number in 0..2 {
+        prefetch.top_up(&mut scarce).unwrap();
+        assert!(prefetch.wait(Duration::from_secs(10)));
+        let Next::Ready(position, Ok(Body::Lent(loan))) = prefetch.try_next() else { panic!("{number}") };
+        assert_eq!((position, bytes_of(loan)), (number as u64, content(number, 100)));
+    }
+    assert_eq!(prefetch.top_up(&mut scarce).unwrap_err().kind, ErrorKind::OutOfMemory);
+    assert_eq!(deliver_from(&mut prefetch, 2).len(), 2, "once there is memory, the rest comes");
+}
+
+#[test]
+fn a_large_object_is_read_once_when_nothing_is_verified() {
+    let world = world_with(Verify::Off);
+    let whole = content(7, 9 * 1024 * 1024);
+    world.put("k", &whole);
+    let delivered = deliver(&mut world.prefetch(vec![listed("k", Some(whole.len()))], Missing::Raise));
+    assert_eq!(delivered[0].as_ref().unwrap().as_deref(), Some(whole.as_slice()));
+    assert_eq!(world.requests("GetObject"), 3);
+    assert_eq!(read_all(&mut world.reader("k"), whole.len()).unwrap(), whole);
+    assert_eq!(world.requests("GetObject"), 6);
+    let mut reader = world.reader("k");
+    while reader.remaining(&mut || Ok(())).unwrap() > 0 {
+        reader.fill(&mut || Ok(())).unwrap();
+        reader.advance(reader.buffered().len());
+    }
+}
+
+#[test]
+fn a_large_object_without_a_checksum_is_counted_or_refused() {
+    for verify in [Verify::Check, Verify::Require] {
+        let world = world_with(verify);
+        let size = 9 * 1024 * 1024;
+        world.put("k", &content(8, size));
+        world
+            .emulator
+            .set_rules(json!({"rules": [
+                {"match": {}, "action": {"drop_headers": ["x-oss-hash-crc64ecma"]}, "times": 100},
+            ]}))
+            .unwrap();
+        let delivered = deliver(&mut world.prefetch(vec![listed("k", Some(size))], Missing::Raise)).remove(0);
+        let read = read_all(&mut world.reader("k"), size);
+        if verify == Verify::Check {
+            assert!(delivered.is_ok() && read.is_ok());
+            assert_eq!(world.engine.client().stats().get("crc_unchecked"), 2);
+        } else {
+            assert_eq!(delivered.unwrap_err().kind, ErrorKind::Integrity);
+            assert_eq!(read.unwrap_err().kind, ErrorKind::Integrity);
+        }
+    }
+}
+
+struct Tracked {
+    loan: Loan,
+    _alive: Arc<()>,
+}
+
+impl Lend for Tracked {
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.loan.memory()
+    }
+}
+
+#[test]
+fn an_interrupt_while_damage_is_repaired_waits_for_the_loan() {
+    let world = world();
+    let size = 9 * 1024 * 1024;
+    world.put("k", &content(9, size));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [2]}, "action": {"flip_bit": "out"}},
+            {"match": {"op": "GetObject", "nth": [4]}, "action": {"stall_after_bytes": 1000}},
+        ]}))
+        .unwrap();
+    let (alive, client) = (Arc::new(()), world.engine.client().clone());
+    let mut watch = || match client.stats().get("crc_mismatched") {
+        0 => Ok(()),
+        _ => Err(Error::new(ErrorKind::Internal, "signal", "interrupted")),
+    };
+    let loan = Tracked { loan: lend(size).unwrap(), _alive: Arc::clone(&alive) };
+    let Err(error) = world.reader("k").read_into(loan, &mut watch) else { panic!("it is interrupted") };
+    assert_eq!(error.operation, "signal");
+    assert_eq!(Arc::strong_count(&alive), 1, "no worker can still write into it");
 }

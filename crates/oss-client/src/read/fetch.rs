@@ -9,10 +9,12 @@ use oss_protocol::uri::ObjectUri;
 
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
 use crate::lend::{self, Carved, Filled, Lend, Piece, Scratch};
 use crate::operations::{BodySink, GetObject, GotObject};
 use crate::read::plan;
+use crate::stats::Counter;
 use crate::sync::{Arc, Mutex};
 use crate::workers::Job;
 
@@ -43,8 +45,29 @@ pub(crate) struct Fetched<B> {
     pub(crate) buffer: B,
     /// CRC-64 of the bytes in the buffer.
     pub(crate) crc64: u64,
-    /// CRC-64 of the whole object, where the service told it.
+    /// CRC-64 of the whole object, where the service told it and it is to be compared.
     pub(crate) object_crc64: Option<u64>,
+}
+
+/// The CRC-64 to compare with, of the one that the service told: none if nothing is verified.
+pub(crate) fn comparable(client: &Client, told: Option<u64>) -> Option<u64> {
+    told.filter(|_| client.config().verify != Verify::Off)
+}
+
+/// Takes note of a whole read without a CRC-64 to compare with.
+///
+/// # Errors
+/// `Integrity` if one is required.
+pub(crate) fn unchecked(client: &Client, uri: &ObjectUri) -> Result<(), Error> {
+    match client.config().verify {
+        Verify::Off => {}
+        Verify::Check => client.count(Counter::CrcUnchecked),
+        Verify::Require => {
+            let text = "the service has no CRC-64 for this object, and verify=\"require\" asks for one";
+            return Err(Error::new(ErrorKind::Integrity, "GetObject", text).with_uri(uri.to_string()));
+        }
+    }
+    Ok(())
 }
 
 /// Receives into lent memory whose size was known beforehand.
@@ -108,7 +131,8 @@ pub(crate) fn into_lent<B: Lend>(
     cancel: &Cancel,
 ) -> Result<Fetched<B>, Error> {
     let got = get(client, want, want.range.clone(), &mut LentSink(&mut buffer), cancel)?;
-    Ok(Fetched { buffer, crc64: got.received_crc64, object_crc64: got.object_crc64 })
+    let object_crc64 = comparable(client, got.object_crc64);
+    Ok(Fetched { buffer, crc64: got.received_crc64, object_crc64 })
 }
 
 /// Fetches a whole object of unknown size with one request, on this thread.
@@ -225,7 +249,7 @@ impl<B: Lend> Assembly<B> {
         match outcome {
             Ok(got) => {
                 state.parts[number] = (got.received_crc64, size_bytes);
-                state.object_crc64 = state.object_crc64.or(got.object_crc64);
+                state.object_crc64 = state.object_crc64.or(comparable(&self.client, got.object_crc64));
             }
             Err(error) => {
                 state.failure.get_or_insert(error);

@@ -19,7 +19,7 @@ use crate::interrupt::{SLICE, Watch};
 use crate::lend::Lend;
 use crate::read::ahead::{Ahead, Version};
 use crate::read::engine::{ReadEngine, call, wait_watched};
-use crate::read::fetch::{self, Fetched, Landing};
+use crate::read::fetch::{self, Fetched, Landing, Want};
 use crate::read::plan;
 use crate::read::slot::{Bell, Slot};
 use crate::read::tiles::Tiles;
@@ -200,7 +200,8 @@ impl ObjectReader {
         if self.version.is_none() {
             let (client, uri) = (self.client.clone(), self.uri.clone());
             let info = call(&self.workers, watch, move |cancel| client.head_object(&uri, cancel))?;
-            self.version = Some(Version { size: info.size, etag: info.etag, crc64: info.crc64 });
+            let crc64 = fetch::comparable(&self.client, info.crc64);
+            self.version = Some(Version { size: info.size, etag: info.etag, crc64 });
         }
         self.version.as_ref().ok_or_else(|| Error::internal("HeadObject", "no version"))
     }
@@ -277,7 +278,7 @@ impl ObjectReader {
                 cancels.iter().for_each(Cancel::cancel);
                 self.close();
                 // The workers may write into the loan until the last of them has let go of it.
-                while !slot.wait(SLICE) {}
+                self.outlast(&slot);
                 return Err(interrupt);
             }
         };
@@ -300,12 +301,35 @@ impl ObjectReader {
             return Ok(fetched.buffer);
         }
         self.client.count(Counter::CrcMismatched);
-        let (client, want) = (self.client.clone(), version.want(&self.uri, None));
-        let again = call(&self.workers, watch, move |cancel| {
-            fetch::into_lent(&client, &want.after_damage(), fetched.buffer, cancel)
-        })?;
+        let again = self.read_damaged(version.want(&self.uri, None).after_damage(), fetched.buffer, watch)?;
         self.tiles.add(range, again.crc64);
         Ok(again.buffer)
+    }
+
+    /// Reads again, by one request, what came damaged; the loan is back also when `watch` breaks this off.
+    fn read_damaged<B: Lend>(&self, want: Want, buffer: B, watch: Watch<'_>) -> Result<Fetched<B>, Error> {
+        let (slot, cancel) = (Slot::new(0, &Bell::new()), Cancel::new());
+        let job = {
+            let (client, slot, cancel) = (self.client.clone(), Arc::clone(&slot), cancel.clone());
+            Box::new(move || {
+                slot.put(fetch::guarded(|| fetch::into_lent(&client, &want, buffer, &cancel)));
+                0_u64
+            }) as Job
+        };
+        self.workers.submit([job]);
+        wait_watched(&self.workers, &slot, watch).inspect_err(|_| {
+            cancel.cancel();
+            self.outlast(&slot);
+        })?
+    }
+
+    /// Waits until the jobs of `slot`, which were cancelled, have ended; does them where nobody else can.
+    fn outlast<T>(&self, slot: &Slot<T>) {
+        while !slot.is_done() {
+            if !self.workers.run_one() {
+                slot.wait(SLICE);
+            }
+        }
     }
 
     fn note_crc(&mut self, crc64: Option<u64>) {
@@ -316,9 +340,10 @@ impl ObjectReader {
 
     /// Compares the CRC-64 of everything received with the object's, once it tiles the object.
     fn check_whole(&mut self) -> Result<(), Error> {
-        let Some(Version { size, crc64: Some(expected), .. }) = self.version else { return Ok(()) };
+        let Some(Version { size, crc64, .. }) = self.version else { return Ok(()) };
         let Some(found) = self.tiles.whole(size) else { return Ok(()) };
         self.tiles = Tiles::default();
+        let Some(expected) = crc64 else { return fetch::unchecked(&self.client, &self.uri) };
         if found == expected {
             self.client.count(Counter::CrcChecked);
             return Ok(());

@@ -12,6 +12,7 @@ use oss_protocol::uri::ObjectUri;
 
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::lend::Lend;
@@ -59,7 +60,7 @@ struct Asked<B> {
     position: u64,
     likely_bytes: u64,
     slot: Arc<Slot<Body<B>>>,
-    /// One for each request of the object.
+    /// One for each request of the object, and for reading it again.
     cancels: Vec<Cancel>,
 }
 
@@ -124,7 +125,8 @@ impl<B: Lend> Prefetch<B> {
     /// Tops up in batches, so that the workers' queue is locked once for many objects.
     ///
     /// # Errors
-    /// Those of `lend`, `Internal` for a position the index does not have, `Forked` in a child process.
+    /// Those of `lend` and `Internal` for a position the index does not have, once all objects before that one were
+    /// delivered; `Forked` in a child process.
     pub fn top_up<E: From<Error>>(&mut self, mut lend: impl FnMut(usize) -> Result<B, E>) -> Result<(), E> {
         if self.generation != fork::generation() {
             let text = "this iteration was begun in the parent process; iterate anew in this one";
@@ -135,39 +137,51 @@ impl<B: Lend> Prefetch<B> {
             return Ok(());
         }
         let mut jobs = Vec::new();
+        let outcome = self.ask(ahead, &mut jobs, &mut lend);
+        if !jobs.is_empty() {
+            self.workers.submit(jobs);
+        }
+        // What cannot be asked for now is tried again at the next call; until its turn comes, it is no failure.
+        if self.asked.is_empty() { outcome } else { Ok(()) }
+    }
+
+    /// Makes the requests of the next objects, up to `ahead` of them.
+    fn ask<E: From<Error>>(
+        &mut self,
+        ahead: usize,
+        jobs: &mut Vec<Job>,
+        lend: &mut impl FnMut(usize) -> Result<B, E>,
+    ) -> Result<(), E> {
         while let Some(position) = self.next_position {
             let object = self.source.object(position).ok_or_else(|| {
                 Error::internal("prefetch", format!("the index has no position {position}"))
             })?;
             let likely_bytes = object.size.unwrap_or_else(|| self.likely.guess());
-            let is_within = self.asked.len() < ahead && self.asked_bytes + likely_bytes <= self.max_bytes;
+            let is_within =
+                self.asked.len() < ahead && self.asked_bytes.saturating_add(likely_bytes) <= self.max_bytes;
             // At least one object is always asked for, however large.
             if !is_within && !self.asked.is_empty() {
                 break;
             }
             let want = want(object);
             let slot = Slot::new(self.asked_count, &self.bell);
-            let requests = self.requests(want, &slot, &mut lend)?;
-            let (cancels, its_jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
+            let (cancels, its_jobs) = self.requests(want, &slot, lend)?;
             jobs.extend(its_jobs);
             self.asked.push_back(Asked { position, likely_bytes, slot, cancels });
             self.asked_bytes += likely_bytes;
             self.asked_count += 1;
             self.next_position = self.positions.next();
         }
-        if !jobs.is_empty() {
-            self.workers.submit(jobs);
-        }
         Ok(())
     }
 
-    /// Makes the requests of one object, each with the handle to cancel it.
+    /// Makes the requests of one object, and the handles that cancel them and what may follow them.
     fn requests<E: From<Error>>(
         &self,
         want: Want,
         slot: &Arc<Slot<Body<B>>>,
         lend: &mut impl FnMut(usize) -> Result<B, E>,
-    ) -> Result<Vec<(Cancel, Job)>, E> {
+    ) -> Result<(Vec<Cancel>, Vec<Job>), E> {
         let cancel = Cancel::new();
         let course = Course {
             client: self.client.clone(),
@@ -177,17 +191,20 @@ impl<B: Lend> Prefetch<B> {
         };
         let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
         let Some(size_bytes) = size_bytes else {
-            return Ok(vec![(cancel, Box::new(move || course.run_native(&want)))]);
+            return Ok((vec![cancel], vec![Box::new(move || course.run_native(&want))]));
         };
         let buffer = lend(size_bytes)?;
         let size = size_bytes as u64;
         if size <= plan::SPLIT_ABOVE_BYTES {
-            return Ok(vec![(cancel, Box::new(move || course.run_lent(&want, buffer)))]);
+            return Ok((vec![cancel], vec![Box::new(move || course.run_lent(&want, buffer))]));
         }
         let whole = want.clone();
         let finish = Box::new(move |outcome| course.finish_parts(&whole, outcome));
         let landing = Landing { buffer, offset: 0 };
-        Ok(fetch::in_parts(&self.client, want, 0..size, plan::PART_BYTES, landing, finish))
+        let parts = fetch::in_parts(&self.client, want, 0..size, plan::PART_BYTES, landing, finish);
+        let (mut cancels, jobs): (Vec<Cancel>, Vec<Job>) = parts.into_iter().unzip();
+        cancels.push(cancel);
+        Ok((cancels, jobs))
     }
 
     /// Takes the next object in order, if it is there.
@@ -229,11 +246,14 @@ impl<B: Lend> Prefetch<B> {
     pub fn close(&mut self, patience: Duration) {
         self.next_position = None;
         self.cancel();
+        let end = SystemClock.now() + patience;
         for asked in self.asked.drain(..) {
-            if !asked.slot.is_done() {
-                asked.slot.wait(patience);
+            let left = end.saturating_duration_since(SystemClock.now());
+            if !asked.slot.is_done() && !left.is_zero() {
+                asked.slot.wait(left);
             }
         }
+        self.asked_bytes = 0;
     }
 }
 
@@ -280,7 +300,11 @@ impl<B: Lend> Course<B> {
                 self.client.count(Counter::CrcMismatched);
                 fetch::into_lent(&self.client, &want.after_damage(), fetched.buffer, &self.cancel)
             }
-            _ => Ok(fetched),
+            Some(_) => {
+                self.client.count(Counter::CrcChecked);
+                Ok(fetched)
+            }
+            None => fetch::unchecked(&self.client, &want.uri).map(|()| fetched),
         });
         self.settle(want, outcome.map(|fetched| Body::Lent(fetched.buffer)), 0);
     }
@@ -316,4 +340,37 @@ impl<B: Lend> Course<B> {
 /// True for a missing object, and for nothing else: not a missing bucket, not a failed lookup.
 fn is_missing_object(error: &Error) -> bool {
     error.is_not_found() && error.code == "NoSuchKey"
+}
+
+#[cfg(test)]
+mod tests {
+    use oss_protocol::sign::Credentials;
+    use oss_protocol::uri::Endpoint;
+
+    use super::*;
+    use crate::config::ClientConfig;
+    use crate::credentials::StaticProvider;
+    use crate::lend::Scratch;
+    use crate::objects::OneObject;
+
+    #[test]
+    fn closing_takes_its_patience_once_however_many_are_stuck() {
+        let config = ClientConfig::new(Endpoint::parse("http://127.0.0.1:1").expect("an endpoint"), "cn-x");
+        let credentials = Credentials::new("id", "secret", None);
+        let provider = Arc::new(StaticProvider::new(credentials).expect("credentials"));
+        let engine = ReadEngine::new(Client::new(config, provider).expect("a client"), 4);
+        let uri = ObjectUri::parse("oss://b/k").expect("a location");
+        let source = Arc::new(OneObject { uri, size: None, etag: None });
+        let mut prefetch: Prefetch<Scratch> =
+            Prefetch::new(&engine, source, Box::new(std::iter::empty()), Missing::Raise).expect("no fork");
+        for number in 0..100 {
+            let slot = Slot::new(number, &prefetch.bell);
+            let asked = Asked { position: number, likely_bytes: 1, slot, cancels: Vec::new() };
+            prefetch.asked.push_back(asked);
+        }
+        let started = SystemClock.now();
+        prefetch.close(Duration::from_millis(50));
+        assert!(SystemClock.now() - started < Duration::from_secs(2), "100 times the patience is 5 s");
+        assert_eq!(prefetch.ahead(), 0);
+    }
 }
