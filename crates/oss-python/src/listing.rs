@@ -52,6 +52,11 @@ impl Listing {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<(String, u64, String)>> {
+        // Most keys are in memory: letting go of the GIL for each of them would cost more than the key.
+        let waiting = self.state.try_lock().ok().and_then(|mut state| state.objects.next());
+        if let Some(object) = waiting {
+            return Ok(Some((object.key, object.size, object.etag)));
+        }
         let object = without_gil(py, |watch| {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             loop {

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use memchr::memchr;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::interrupt::Watch;
+use oss_client::lend::Lend;
 use oss_client::read::object::{DIRECT_BYTES, ObjectReader};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -39,6 +40,7 @@ impl Reader {
         })
     }
 
+    /// To be called without the GIL: who holds the lock takes the GIL now and then, to look for signals.
     fn lock(&self) -> MutexGuard<'_, Option<ObjectReader>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,7 +79,7 @@ impl Reader {
         Ok(PyBytes::new(py, &bytes).unbind())
     }
 
-    /// Exactly `size` bytes; None if the object was replaced before anything of it was told.
+    /// Exactly `size` bytes; None if that many are no longer there (see `read_into`).
     fn read_large(&self, py: Python<'_>, size: u64) -> PyResult<Option<Py<PyBytes>>> {
         let memory = LentMemory::bytes(py, usize::try_from(size).unwrap_or(usize::MAX))?;
         let Some(memory) = self.read_into(py, memory)? else { return Ok(None) };
@@ -86,11 +88,17 @@ impl Reader {
         bytes.or_raise(py).map(Some)
     }
 
-    /// Fills `memory` from the position on; None if the object was replaced before anything of it was told.
-    fn read_into(&self, py: Python<'_>, memory: LentMemory) -> PyResult<Option<LentMemory>> {
-        self.run(py, |reader, watch| match reader.read_into(memory, watch) {
-            Err(error) if reader.begins_again(&error) => Ok(None),
-            outcome => outcome.map(Some),
+    /// Fills `memory` from the position on; None if the object was replaced before anything of it was told, or if
+    /// another thread read meanwhile and fewer bytes are left.
+    fn read_into(&self, py: Python<'_>, mut memory: LentMemory) -> PyResult<Option<LentMemory>> {
+        self.run(py, |reader, watch| {
+            if reader.remaining(watch)? < memory.memory().len() as u64 {
+                return Ok(None);
+            }
+            match reader.read_into(memory, watch) {
+                Err(error) if reader.begins_again(&error) => Ok(None),
+                outcome => outcome.map(Some),
+            }
         })
     }
 
@@ -115,13 +123,13 @@ impl Reader {
 
     /// The pinned version's ETag, once it is known.
     #[getter]
-    fn etag(&self) -> Option<String> {
-        self.lock().as_ref().and_then(|reader| reader.etag().map(str::to_owned))
+    fn etag(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.lock().as_ref().and_then(|reader| reader.etag().map(str::to_owned)))
     }
 
     #[getter]
-    fn closed(&self) -> bool {
-        self.lock().is_none()
+    fn closed(&self, py: Python<'_>) -> bool {
+        py.detach(|| self.lock().is_none())
     }
 
     /// At most `size` bytes from the position on, all that remain if it is negative; short only at the end.
