@@ -466,3 +466,19 @@ fn an_interrupt_while_damage_is_repaired_waits_for_the_loan() {
     assert_eq!(error.operation, "signal");
     assert_eq!(Arc::strong_count(&alive), 1, "no worker can still write into it");
 }
+
+#[test]
+fn a_throttle_narrows_the_window() {
+    let world = world();
+    world.put("k", &content(1, 100));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [1]}, "action": {"status": 503, "code": "TotalQpsLimitExceeded"}},
+        ]}))
+        .unwrap();
+    let objects = (0..200).map(|_| listed("k", Some(100))).collect();
+    assert_eq!(deliver(&mut world.prefetch(objects, Missing::Raise)).len(), 200);
+    assert_eq!(world.engine.client().stats().get("throttled"), 1);
+    assert!(world.engine.in_flight_limit() < 16, "{}", world.engine.in_flight_limit());
+}

@@ -78,6 +78,8 @@ pub struct Prefetch<B: Lend> {
     asked_count: u64,
     asked_bytes: u64,
     likely: LikelySize,
+    /// Refusals for throttling that the window was told of.
+    throttles: u64,
     generation: u32,
 }
 
@@ -116,6 +118,7 @@ impl<B: Lend> Prefetch<B> {
             asked_count: 0,
             asked_bytes: 0,
             likely: LikelySize::default(),
+            throttles: engine.client().pressure().throttles,
             generation: fork::generation(),
         })
     }
@@ -132,6 +135,7 @@ impl<B: Lend> Prefetch<B> {
             let text = "this iteration was begun in the parent process; iterate anew in this one";
             return Err(Error::new(ErrorKind::Forked, "prefetch", text).into());
         }
+        self.heed_throttles();
         let ahead = plan::lookahead(self.workers.window());
         if self.asked.len() > ahead - ahead / 4 {
             return Ok(());
@@ -143,6 +147,15 @@ impl<B: Lend> Prefetch<B> {
         }
         // What cannot be asked for now is tried again at the next call; until its turn comes, it is no failure.
         if self.asked.is_empty() { outcome } else { Ok(()) }
+    }
+
+    /// Narrows the window when the service asked to slow down since the last look.
+    fn heed_throttles(&mut self) {
+        let throttles = self.client.pressure().throttles;
+        if throttles > self.throttles {
+            self.throttles = throttles;
+            self.workers.throttled();
+        }
     }
 
     /// Makes the requests of the next objects, up to `ahead` of them.
