@@ -32,6 +32,7 @@ HELD_OUT_COUNT = 640
 _HELD_OUT_DIGITS = 360  # a fifth of the scans
 _DIGIT_SIDES = (170, 216)  # pixels, half-open
 _MAX_TURN_DEGREES = 8
+_REACH = 7  # pixels that the shadow reaches beyond the ink
 # Parts draw from streams of their own.
 _STREAMS = {"train": 0, "held-out": 1}
 _VERSION = 1  # raise it when what is drawn changes
@@ -169,11 +170,23 @@ def compose(
     stencil.paste(glyph, (int(at[0]), int(at[1])))
 
     ink = _sharpened(np.asarray(stencil, np.float32)[..., None] / 255)
-    spread = stencil.filter(ImageFilter.MaxFilter(15)).filter(ImageFilter.GaussianBlur(8))
+    spread = Image.fromarray(_grown(np.asarray(stencil))).filter(ImageFilter.GaussianBlur(8))
     shadow = np.asarray(spread, np.float32)[..., None] / 255
     colour = generator.uniform(200, 255, size=3).astype(np.float32)
     mixed = ground * (1 - 0.85 * shadow) * (1 - ink) + colour * ink
     return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def _grown(ink: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Let ink reach `_REACH` pixels further each way: the largest value around, rows first, then columns.
+
+    Pillow's MaxFilter gives the same, thirty times slower: it looks at all 225 neighbours of each pixel.
+    """
+    grown = np.pad(ink, _REACH)
+    for axis in (0, 1):
+        around = np.lib.stride_tricks.sliding_window_view(grown, 2 * _REACH + 1, axis=axis)
+        grown = np.ascontiguousarray(around.max(axis=-1))
+    return grown
 
 
 def _sharpened(ink: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
