@@ -101,12 +101,6 @@ impl Workers {
         self.shared.queue.lock().window.width()
     }
 
-    /// How many jobs are being worked on.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.shared.queue.lock().running
-    }
-
     /// Runs one waiting job on the calling thread, if there is no worker to do it; true if it did.
     ///
     /// A process that may not make threads still makes progress, one request at a time.
