@@ -40,7 +40,7 @@ $(TORCH):
 	touch $@
 
 $(DEV): $(TORCH)
-	@echo "make: fetching build, check and test tools, two OSS SDKs and scikit-learn, versions and hashes locked (about 130 MB)"
+	@echo "make: fetching build, check and test tools, OSS SDKs, scikit-learn and the libraries that read oss:// paths, versions and hashes locked (about 230 MB)"
 	$(PIP) --require-hashes -r requirements/dev.txt
 	touch $@
 
@@ -138,7 +138,8 @@ docs: setup ## Regenerate docs/errors.md from provoked errors; build the Rust re
 lock: $(TORCH) ## Resolve requirements/dev.in anew into dev.txt, for every supported Python
 	@$(PY) -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet uv
 	.cache/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.10 --generate-hashes \
-		--custom-compile-command "make lock" requirements/dev.in --output-file requirements/dev.txt
+		--custom-compile-command "make lock" --override requirements/apart.txt \
+		requirements/dev.in --output-file requirements/dev.txt
 
 .PHONY: clean
 clean: ## Remove builds and caches; keep .venv
