@@ -16,35 +16,8 @@ THREADS = 24
 RANGE_BYTES = 4 * 1024 * 1024
 RANGE_THREADS = 8
 
-WRK_OBJECTS = """
-local number = 0
-local requests = {{}}
-init = function()
-    for i = 0, {count} - 1 do
-        requests[i] = wrk.format("GET", string.format("/bucket/train/%08d.bin", i))
-    end
-    number = math.floor(os.clock() * 1e6) % {count}
-end
-request = function()
-    number = (number + 1) % {count}
-    return requests[number]
-end
-"""
-
-WRK_RANGES = """
-local number = 0
-local requests = {{}}
-init = function()
-    for i = 0, {count} - 1 do
-        local range = string.format("bytes=%d-%d", i * {size}, i * {size} + {size} - 1)
-        requests[i] = wrk.format("GET", "/bucket/big.bin", {{ ["Range"] = range }})
-    end
-end
-request = function()
-    number = (number + 1) % {count}
-    return requests[number]
-end
-"""
+# wrk takes at most this much from a socket at a time (its RECVBUF), whatever has arrived.
+WRK_RECEIVES_BYTES = 8192
 
 
 def build() -> Path:
@@ -58,26 +31,44 @@ def build() -> Path:
 
 @dataclass(frozen=True)
 class Load:
-    """A way to load the server: the raw client's arguments after the address, and wrk's script."""
+    """A way to load the server: the raw client's arguments before and after the server's address."""
 
     kind: str
     arguments: tuple[int | str, ...]
-    script: str
-    connections: int
-    request_bytes: int
 
 
 def objects(count: int, size_bytes: int) -> Load:
     """Get every small object once."""
-    script = WRK_OBJECTS.format(count=count)
-    return Load("objects", (count, size_bytes, THREADS), script, THREADS, size_bytes)
+    return Load("objects", (count, count, size_bytes, THREADS, "all"))
 
 
 def ranges(size_bytes: int, memory: str = "each") -> Load:
     """Get the large object once by ranges; `memory` is fresh for `each` range, or one for the `whole`."""
-    script = WRK_RANGES.format(count=size_bytes // RANGE_BYTES, size=RANGE_BYTES)
-    arguments = (size_bytes, RANGE_BYTES, RANGE_THREADS, memory)
-    return Load("ranges", arguments, script, RANGE_THREADS, RANGE_BYTES)
+    return Load("ranges", (size_bytes, RANGE_BYTES, RANGE_THREADS, memory, "all"))
+
+
+@dataclass(frozen=True)
+class Witnessed:
+    """One request, sent again and again, by wrk and by the raw client receiving as wrk does."""
+
+    load: Load
+    path: str
+    headers: tuple[str, ...]
+    connections: int
+    request_bytes: int
+
+
+def one_object(count: int, size_bytes: int) -> Witnessed:
+    """Get the first small object `count` times."""
+    load = Load("objects", (count, 1, size_bytes, THREADS, WRK_RECEIVES_BYTES))
+    return Witnessed(load, "/bucket/train/00000000.bin", (), THREADS, size_bytes)
+
+
+def one_range(size_bytes: int) -> Witnessed:
+    """Get the first range of the large object, until it was as many bytes as that has."""
+    load = Load("ranges", (size_bytes, RANGE_BYTES, RANGE_THREADS, "first", WRK_RECEIVES_BYTES))
+    header = f"Range: bytes=0-{RANGE_BYTES - 1}"
+    return Witnessed(load, "/bucket/big.bin", (header,), RANGE_THREADS, RANGE_BYTES)
 
 
 def raw(program: Path, address: str, load: Load) -> dict[str, Any]:
@@ -88,24 +79,22 @@ def raw(program: Path, address: str, load: Load) -> dict[str, Any]:
     return result
 
 
-def wrk(address: str, load: Load, directory: Path, seconds: int) -> dict[str, Any] | None:
-    """Run wrk for `seconds`, or return None where it is not installed."""
+def wrk(address: str, witnessed: Witnessed, seconds: int) -> dict[str, Any] | None:
+    """Run wrk for `seconds`, a thread for each connection as in the raw client; None where it is not installed.
+
+    Without a script: wrk lets its first threads run while the scripts of the last are still being loaded, and counts
+    what they do in that time.
+    """
     if shutil.which("wrk") is None:
         return None
-    script = directory / f"{load.kind}.lua"
-    script.write_text(load.script)
-    command = [
-        "wrk",
-        "-t2",
-        f"-c{load.connections}",
-        f"-d{seconds}s",
-        "-s",
-        str(script),
-        f"http://{address}/",
-    ]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    count = str(witnessed.connections)
+    headers = [word for header in witnessed.headers for word in ("-H", header)]
+    command = ["wrk", "-t", count, "-c", count, "-d", f"{seconds}s", *headers]
+    done = subprocess.run(
+        [*command, f"http://{address}{witnessed.path}"], check=True, stdout=subprocess.PIPE, text=True
+    )
     took = re.search(r"(\d+) requests in ([\d.]+)s", done.stdout)
     if took is None or "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise SystemExit(f"error: wrk failed:\n{done.stdout}")
     requests = int(took[1])
-    return {"requests": requests, "bytes": requests * load.request_bytes, "seconds": float(took[2])}
+    return {"requests": requests, "bytes": requests * witnessed.request_bytes, "seconds": float(took[2])}

@@ -46,14 +46,6 @@ def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
     )
 
 
-def agreement(rounds: Rounds, raw: str, wrk: str) -> str:
-    """Say how wrk's best round compares with the raw client's: other work on the machine only ever slows."""
-    if wrk not in rounds:
-        return f"{wrk}: not measured"
-    best = {name: max(speed(result) for result in rounds[name]) for name in (raw, wrk)}
-    return f"{wrk}: best round {best[wrk] / best[raw]:.2f} of the raw client's best"
-
-
 def machine() -> dict[str, Any]:
     """Say what the figures were measured on."""
     model = next(

@@ -30,9 +30,9 @@ MIB = 1024 * 1024
 SIZES = {False: Served(20_000, 110 * 1024, 2048 * MIB), True: Served(4_000, 110 * 1024, 512 * MIB)}
 # What each contender is compared with, in the same round.
 LIMITS = {
-    "wrk objects": "raw objects",
+    "wrk objects": "raw objects, as wrk",
     "iterable": "raw objects",
-    "wrk ranges": "raw ranges",
+    "wrk ranges": "raw ranges, as wrk",
     "raw ranges, fresh memory": "raw ranges",
     "checkpoint_pieces": "raw ranges",
     "checkpoint_whole": "raw ranges",
@@ -73,17 +73,21 @@ def one_round(server: Server, rounds: report.Rounds, wanted: list[str], wrk_seco
     served, program = server.served, server.raw_client
     small, large = raw.objects(served.objects, served.object_bytes), raw.ranges(served.big_bytes)
     fresh = raw.ranges(served.big_bytes, "whole")
+    one_object = raw.one_object(3 * served.objects, served.object_bytes)
+    one_range = raw.one_range(served.big_bytes)
 
     def add(name: str, result: dict[str, Any] | None) -> None:
         if result is not None:
             rounds.setdefault(name, []).append(result)
 
     add("raw objects", raw.raw(program, server.address, small))
-    add("wrk objects", raw.wrk(server.address, small, server.directory, wrk_seconds))
+    add("raw objects, as wrk", raw.raw(program, server.address, one_object.load))
+    add("wrk objects", raw.wrk(server.address, one_object, wrk_seconds))
     for workload in [name for name in wanted if name == "iterable"]:
         add(workload, ours(workload, server))
     add("raw ranges", raw.raw(program, server.address, large))
-    add("wrk ranges", raw.wrk(server.address, large, server.directory, wrk_seconds))
+    add("raw ranges, as wrk", raw.raw(program, server.address, one_range.load))
+    add("wrk ranges", raw.wrk(server.address, one_range, wrk_seconds))
     add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
     for workload in [name for name in wanted if name != "iterable"]:
         add(workload, ours(workload, server))
@@ -125,9 +129,6 @@ def main() -> None:
         "Medians of interleaved rounds. Peak: above a process with torch imported and the destination made.\n"
     )
     print(report.table(rounds, LIMITS))
-    print()
-    for kind in ("objects", "ranges"):
-        print(report.agreement(rounds, f"raw {kind}", f"wrk {kind}"))
     content = {
         "machine": machine,
         "load_average_before": load_average,

@@ -14,13 +14,23 @@ pub(crate) struct Connection {
     stream: TcpStream,
     host: String,
     request: Vec<u8>,
+    receive: Receive,
+}
+
+/// How a body is taken from the socket.
+#[derive(Clone, Copy)]
+pub(crate) enum Receive {
+    /// As much as there is room for, in one call: the fewest calls that a client can make.
+    Whole,
+    /// At most so many bytes a call, whatever has arrived, all into the same memory: how wrk does it.
+    Pieces(usize),
 }
 
 impl Connection {
-    pub(crate) fn open(address: &str) -> Result<Self, Failure> {
+    pub(crate) fn open(address: &str, receive: Receive) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512) })
+        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512), receive })
     }
 
     /// Gets `path`, or the inclusive `range` of it, into exactly `body`.
@@ -64,11 +74,17 @@ impl Connection {
         }
     }
 
-    /// Fills `memory` exactly.
+    /// Takes exactly as many bytes as `memory` has room for.
     fn receive(&mut self, memory: &mut [MaybeUninit<u8>]) -> Result<(), Failure> {
-        let mut filled = 0;
-        while filled < memory.len() {
-            filled += self.recv(&mut memory[filled..], libc::MSG_WAITALL)?;
+        let mut received = 0;
+        while received < memory.len() {
+            received += match self.receive {
+                Receive::Whole => self.recv(&mut memory[received..], libc::MSG_WAITALL)?,
+                Receive::Pieces(bytes) => {
+                    let room = bytes.min(memory.len() - received);
+                    self.recv(&mut memory[..room], 0)?
+                }
+            };
         }
         Ok(())
     }

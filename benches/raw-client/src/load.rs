@@ -1,6 +1,9 @@
 //! The two loads: many small objects, and one large object by ranges.
 
-use crate::{Failure, connection::Connection};
+use crate::{
+    Failure,
+    connection::{Connection, Receive},
+};
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,59 +31,79 @@ impl Load {
     }
 }
 
-/// Gets every small object once, each into memory allocated for it and dropped after it.
-pub(crate) fn objects(address: &str, count: u64, bytes: usize, threads: usize) -> Result<Load, Failure> {
+/// Gets `count` small objects, the first `distinct` in turn, each into memory allocated for it and dropped after it.
+pub(crate) fn objects(
+    address: &str,
+    count: u64,
+    distinct: u64,
+    bytes: usize,
+    threads: usize,
+    receive: Receive,
+) -> Result<Load, Failure> {
     let work = |connection: &mut Connection, number: u64| {
         let mut body = Vec::with_capacity(bytes);
-        let path = format!("/bucket/train/{number:08}.bin");
+        let path = format!("/bucket/train/{:08}.bin", number % distinct);
         connection.get(&path, None, &mut body.spare_capacity_mut()[..bytes])
     };
-    let seconds = spread(address, count, threads, &work)?;
+    let seconds = spread(address, count, threads, receive, &work)?;
     Ok(Load { requests: count, bytes: count * bytes as u64, seconds })
 }
 
-/// Gets the large object once by ranges: `whole` into one fresh allocation, else each range into its own.
+/// Where the ranges of the large object go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Each into an allocation of its own.
+    Each,
+    /// All into one fresh allocation.
+    Whole,
+    /// As `Each`, and every request is for the first range: as wrk can ask without a script.
+    First,
+}
+
+/// Gets as many bytes as the large object has, by ranges.
 pub(crate) fn ranges(
     address: &str,
     bytes: u64,
     range_bytes: u64,
     threads: usize,
-    whole: bool,
+    memory: Memory,
+    receive: Receive,
 ) -> Result<Load, Failure> {
     let count = bytes.div_ceil(range_bytes);
-    let mut memory: Vec<u8> = Vec::with_capacity(if whole { bytes.try_into()? } else { 0 });
-    let mut slots: Vec<_> = memory
+    let whole = if memory == Memory::Whole { bytes.try_into()? } else { 0 };
+    let mut whole: Vec<u8> = Vec::with_capacity(whole);
+    let mut slots: Vec<_> = whole
         .spare_capacity_mut()
         .chunks_mut(range_bytes.try_into()?)
         .map(|slot| Mutex::new(Some(slot)))
         .collect();
     slots.truncate(count.try_into()?);
     let work = |connection: &mut Connection, number: u64| {
-        let first = number * range_bytes;
+        let first = if memory == Memory::First { 0 } else { number * range_bytes };
         let last = bytes.min(first + range_bytes) - 1;
         let length = usize::try_from(last + 1 - first)?;
         let get = |connection: &mut Connection, body: &mut [MaybeUninit<u8>]| {
             connection.get("/bucket/big.bin", Some((first, last)), &mut body[..length])
         };
-        if !whole {
+        if memory != Memory::Whole {
             let mut body: Vec<u8> = Vec::with_capacity(length);
             return get(connection, body.spare_capacity_mut());
         }
         let slot = slots[usize::try_from(number)?].lock().ok().and_then(|mut slot| slot.take());
         get(connection, slot.ok_or("a range was taken twice")?)
     };
-    let seconds = spread(address, count, threads, &work)?;
+    let seconds = spread(address, count, threads, receive, &work)?;
     Ok(Load { requests: count, bytes, seconds })
 }
 
 /// Lets `threads` threads, a connection each, take the numbers `0..count` in turn; returns the seconds it took.
-fn spread<W>(address: &str, count: u64, threads: usize, work: &W) -> Result<f64, Failure>
+fn spread<W>(address: &str, count: u64, threads: usize, receive: Receive, work: &W) -> Result<f64, Failure>
 where
     W: Fn(&mut Connection, u64) -> Result<(), Failure> + Sync,
 {
     let next = AtomicU64::new(0);
     let worker = || -> Result<(), Failure> {
-        let mut connection = Connection::open(address)?;
+        let mut connection = Connection::open(address, receive)?;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= count {

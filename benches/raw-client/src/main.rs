@@ -5,8 +5,13 @@
 //!
 //! ```text
 //! raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
-//! raw-client objects ADDRESS COUNT OBJECT_BYTES THREADS
-//! raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole
+//! raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
+//! raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE
+//! ```
+//!
+//! RECEIVE is `all`, a body in as few calls as can be, or the most bytes that one call may take:
+//! ```text
+//! raw-client objects 127.0.0.1:8000 20000 1 112640 24 8192
 //! ```
 
 mod connection;
@@ -14,30 +19,46 @@ mod crc64;
 mod fill;
 mod load;
 
+use connection::Receive;
+use load::Memory;
 use std::process::ExitCode;
 
 /// Whatever went wrong, as one line: a benchmark stops at the first failure.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "usage: raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
-       raw-client objects ADDRESS COUNT OBJECT_BYTES THREADS
-       raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole";
+       raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
+       raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE";
 
 fn run(arguments: &[&str]) -> Result<(), Failure> {
     match *arguments {
         ["fill", directory, count, object_bytes, big_bytes] => {
             fill::fill(directory.as_ref(), count.parse()?, object_bytes.parse()?, big_bytes.parse()?)
         }
-        ["objects", address, count, object_bytes, threads] => {
-            let load = load::objects(address, count.parse()?, object_bytes.parse()?, threads.parse()?)?;
-            load.print()
+        ["objects", address, count, distinct, object_bytes, threads, receive] => {
+            let (count, distinct) = (count.parse()?, distinct.parse()?);
+            let (object_bytes, threads) = (object_bytes.parse()?, threads.parse()?);
+            load::objects(address, count, distinct, object_bytes, threads, parse_receive(receive)?)?.print()
         }
-        ["ranges", address, big_bytes, range_bytes, threads, memory @ ("each" | "whole")] => {
-            let whole = memory == "whole";
-            let load =
-                load::ranges(address, big_bytes.parse()?, range_bytes.parse()?, threads.parse()?, whole)?;
-            load.print()
+        ["ranges", address, big_bytes, range_bytes, threads, memory, receive] => {
+            let (big_bytes, range_bytes, threads) =
+                (big_bytes.parse()?, range_bytes.parse()?, threads.parse()?);
+            let (memory, receive) = (parse_memory(memory)?, parse_receive(receive)?);
+            load::ranges(address, big_bytes, range_bytes, threads, memory, receive)?.print()
         }
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn parse_receive(text: &str) -> Result<Receive, Failure> {
+    Ok(if text == "all" { Receive::Whole } else { Receive::Pieces(text.parse()?) })
+}
+
+fn parse_memory(text: &str) -> Result<Memory, Failure> {
+    match text {
+        "each" => Ok(Memory::Each),
+        "whole" => Ok(Memory::Whole),
+        "first" => Ok(Memory::First),
         _ => Err(USAGE.into()),
     }
 }
