@@ -93,8 +93,28 @@ class Client:
         """Read one whole object, verified, split into parallel ranges when it is large."""
     def list_objects(self, uri: str, delimiter: str | None = None) -> Iterator[tuple[str, int, str]]:
         """Yield (key, size, etag) in byte order of keys, a page at a time; keys without the bucket."""
+    def list_entries(
+        self, uri: str, delimiter: str | None = "/", *, page_size: int = 1000
+    ) -> Iterator[tuple[str, int | None, str, float]]:
+        """Yield (key, size, etag, last modified) of objects and common prefixes, together in byte order.
+
+        A common prefix, which ends with the delimiter, has no size, no ETag and the time 0. With
+        `delimiter=None` there are objects alone. Pages come as they are needed, with the guards of
+        `list_objects`.
+
+        Args:
+            page_size: entries a page, 1 to 1000; small when only the first ones matter.
+        """
     def put_object(self, uri: str, data: ReadableBuffer) -> None: ...
     def delete_object(self, uri: str) -> None: ...
+    def delete_objects(self, uris: Sequence[str]) -> None:
+        """Delete objects, a thousand a request; one that is not there is success.
+
+        A key that the service refuses does not keep the others.
+
+        Raises:
+            PermissionDeniedError: a key was refused; the first one is named.
+        """
     def copy_object(self, source: str, target: str) -> None: ...
     def open_reader(self, uri: str, size: int | None = None, etag: str | None = None) -> Reader:
         """Make a reader; the first request goes out with its first use."""

@@ -19,10 +19,10 @@ from osstorchconnector.uri import as_uri, split
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import Row, RowIndex, RowSource, Store
+    from osstorchconnector.store import Entry, Row, RowIndex, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
@@ -176,6 +176,20 @@ class OssStore:
         """Delete an object; a missing one is no error."""
         with logs.emitting():
             self.native.delete_object(as_uri(path))
+
+    def remove_all(self, paths: Sequence[str]) -> None:
+        """Delete objects, a thousand a request; a missing one is no error."""
+        with logs.emitting():
+            self.native.delete_objects([as_uri(path) for path in paths])
+
+    def entries(self, prefix: str, delimiter: str | None = "/", page_size: int = 1000) -> Iterator[Entry]:
+        """List the objects below `/bucket/prefix`, and the groups of keys up to the delimiter, in byte order."""
+        bucket, _ = split(prefix)
+        with logs.emitting():
+            for key, size, etag, changed in self.native.list_entries(
+                as_uri(prefix), delimiter, page_size=page_size
+            ):
+                yield f"/{bucket}/{key}", size, etag, changed
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of the native client in this process."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # ("/bucket/key", size or None, etag or None, label)
 Row = tuple[str, int | None, str | None, str]
 
+# ("/bucket/key", size, etag, seconds since the epoch); a group of keys has no size and ends with the delimiter
+Entry = tuple[str, int | None, str, float]
+
 
 class RowIndex(Protocol):
     """Rows by position: a mapped index file, or rows in memory."""

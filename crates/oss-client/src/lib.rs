@@ -9,6 +9,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+mod delete;
 pub mod error;
 pub mod fork;
 mod http;

@@ -12,7 +12,7 @@ use oss_protocol::uri::ObjectUri;
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
-use crate::operations::{ListPage, ListPageRequest};
+use crate::operations::{ListPage, ListPageRequest, ListedObject};
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,36 @@ pub struct ListOptions {
     pub delimiter: Option<String>,
     /// Keys a page, 1 to 1000; 0 = 1000.
     pub page_size: u32,
+}
+
+/// One line of a listing with a delimiter: an object, or everything below a common prefix.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// An object.
+    Object(ListedObject),
+    /// What a group of keys begins with, the delimiter included.
+    Prefix(String),
+}
+
+impl Entry {
+    /// The key or the prefix.
+    pub fn key(&self) -> &str {
+        match self {
+            Entry::Object(object) => &object.key,
+            Entry::Prefix(prefix) => prefix,
+        }
+    }
+}
+
+impl ListPage {
+    /// The objects and the common prefixes of this page, together in byte order.
+    pub fn into_entries(self) -> Vec<Entry> {
+        let objects = self.objects.into_iter().map(Entry::Object);
+        let mut entries: Vec<Entry> =
+            objects.chain(self.common_prefixes.into_iter().map(Entry::Prefix)).collect();
+        entries.sort_by(|one, other| one.key().as_bytes().cmp(other.key().as_bytes()));
+        entries
+    }
 }
 
 /// Iterator over the pages of one listing. Ends after the last page or the first error.
@@ -115,6 +145,9 @@ impl Guard {
             rises(&mut self.last_key, &object.key)?;
         }
         for group in &page.common_prefixes {
+            if !group.starts_with(prefix) {
+                return Err(broken(format!("group {group:?} does not begin with the prefix")));
+            }
             rises(&mut self.last_prefix, group)?;
         }
         match (&page.next_token, page.is_truncated) {
@@ -150,7 +183,6 @@ fn broken(what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operations::ListedObject;
 
     fn page(keys: &[&str], token: Option<&str>, is_truncated: bool) -> ListPage {
         let object = |key: &&str| ListedObject {
@@ -182,6 +214,17 @@ mod tests {
             page(&[], None, false),
         ];
         assert_eq!(run(&pages), Ok(()));
+    }
+
+    #[test]
+    fn groups_stand_among_the_objects() {
+        let mut mixed = page(&["p/a", "p/c"], None, false);
+        mixed.common_prefixes = vec!["p/b/".to_owned(), "p/d/".to_owned()];
+        let keys: Vec<String> =
+            mixed.clone().into_entries().iter().map(|entry| entry.key().to_owned()).collect();
+        assert_eq!(keys, ["p/a", "p/b/", "p/c", "p/d/"]);
+        mixed.common_prefixes = vec!["q/".to_owned()];
+        assert!(run(&[mixed]).expect_err("a stranger").contains("prefix"));
     }
 
     #[test]

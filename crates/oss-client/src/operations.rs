@@ -4,11 +4,13 @@
 //! and resuming are the transport's.
 
 mod buckets;
+mod deletes;
 mod listings;
 mod multipart;
 mod objects;
 mod values;
 
+pub use deletes::{DeleteRefusals, MAX_DELETE_KEYS};
 pub use values::{
     ListPage, ListPageRequest, ListedObject, ListedPart, ListedUpload, ObjectInfo, PutOptions, UploadPart,
     UploadedPart, UploadsPage, Written,

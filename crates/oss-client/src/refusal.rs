@@ -189,9 +189,12 @@ fn right_for(operation: Operation) -> &'static str {
     match operation {
         Operation::HeadObject | Operation::GetObjectMeta => "GetObject",
         Operation::ListObjectsV2 => "ListObjects",
-        Operation::InitiateMultipartUpload | Operation::UploadPart | Operation::CompleteMultipartUpload => {
-            "PutObject"
-        }
+        Operation::InitiateMultipartUpload
+        | Operation::UploadPart
+        | Operation::CompleteMultipartUpload
+        | Operation::CopyObject
+        | Operation::UploadPartCopy => "PutObject",
+        Operation::DeleteMultipleObjects => "DeleteObject",
         other => other.name(),
     }
 }

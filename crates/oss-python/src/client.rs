@@ -8,6 +8,7 @@ use oss_client::clock::SystemClock;
 use oss_client::config::{self, ClientConfig, Place};
 use oss_client::error::Error;
 use oss_client::index::{Patience, build_from_listing};
+use oss_client::list::ListOptions;
 use oss_client::objects::OneObject;
 use oss_client::operations::PutOptions;
 use oss_client::read::engine::ReadEngine;
@@ -23,7 +24,7 @@ use crate::buffer::with_bytes;
 use crate::credentials;
 use crate::errors::OrRaise;
 use crate::index::Index;
-use crate::listing::Listing;
+use crate::listing::{Entries, Listing};
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
@@ -142,6 +143,26 @@ impl Client {
     #[pyo3(signature = (uri, delimiter = None))]
     fn list_objects(&self, py: Python<'_>, uri: &str, delimiter: Option<String>) -> PyResult<Listing> {
         Ok(Listing::new(self.checkpoints.clone(), &prefix_uri(py, uri)?, delimiter))
+    }
+
+    /// Yields (key, size or None for a common prefix, etag, last modified) in byte order.
+    #[pyo3(signature = (uri, delimiter = Some("/".to_owned()), *, page_size = 1000))]
+    fn list_entries(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        delimiter: Option<String>,
+        page_size: u32,
+    ) -> PyResult<Entries> {
+        let options = ListOptions { delimiter, page_size, ..ListOptions::default() };
+        Ok(Entries::new(self.checkpoints.clone(), &prefix_uri(py, uri)?, options))
+    }
+
+    /// Deletes objects, a thousand a request; one that is not there is success.
+    fn delete_objects(&self, py: Python<'_>, uris: Vec<String>) -> PyResult<()> {
+        let uris = uris.iter().map(|uri| object_uri(py, uri)).collect::<PyResult<Vec<_>>>()?;
+        let engine = &self.checkpoints;
+        without_gil(py, |watch| engine.call(watch, move |client, cancel| client.delete_all(&uris, cancel)))
     }
 
     /// Deletes an object; one that is not there is success.
