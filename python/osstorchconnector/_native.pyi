@@ -128,6 +128,17 @@ class Client:
         storage_class: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Writer: ...
+    def abandoned_uploads(
+        self, uri: str, older_than_seconds: float = 0.0
+    ) -> list[tuple[str, str, float, int, int, int, Literal["ours", "empty", "other"]]]:
+        """Find uploads to keys that begin with `uri`'s, begun at least so long ago and never ended.
+
+        Returns rows of (uri, upload id, begun at, age in seconds, parts, bytes, whose they seem to be by the
+        sizes of their parts).
+        An upload that is being written looks the same: give an age that no save reaches.
+        """
+    def remove_abandoned(self, uri: str, upload_id: str) -> None:
+        """Drop an upload and its parts; one that is gone is success. No object changes."""
     def build_index(self, uri: str, path: str, include_empty: bool) -> int:
         """List everything below `uri` into the index file `path`, unless it is there already.
 
@@ -206,6 +217,9 @@ class Writer:
     def uri(self) -> str: ...
     @property
     def bytes_accepted(self) -> int: ...
+    @property
+    def crc64(self) -> int:
+        """CRC-64/XZ of the bytes accepted so far."""
     @property
     def state(
         self,

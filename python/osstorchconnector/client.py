@@ -9,12 +9,12 @@ from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject, checked_label
 from osstorchconnector.errors import ConfigError, NotFoundError
 from osstorchconnector.streams import ObjectWriter
-from osstorchconnector.uri import location_text, object_path
+from osstorchconnector.uri import location_text, object_path, prefix_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from osstorchconnector.store import Store
+    from osstorchconnector.store import AbandonedUpload, Store
 
 # The original's `type` of an object: a member of a tar archive.
 _TAR_MEMBER = 3
@@ -149,6 +149,23 @@ class OssClient:
     def gen_tar_archive(self, *arguments: Any, **options: Any) -> NoReturn:
         """Refuse: tar archives are not in this release."""
         _not_yet("OssClient.gen_tar_archive")
+
+    def abandoned_uploads(
+        self, prefix: str | os.PathLike[str], older_than_seconds: float = 0.0
+    ) -> list[AbandonedUpload]:
+        """Find uploads that were begun and never ended: what a killed save leaves. Nothing is removed.
+
+        Args:
+            prefix: `oss://bucket/prefix`; uploads to keys that begin with it are found.
+            older_than_seconds: an upload that is still being written looks the same, so give an age that no save of
+                yours reaches.
+        """
+        path = prefix_path(location_text(prefix, "prefix"), "prefix")
+        return self._store.abandoned_uploads(path, older_than_seconds)
+
+    def remove_abandoned(self, upload: AbandonedUpload) -> None:
+        """Remove what an upload left behind; no object changes. One that is gone is no error."""
+        self._store.remove_abandoned(upload)
 
     def stats(self) -> dict[str, int | float]:
         """Return this client's counters; names and units are in docs/stats.md."""

@@ -14,6 +14,7 @@ from osstorchconnector import _native, config, credentials, logs
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.local import LocalStore
 from osstorchconnector.sources import PrefixSource
+from osstorchconnector.store import AbandonedUpload
 from osstorchconnector.streams import ObjectReader
 from osstorchconnector.uri import as_uri, split
 
@@ -190,6 +191,17 @@ class OssStore:
                 as_uri(prefix), delimiter, page_size=page_size
             ):
                 yield f"/{bucket}/{key}", size, etag, changed
+
+    def abandoned_uploads(self, prefix: str, older_than_seconds: float = 0.0) -> list[AbandonedUpload]:
+        """Find uploads that were begun so long ago and never ended."""
+        with logs.emitting():
+            rows = self.native.abandoned_uploads(as_uri(prefix), older_than_seconds)
+        return [AbandonedUpload(*row) for row in rows]
+
+    def remove_abandoned(self, upload: AbandonedUpload) -> None:
+        """Abort such an upload; one that is gone is no error."""
+        with logs.emitting():
+            self.native.remove_abandoned(upload.uri, upload.upload_id)
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of the native client in this process."""

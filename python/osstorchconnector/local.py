@@ -7,6 +7,7 @@ included, symbolic links passed over; keys are absolute paths in byte order. No 
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import Row, RowIndex, RowSource
+    from osstorchconnector.store import AbandonedUpload, Row, RowIndex, RowSource
 
 
 class LocalStore:
@@ -106,6 +107,13 @@ class LocalStore:
         except FileNotFoundError:
             return
 
+    def abandoned_uploads(self, prefix: str, older_than_seconds: float = 0.0) -> list[AbandonedUpload]:
+        """Return nothing: files are not uploaded."""
+        return []
+
+    def remove_abandoned(self, upload: AbandonedUpload) -> None:
+        """Do nothing: files are not uploaded."""
+
     def stats(self) -> dict[str, int | float]:
         """Return nothing: there are no requests."""
         return {}
@@ -159,6 +167,15 @@ class LocalSink:
     def forked(self) -> bool:
         """Whether this is a child's copy."""
         return os.getpid() != self._owner
+
+    @property
+    def crc64(self) -> int:
+        """Refuse: a file has no checksum to compare it with.
+
+        Raises:
+            io.UnsupportedOperation: always.
+        """
+        raise io.UnsupportedOperation("crc64: files of local-directory mode have no checksum")
 
     def write(self, data: Any, /) -> int:
         """Write all of `data`."""

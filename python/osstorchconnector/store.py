@@ -5,7 +5,7 @@ Only types: the stores themselves are `connection.OssStore` and `local.LocalStor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,29 @@ Row = tuple[str, int | None, str | None, str]
 
 # ("/bucket/key", size, etag, seconds since the epoch); a group of keys has no size and ends with the delimiter
 Entry = tuple[str, int | None, str, float]
+
+
+class AbandonedUpload(NamedTuple):
+    """An upload that was begun and neither finished nor aborted; its parts cost storage, and nobody sees them.
+
+    Attributes:
+        uri: the object it was for, `oss://bucket/key`.
+        upload_id: what OSS calls it.
+        initiated: when it was begun, in seconds since the epoch.
+        age_seconds: since then, by the clock of OSS.
+        part_count: parts that OSS keeps.
+        size_bytes: their bytes.
+        shape: whose it seems to be by the sizes of its parts: `ours`; `other`, another tool's, or ours with other
+            options; `empty`, without a part to judge by.
+    """
+
+    uri: str
+    upload_id: str
+    initiated: float
+    age_seconds: int
+    part_count: int
+    size_bytes: int
+    shape: Literal["ours", "empty", "other"]
 
 
 class RowIndex(Protocol):
@@ -84,6 +107,12 @@ class Store(Protocol):
     def remove(self, path: str) -> None:
         """Remove an object; a missing one is no error."""
 
+    def abandoned_uploads(self, prefix: str, older_than_seconds: float = 0.0) -> list[AbandonedUpload]:
+        """Find uploads to keys below `/bucket/prefix` that were begun so long ago and never ended."""
+
+    def remove_abandoned(self, upload: AbandonedUpload) -> None:
+        """Remove what such an upload left; no object changes."""
+
     def stats(self) -> dict[str, int | float]:
         """Return the counters of this process."""
 
@@ -127,6 +156,10 @@ class ByteSink(Protocol):
     @property
     def bytes_accepted(self) -> int:
         """Bytes taken so far."""
+
+    @property
+    def crc64(self) -> int:
+        """CRC-64 of the bytes taken so far."""
 
     @property
     def forked(self) -> bool:

@@ -237,6 +237,11 @@ class ObjectWriter(DataObject):
         self._size = value
 
     @property
+    def crc64(self) -> int:
+        """CRC-64/XZ of the bytes accepted so far; once closed, that of the object."""
+        return self._sink.crc64
+
+    @property
     def closed(self) -> bool:
         """Whether no more bytes are accepted."""
         return self._closed

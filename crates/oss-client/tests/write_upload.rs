@@ -35,6 +35,7 @@ fn a_small_object_is_one_put() {
         let data = bytes(size, 1);
         let upload = scene.save(&format!("small/{size}"), &data, UploadOptions::default()).expect("saved");
         assert_eq!(upload.stage(), Stage::Published);
+        assert_eq!(upload.crc64(), oss_protocol::crc64::crc64(&data));
         assert_eq!(scene.object(&format!("small/{size}")), Some(data));
     }
     assert_eq!((scene.count("PutObject"), scene.count("InitiateMultipartUpload")), (3, 0));
@@ -56,6 +57,7 @@ fn a_large_object_is_parts_and_one_complete() {
         let data = bytes(size, 2);
         let upload = scene.save("large", &data, UploadOptions::default()).expect("saved");
         assert_eq!(upload.accepted_bytes(), size as u64);
+        assert_eq!(upload.crc64(), oss_protocol::crc64::crc64(&data));
         assert_eq!(scene.object("large"), Some(data));
         assert_eq!(scene.count("CompleteMultipartUpload"), n + 1);
     }

@@ -28,6 +28,7 @@ use crate::listing::{Entries, Listing};
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
+use crate::uploads;
 use crate::waiting::without_gil;
 use crate::writer::Writer;
 
@@ -228,6 +229,22 @@ impl Client {
             metadata: metadata.unwrap_or_default().into_iter().collect(),
         };
         Ok(Writer::open(&self.client, uri, options))
+    }
+
+    /// Finds uploads that were begun and never ended: (uri, upload id, begun, age, parts, bytes, whose).
+    #[pyo3(signature = (uri, older_than_seconds = 0.0))]
+    fn abandoned_uploads(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        older_than_seconds: f64,
+    ) -> PyResult<Vec<uploads::Row>> {
+        uploads::find(py, &self.checkpoints, uri, older_than_seconds)
+    }
+
+    /// Drops an upload and its parts; one that is gone is success. No object changes.
+    fn remove_abandoned(&self, py: Python<'_>, uri: &str, upload_id: String) -> PyResult<()> {
+        uploads::remove(py, &self.checkpoints, uri, upload_id)
     }
 
     /// Lists everything below `uri` into the index file `path`, unless it is there already.

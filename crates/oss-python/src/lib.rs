@@ -11,5 +11,6 @@ mod module;
 mod prefetch;
 mod process;
 mod reader;
+mod uploads;
 mod waiting;
 mod writer;

@@ -72,6 +72,12 @@ impl Writer {
         self.look(py, 0, Upload::accepted_bytes)
     }
 
+    /// CRC-64 of the bytes taken so far.
+    #[getter]
+    fn crc64(&self, py: Python<'_>) -> u64 {
+        self.look(py, 0, Upload::crc64)
+    }
+
     /// Where the upload is, in one word.
     #[getter]
     fn state(&self, py: Python<'_>) -> &'static str {

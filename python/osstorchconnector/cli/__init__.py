@@ -22,12 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from osstorchconnector.emulator import main as emulator
 
         return emulator(given[1:])
-    _parser().parse_args(given or ["--help"])
-    return 0
+    options = _parser().parse_args(given or ["--help"])
+    try:
+        status: int = options.run(options)
+    except OSError as failure:
+        # One line: whoever wants the traceback has the same call in Python.
+        print(f"ossconnector: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
     from osstorchconnector import __version__
+    from osstorchconnector.cli import uploads
 
     parser = argparse.ArgumentParser(
         prog="ossconnector", description="Tools between PyTorch and Alibaba Cloud OSS."
@@ -35,4 +44,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("emulator", help="run a local OSS; `ossconnector emulator --help` lists its options")
+    uploads.add_to(commands)
     return parser

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use oss_protocol::time::UtcTime;
 use oss_protocol::uri::ObjectUri;
 
 use super::parts::PartSchedule;
@@ -28,6 +29,18 @@ pub enum Shape {
     Other,
 }
 
+impl Shape {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Shape::Ours => "ours",
+            Shape::Empty => "empty",
+            Shape::Other => "other",
+        }
+    }
+}
+
 /// An upload that was begun, and neither completed nor aborted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbandonedUpload {
@@ -35,9 +48,13 @@ pub struct AbandonedUpload {
     pub uri: ObjectUri,
     /// Its id.
     pub upload_id: String,
-    /// Seconds since it was begun, by the service's clock.
+    /// When it was begun, by the service's clock.
+    pub initiated: UtcTime,
+    /// Seconds since then.
     pub age_seconds: u64,
-    /// Bytes the service keeps for it.
+    /// Parts the service keeps for it.
+    pub part_count: usize,
+    /// Their bytes.
     pub size_bytes: u64,
     /// Whose it seems to be.
     pub shape: Shape,
@@ -60,9 +77,10 @@ pub fn abandoned_uploads(
     loop {
         let page = client.list_multipart_uploads(prefix, after.as_ref(), cancel)?;
         for upload in page.uploads {
-            let begun = upload.initiated.map_or(i64::MAX, |moment| moment.0);
-            let age_seconds = u64::try_from(client.server_now().0.saturating_sub(begun)).unwrap_or(0);
-            if age_seconds < older_than.as_secs() || upload.initiated.is_none() {
+            // A date that makes no sense is no age: such an upload is let alone.
+            let Some(initiated) = upload.initiated else { continue };
+            let age_seconds = u64::try_from(client.server_now().0.saturating_sub(initiated.0)).unwrap_or(0);
+            if age_seconds < older_than.as_secs() {
                 continue;
             }
             let uri = ObjectUri { bucket: prefix.bucket.clone(), key: upload.key };
@@ -71,9 +89,15 @@ pub fn abandoned_uploads(
                 Err(error) if error.is_not_found() => continue,
                 Err(error) => return Err(error),
             };
-            let size_bytes = parts.iter().map(|part| part.size).sum();
-            let shape = shape_of(&parts, client.config().limits.part_size_bytes);
-            found.push(AbandonedUpload { uri, upload_id: upload.upload_id, age_seconds, size_bytes, shape });
+            found.push(AbandonedUpload {
+                uri,
+                upload_id: upload.upload_id,
+                initiated,
+                age_seconds,
+                part_count: parts.len(),
+                size_bytes: parts.iter().map(|part| part.size).sum(),
+                shape: shape_of(&parts, client.config().limits.part_size_bytes),
+            });
         }
         match page.next {
             Some(next) if after.as_ref() != Some(&next) => after = Some(next),

@@ -114,6 +114,12 @@ impl Upload {
         self.accepted_bytes
     }
 
+    /// CRC-64/XZ of the bytes taken so far.
+    #[must_use]
+    pub fn crc64(&self) -> u64 {
+        self.crc.value()
+    }
+
     /// Id of the multipart upload, if one was begun.
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
