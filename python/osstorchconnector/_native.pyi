@@ -18,6 +18,8 @@ __all__ = [
     "Reader",
     "Writer",
     "__version__",
+    "crc64",
+    "crc64_combine",
     "drain_logs",
     "emulator_main",
     "option_names",
@@ -105,7 +107,23 @@ class Client:
         Args:
             page_size: entries a page, 1 to 1000; small when only the first ones matter.
         """
-    def put_object(self, uri: str, data: ReadableBuffer) -> None: ...
+    def put_object(
+        self,
+        uri: str,
+        data: ReadableBuffer,
+        *,
+        if_absent: bool = False,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> str | None:
+        """Write one whole object, visible complete or not at all, checked by CRC-64; return its ETag if told.
+
+        Up to 16 MiB go with one PutObject. A lost answer is settled by looking.
+
+        Raises:
+            AlreadyExistsError: with `if_absent`, another object has the key.
+        """
     def delete_object(self, uri: str) -> None: ...
     def delete_objects(self, uris: Sequence[str]) -> None:
         """Delete objects, a thousand a request; one that is not there is success.
@@ -237,6 +255,12 @@ class Writer:
         """Give up: cancel, drain and abort the upload; the previous object stays."""
     def abandon(self) -> None:
         """As `abort`, best effort and without raising; for finalisers."""
+
+def crc64(data: ReadableBuffer, value: int = 0) -> int:
+    """Compute the CRC-64 (XZ) that OSS keeps of an object, going on from `value`; without the GIL if large."""
+
+def crc64_combine(first: int, second: int, second_bytes: int) -> int:
+    """Compute the CRC-64 of two neighbouring pieces from that of each and the size of the second."""
 
 def option_names() -> list[str]:
     """Name every option that `Client` takes."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Sequence
 
+    from _typeshed import ReadableBuffer
+
     from osstorchconnector.index import IndexFile
     from osstorchconnector.store import Entry, Row, RowIndex, RowSource, Store
 
@@ -167,6 +169,11 @@ class OssStore:
     def open_sink(self, path: str, **options: Any) -> _native.Writer:
         """Open the way into one object."""
         return self.native.open_writer(as_uri(path), **options)
+
+    def put(self, path: str, data: ReadableBuffer, *, if_absent: bool = False, **options: Any) -> str | None:
+        """Write one whole object, visible complete or not at all, and return its ETag."""
+        with logs.emitting():
+            return self.native.put_object(as_uri(path), data, if_absent=if_absent, **options)
 
     def copy(self, source: str, target: str) -> None:
         """Copy an object within OSS."""

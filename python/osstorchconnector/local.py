@@ -13,13 +13,15 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.errors import NotFoundError
+from osstorchconnector.errors import AlreadyExistsError, NotFoundError
 from osstorchconnector.index import MemoryIndex
 from osstorchconnector.sources import PrefixSource
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
     from osstorchconnector.store import AbandonedUpload, Row, RowIndex, RowSource
@@ -88,6 +90,20 @@ class LocalStore:
     def open_sink(self, path: str, **options: Any) -> LocalSink:
         """Open a temporary file that takes the name when it is published."""
         return LocalSink(path)
+
+    def put(self, path: str, data: ReadableBuffer, *, if_absent: bool = False, **options: Any) -> None:
+        """Write a file, whole or not at all; it has no version tag.
+
+        Raises:
+            AlreadyExistsError: with `if_absent`, there is one.
+        """
+        sink = LocalSink(path)
+        try:
+            sink.write(data)
+            sink.publish(if_absent=if_absent)
+        except BaseException:
+            sink.abandon()
+            raise
 
     def copy(self, source: str, target: str) -> None:
         """Copy a file, whole or not at all."""
@@ -188,10 +204,19 @@ class LocalSink:
         """Flush to the file."""
         self.file.flush()
 
-    def publish(self) -> None:
-        """Give the file its name; it replaces an older one at once."""
+    def publish(self, *, if_absent: bool = False) -> None:
+        """Give the file its name; it replaces an older one at once, unless `if_absent`."""
         self.file.close()
-        os.replace(self._temporary, self._path)
+        if not if_absent:
+            os.replace(self._temporary, self._path)
+            return
+        try:
+            os.link(self._temporary, self._path)
+        except FileExistsError:
+            raise AlreadyExistsError(
+                f"write {self._path}: the file exists, and if_absent forbids to replace it", operation="write"
+            ) from None
+        os.unlink(self._temporary)
 
     def abort(self) -> None:
         """Remove the temporary file."""

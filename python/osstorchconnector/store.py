@@ -101,6 +101,9 @@ class Store(Protocol):
     def open_sink(self, path: str, **options: Any) -> ByteSink:
         """Open the way into one object."""
 
+    def put(self, path: str, data: ReadableBuffer, *, if_absent: bool = False, **options: Any) -> str | None:
+        """Write one whole object, visible complete or not at all; return its version tag if there is one."""
+
     def copy(self, source: str, target: str) -> None:
         """Copy an object within the store."""
 

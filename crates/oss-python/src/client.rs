@@ -186,12 +186,24 @@ impl Client {
         })
     }
 
-    /// Writes a whole object.
-    fn put_object(&self, py: Python<'_>, uri: &str, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    /// Writes a whole object and returns its ETag; visible complete or not at all, its CRC-64 compared.
+    #[pyo3(signature = (uri, data, *, if_absent = false, content_type = None, storage_class = None, metadata = None))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
+    fn put_object(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        data: &Bound<'_, PyAny>,
+        if_absent: bool,
+        content_type: Option<String>,
+        storage_class: Option<String>,
+        metadata: Option<HashMap<String, String>>,
+    ) -> PyResult<Option<String>> {
         let size = with_bytes(data, |_, bytes| Ok(bytes.len() as u64))?;
-        let writer = self.open_writer(py, uri, Some(size), false, None, None, None)?;
+        let writer =
+            self.open_writer(py, uri, Some(size), if_absent, content_type, storage_class, metadata)?;
         writer.write(data)?;
-        writer.publish(py)
+        writer.published(py)
     }
 
     /// Makes a reader; the first request goes out with its first use.

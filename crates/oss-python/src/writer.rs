@@ -54,6 +54,11 @@ impl Writer {
         py.detach(|| look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// Publishes; the ETag of what is visible now, if the service said it.
+    pub(crate) fn published(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.run(py, |upload, watch| upload.publish(watch).map(|written| written.etag))
+    }
+
     fn is_forked(&self) -> bool {
         self.generation != fork::generation()
     }
@@ -104,8 +109,8 @@ impl Writer {
     }
 
     /// Makes the object visible, whole and verified, or raises.
-    pub(crate) fn publish(&self, py: Python<'_>) -> PyResult<()> {
-        self.run(py, |upload, watch| upload.publish(watch).map(drop))
+    fn publish(&self, py: Python<'_>) -> PyResult<()> {
+        self.published(py).map(drop)
     }
 
     /// Gives up: cancels, drains and aborts the upload; the previous object stays.
