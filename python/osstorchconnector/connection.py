@@ -106,6 +106,10 @@ class Connection:
                 )
             except ConfigError as wrong:
                 raise ConfigError(self.config.in_the_files_words(str(wrong))) from None
+            if self.config.options.keys() & {"fast_list", "list_max_concurrency"}:
+                _tell_once(
+                    "datasetConfig.enableFastList and listConcurrency have no effect yet: listings are serial"
+                )
             for note in self._native.notes:
                 _warn_once(self.config.in_the_files_words(note))
         return self._native
@@ -227,6 +231,11 @@ def process_stats() -> dict[str, int | float]:
 @functools.cache
 def _warn_once(text: str) -> None:
     _log.warning(text)
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    _log.info(text)
 
 
 @functools.cache

@@ -36,8 +36,10 @@ impl fmt::Debug for Client {
 /// How hard the service pushes back; the engines shrink their windows by it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Pressure {
-    /// Refusals for throttling so far.
-    pub throttles: u64,
+    /// How often refusals began to hold the pace.
+    pub pacings: u64,
+    /// Requests a second that go at most; None while nothing holds them back.
+    pub requests_per_second: Option<f64>,
     /// The retry budget is empty: two requests a second.
     pub slow_mode: bool,
     /// Seconds until requests may go again; 0 = now.
@@ -90,8 +92,9 @@ impl Client {
     /// How hard the service pushes back at the moment.
     pub fn pressure(&self) -> Pressure {
         let Some(transport) = self.shared.state.peek() else { return Pressure::default() };
-        let (throttles, slow_mode, pause) = transport.pressure();
-        Pressure { throttles, slow_mode, pause_seconds: pause.as_secs_f64() }
+        let (pacings, slow_mode, pause) = transport.pressure();
+        let requests_per_second = transport.pace();
+        Pressure { pacings, requests_per_second, slow_mode, pause_seconds: pause.as_secs_f64() }
     }
 
     /// The service's clock as far as this process has learned it.

@@ -11,6 +11,8 @@ mod call;
 mod exchange;
 pub(crate) mod fetch;
 mod gate;
+mod meter;
+mod pacer;
 mod route;
 
 use std::time::Duration;
@@ -169,7 +171,7 @@ impl Transport {
             provider,
             pool: Pool::new(config.limits.max_concurrency, timeouts.idle, timeouts.peek_after),
             routes: Routes::new(),
-            gate: Gate::new(&config.retry, clock.now()),
+            gate: Gate::new(&config.retry, config.limits.max_requests_per_second, clock.now()),
             ticks: Ticks::new(timeouts, &config.limits),
             dice: Dice::new(&*clock),
             stats: Stats::new(),
@@ -218,9 +220,14 @@ impl Transport {
         self.clock.server_now()
     }
 
-    /// (refusals for throttling, slow mode, pause left).
+    /// (how often a pace began to hold, slow mode, pause left).
     pub(crate) fn pressure(&self) -> (u64, bool, Duration) {
         self.gate.pressure(self.clock.clock().now())
+    }
+
+    /// Requests a second that go at most; None while nothing holds them back.
+    pub(crate) fn pace(&self) -> Option<f64> {
+        self.gate.pace()
     }
 
     fn count_request(&self, operation: Operation, outcome: Outcome) {

@@ -282,7 +282,7 @@ fn test_f28_a_pause_that_the_service_asks_for_holds_for_the_process() {
         world.rule(json!({"op": "GetObject"}), refusal, 1);
         let client = world.client.clone();
         let first = oss_client::sync::spawn("first", move || get_whole(&client, "k").map(drop)).unwrap();
-        while world.client.pressure().throttles == 0 {
+        while world.client.pressure().pacings == 0 {
             std::thread::yield_now();
         }
         while world.client.pressure().pause_seconds == 0.0 && world.requests("GetObject").len() < 2 {

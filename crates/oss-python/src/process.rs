@@ -8,7 +8,7 @@ use oss_client::logs;
 use oss_client::read::engine::ReadEngine;
 use pyo3::prelude::*;
 
-const GAUGES: [&str; 2] = ["in_flight", "in_flight_limit"];
+const GAUGES: [&str; 3] = ["in_flight", "in_flight_limit", "requests_per_second_limit"];
 
 #[derive(Default)]
 struct Registry {
@@ -53,13 +53,15 @@ pub(crate) fn leave(py: Python<'_>, number: u64) {
     });
 }
 
-/// What one client counted, and the limit its reads have found.
+/// What one client counted, and the limits that it has found.
 pub(crate) fn counters(engines: &[ReadEngine; 2]) -> BTreeMap<String, u64> {
     let snapshot = engines[0].client().stats();
     let mut counters: BTreeMap<_, _> =
         snapshot.iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let limit: usize = engines.iter().map(ReadEngine::in_flight_limit).sum();
     counters.insert("in_flight_limit".to_owned(), limit as u64);
+    let pace = engines[0].client().pressure().requests_per_second.unwrap_or(0.0);
+    counters.insert("requests_per_second_limit".to_owned(), pace.round() as u64);
     counters
 }
 

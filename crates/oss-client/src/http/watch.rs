@@ -75,6 +75,11 @@ impl Deadline {
         Deadline { rearm_bytes: Some(policy.rearm_bytes), ..Deadline::fixed(now, limit) }
     }
 
+    /// Puts it off: so much time passes as was wished.
+    pub(crate) fn postpone(&mut self, by: Duration) {
+        self.end += by;
+    }
+
     /// When it ends.
     pub(crate) fn end(&self) -> Instant {
         self.end

@@ -79,7 +79,7 @@ pub struct Prefetch<B: Lend> {
     asked_bytes: u64,
     likely: LikelySize,
     /// Refusals for throttling that the window was told of.
-    throttles: u64,
+    pacings: u64,
     generation: u32,
 }
 
@@ -118,7 +118,7 @@ impl<B: Lend> Prefetch<B> {
             asked_count: 0,
             asked_bytes: 0,
             likely: LikelySize::default(),
-            throttles: engine.client().pressure().throttles,
+            pacings: engine.client().pressure().pacings,
             generation: fork::generation(),
         })
     }
@@ -149,11 +149,12 @@ impl<B: Lend> Prefetch<B> {
         if self.asked.is_empty() { outcome } else { Ok(()) }
     }
 
-    /// Narrows the window when the service asked to slow down since the last look.
+    /// Narrows the window when the service asked to slow down since the last look. From then on requests are paced,
+    /// which holds the rate; later refusals are the pace being tried, and the window is free to grow again.
     fn heed_throttles(&mut self) {
-        let throttles = self.client.pressure().throttles;
-        if throttles > self.throttles {
-            self.throttles = throttles;
+        let pacings = self.client.pressure().pacings;
+        if pacings > self.pacings {
+            self.pacings = pacings;
             self.workers.throttled();
         }
     }

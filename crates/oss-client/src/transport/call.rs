@@ -7,6 +7,7 @@ use oss_protocol::operation::Operation;
 use oss_protocol::time::UtcTime;
 
 use super::account::Account;
+use super::gate::Turn;
 use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -152,13 +153,14 @@ impl<'c> Call<'c> {
         outcome
     }
 
-    /// Waits while the endpoint is paused or in slow mode.
+    /// Waits for a turn: while the endpoint is paused, at the pace it admits, or in slow mode.
     fn pass_gate(&mut self) -> Result<(), Failure> {
         let now = self.clock().now();
-        let opens = self.transport.gate.opens(now);
+        let Turn { opens, wished } = self.transport.gate.opens(now);
         if opens <= now {
             return Ok(());
         }
+        self.deadline.postpone(wished);
         if opens >= self.deadline.end() {
             return Err(Failure::last(self.paused_too_long()));
         }
@@ -187,7 +189,7 @@ impl<'c> Call<'c> {
 
     /// The whole operation succeeded.
     pub(super) fn succeeded(&self) {
-        self.transport.gate.succeeded(self.history.tokens);
+        self.transport.gate.succeeded(self.history.tokens, self.clock().now());
     }
 
     /// What is read came damaged before, so often.
@@ -209,8 +211,12 @@ impl<'c> Call<'c> {
             return Err(self.finish(error, None));
         }
         if cause == Cause::Throttled {
-            self.transport.gate.throttled();
             self.transport.stats.add(Counter::Throttled, 1);
+            if let Some(rate) = self.transport.gate.throttled(self.clock().now()) {
+                let text =
+                    format!("the service refuses requests for their rate: {rate:.0} a second go from now on");
+                logs::push(Level::Info, "transport", text);
+            }
         }
         if cause == Cause::Credentials || error.status == Some(401) {
             cause = self.after_refused_key(&error, date, generation)?;

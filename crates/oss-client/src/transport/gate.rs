@@ -1,9 +1,11 @@
-//! What all requests of the process to one endpoint share: pauses, the retry budget, first contact.
+//! What all requests of the process to one endpoint share: pauses, the pace, the retry budget, first contact.
 //!
-//! On the fast path it is three relaxed loads.
+//! On the fast path it is a few relaxed loads and one relaxed count.
 
 use std::time::{Duration, Instant};
 
+use super::meter::Meter;
+use super::pacer::Pacer;
 use crate::config::RetryPolicy;
 use crate::retry::Budget;
 use crate::sync::Mutex;
@@ -18,26 +20,50 @@ pub(super) struct Gate {
     /// The budget needs no look at: full, and not in slow mode.
     at_ease: AtomicBool,
     answered: AtomicBool,
-    throttles: AtomicU64,
+    pacings: AtomicU64,
     budget: Mutex<Budget>,
+    admitted: Meter,
+    /// The pacer has something to say.
+    paced: AtomicBool,
+    pacer: Mutex<Pacer>,
+}
+
+/// When a request may go, and how much of the wait is what the user wishes: that is no lack of progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) opens: Instant,
+    pub(super) wished: Duration,
 }
 
 impl Gate {
-    pub(super) fn new(policy: &RetryPolicy, now: Instant) -> Self {
+    /// `bound` is the user's bound of requests a second.
+    pub(super) fn new(policy: &RetryPolicy, bound: Option<u64>, now: Instant) -> Self {
         Gate {
             base: now,
             closed_until: AtomicU64::new(0),
             at_ease: AtomicBool::new(true),
             answered: AtomicBool::new(false),
-            throttles: AtomicU64::new(0),
+            pacings: AtomicU64::new(0),
             budget: Mutex::new(Budget::new(policy)),
+            admitted: Meter::new(now),
+            paced: AtomicBool::new(bound.is_some()),
+            pacer: Mutex::new(Pacer::new(bound, now)),
         }
     }
 
-    /// When a request may go: `now`, or later. In slow mode the moment is taken by the asker.
-    pub(super) fn opens(&self, now: Instant) -> Instant {
+    /// When a request may go: `now`, or later. A turn in the pace, or in slow mode, is taken by the asker.
+    pub(super) fn opens(&self, now: Instant) -> Turn {
         let paused = self.pause_end().unwrap_or(now).max(now);
-        if self.at_ease.load(Ordering::Acquire) { paused } else { self.budget.lock().admit(paused) }
+        let slow =
+            if self.at_ease.load(Ordering::Acquire) { paused } else { self.budget.lock().admit(paused) };
+        if !self.paced.load(Ordering::Acquire) {
+            return Turn { opens: slow, wished: Duration::ZERO };
+        }
+        let mut pacer = self.pacer.lock();
+        let opens = pacer.admit(slow);
+        self.paced.store(pacer.rate().is_some(), Ordering::Release);
+        let wished = if pacer.is_at_bound() { opens.saturating_duration_since(slow) } else { Duration::ZERO };
+        Turn { opens, wished }
     }
 
     /// No request goes before `moment`.
@@ -46,9 +72,20 @@ impl Gate {
         self.closed_until.fetch_max(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::AcqRel);
     }
 
-    /// Counts a refusal for throttling.
-    pub(super) fn throttled(&self) {
-        self.throttles.fetch_add(1, Ordering::Relaxed);
+    /// Takes note of a refusal for throttling; gives the requests a second that go from now on if that is news.
+    pub(super) fn throttled(&self, now: Instant) -> Option<f64> {
+        let mut pacer = self.pacer.lock();
+        let is_new = pacer.refused(self.admitted.rate(now), now);
+        self.paced.store(true, Ordering::Release);
+        if is_new {
+            self.pacings.fetch_add(1, Ordering::Relaxed);
+        }
+        pacer.rate().filter(|_| is_new)
+    }
+
+    /// Requests a second that go at most; None while nothing holds them back.
+    pub(super) fn pace(&self) -> Option<f64> {
+        if self.paced.load(Ordering::Acquire) { self.pacer.lock().rate() } else { None }
     }
 
     /// Pays for a repetition; true if that emptied the budget.
@@ -63,7 +100,8 @@ impl Gate {
     }
 
     /// A request succeeded after repetitions that cost `tokens`.
-    pub(super) fn succeeded(&self, tokens: u32) {
+    pub(super) fn succeeded(&self, tokens: u32, now: Instant) {
+        self.admitted.count(now);
         if self.at_ease.load(Ordering::Acquire) {
             return;
         }
@@ -84,11 +122,11 @@ impl Gate {
         self.answered.load(Ordering::Acquire)
     }
 
-    /// (refusals for throttling, slow mode, pause left).
+    /// (how often a pace began to hold, slow mode, pause left).
     pub(super) fn pressure(&self, now: Instant) -> (u64, bool, Duration) {
         let slow = !self.at_ease.load(Ordering::Acquire) && self.budget.lock().is_slow();
         let left = self.pause_end().map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
-        (self.throttles.load(Ordering::Relaxed), slow, left)
+        (self.pacings.load(Ordering::Relaxed), slow, left)
     }
 
     fn pause_end(&self) -> Option<Instant> {
@@ -107,26 +145,40 @@ mod tests {
     #[test]
     fn a_pause_holds_for_everybody_and_passes() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy::default(), now);
-        assert_eq!(gate.opens(now), now);
+        let gate = Gate::new(&RetryPolicy::default(), None, now);
+        assert_eq!(gate.opens(now).opens, now);
         let end = now + Duration::from_secs(3);
         gate.close_until(end);
         gate.close_until(now + Duration::from_secs(1));
-        assert_eq!(gate.opens(now), end, "a shorter pause does not end a longer one");
+        assert_eq!(gate.opens(now).opens, end, "a shorter pause does not end a longer one");
         let later = end + Duration::from_secs(1);
-        assert_eq!(gate.opens(later), later);
+        assert_eq!(gate.opens(later).opens, later);
     }
 
     #[test]
     fn an_empty_budget_slows_first_requests_too() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, now);
+        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
         assert!(!gate.pay(5) && gate.pay(5));
-        assert_eq!(gate.opens(now), now);
-        assert_eq!(gate.opens(now), now + Duration::from_millis(500));
-        gate.succeeded(5);
-        gate.succeeded(5);
-        assert_eq!(gate.opens(now), now);
+        assert_eq!(gate.opens(now).opens, now);
+        assert_eq!(gate.opens(now).opens, now + Duration::from_millis(500));
+        gate.succeeded(5, now);
+        gate.succeeded(5, now);
+        assert_eq!(gate.opens(now).opens, now);
         assert!(!gate.pressure(now).1);
+    }
+
+    #[test]
+    fn a_refusal_paces_what_follows() {
+        let now = SystemClock.now();
+        let gate = Gate::new(&RetryPolicy::default(), None, now);
+        let later = now + Duration::from_secs(1);
+        (0..100).for_each(|number| gate.succeeded(0, now + Duration::from_millis(10 * number)));
+        let rate = gate.throttled(later).expect("the first refusal is news");
+        assert!((80.0..100.0).contains(&rate), "{rate}");
+        assert_eq!(gate.throttled(later), None);
+        let turns: Vec<_> = (0..3).map(|_| gate.opens(later)).collect();
+        assert_eq!(turns[0], Turn { opens: later, wished: Duration::ZERO });
+        assert!(turns[2].opens > turns[1].opens && turns[1].opens > later);
     }
 }

@@ -1,0 +1,55 @@
+"""Requests a second: the user's bound, and what the service admits."""
+
+import logging
+
+import pytest
+
+from osstorchconnector import OssIterableDataset
+
+
+def sent_at(site):
+    """Return the moments, in seconds, at which the emulator was asked for objects."""
+    entries = [entry for entry in site.oss.journal() if entry.get("operation") == "GetObject"]
+    return sorted(entry["started_ms"] / 1000 for entry in entries)
+
+
+def busiest_second(moments):
+    """Return the most requests within any one second."""
+    return max(
+        sum(1 for later in moments[first:] if later < moments[first] + 1) for first in range(len(moments))
+    )
+
+
+def test_the_users_bound_holds_from_the_first_request(site):
+    site.fill({f"k/{number:03}": b"x" for number in range(120)})
+    arguments = site.configured(network={"maxRequestsPerSecond": 60})
+    assert len(list(OssIterableDataset.from_prefix("oss://bucket/k/", **arguments))) == 120
+    moments = sent_at(site)
+    assert len(moments) == 120
+    # A hundredth of a second may be made good after a pause.
+    assert busiest_second(moments) <= 62
+    assert moments[-1] - moments[0] >= 1.9
+
+
+def test_the_bound_is_told_by_the_stats(site):
+    site.fill({"k/a": b"x"})
+    dataset = OssIterableDataset.from_prefix(
+        "oss://bucket/k/", **site.configured(network={"maxRequestsPerSecond": 60})
+    )
+    list(dataset)
+    assert dataset.stats()["requests_per_second_limit"] == 60
+
+
+@pytest.mark.parametrize("delay", [{}, {"qos_delay_ms": 20}])
+def test_what_the_service_admits_is_found_and_kept(site, delay, caplog):
+    site.fill({f"k/{number:04}": b"x" for number in range(900)})
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset.prepare()
+    site.oss.shape(admit_rps={"rps": 400, "burst": 40, **delay})
+    with caplog.at_level(logging.INFO, "osstorchconnector"):
+        assert len(list(dataset)) == 900
+    stats = dataset.stats()
+    # Without a pace, windows of requests would be refused again and again.
+    assert 0 < stats["throttled"] <= 0.15 * 900
+    assert "a second go from now on" in caplog.text
+    assert 200 <= stats["requests_per_second_limit"] <= 800
