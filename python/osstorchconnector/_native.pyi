@@ -133,7 +133,12 @@ class Client:
         Raises:
             PermissionDeniedError: a key was refused; the first one is named.
         """
-    def copy_object(self, source: str, target: str) -> None: ...
+    def copy_object(self, source: str, target: str, size: int | None = None) -> None:
+        """Copy an object within the region, by the service itself; above 1 GB in parts of one version.
+
+        Args:
+            size: the source's, where it is known; it saves asking.
+        """
     def open_reader(self, uri: str, size: int | None = None, etag: str | None = None) -> Reader:
         """Make a reader; the first request goes out with its first use."""
     def open_writer(

@@ -98,8 +98,8 @@ class OssClient:
         source, target = _path(bucket, key), _path(new_bucket, new_key)
         if source == target:
             raise ConfigError(f"rename oss:/{source}: source and target are the same object")
-        self._store.head(source)
-        self._store.copy(source, target)
+        size = self._store.head(source)
+        self._store.copy(source, target, size)
         self._store.remove(source)
 
     def remove_object(self, bucket: str, key: str) -> None:

@@ -105,7 +105,7 @@ class LocalStore:
             sink.abandon()
             raise
 
-    def copy(self, source: str, target: str) -> None:
+    def copy(self, source: str, target: str, size: int | None = None) -> None:
         """Copy a file, whole or not at all."""
         sink = LocalSink(target)
         try:

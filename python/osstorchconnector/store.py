@@ -104,8 +104,8 @@ class Store(Protocol):
     def put(self, path: str, data: ReadableBuffer, *, if_absent: bool = False, **options: Any) -> str | None:
         """Write one whole object, visible complete or not at all; return its version tag if there is one."""
 
-    def copy(self, source: str, target: str) -> None:
-        """Copy an object within the store."""
+    def copy(self, source: str, target: str, size: int | None = None) -> None:
+        """Copy an object within the store; a known size saves asking."""
 
     def remove(self, path: str) -> None:
         """Remove an object; a missing one is no error."""

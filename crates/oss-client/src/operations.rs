@@ -4,6 +4,7 @@
 //! and resuming are the transport's.
 
 mod buckets;
+mod copies;
 mod deletes;
 mod listings;
 mod multipart;
@@ -12,8 +13,8 @@ mod values;
 
 pub use deletes::{DeleteRefusals, MAX_DELETE_KEYS};
 pub use values::{
-    ListPage, ListPageRequest, ListedObject, ListedPart, ListedUpload, ObjectInfo, PutOptions, UploadPart,
-    UploadedPart, UploadsPage, Written,
+    CopyPart, ListPage, ListPageRequest, ListedObject, ListedPart, ListedUpload, ObjectInfo, PutOptions,
+    UploadPart, UploadedPart, UploadsPage, Written,
 };
 
 pub use crate::transport::OnAmbiguous;

@@ -1,6 +1,7 @@
 //! The write engine: bytes cut into parts, uploaded under a window, published or aborted.
 
 mod abort;
+mod copy;
 mod failure;
 mod options;
 pub mod orphans;

@@ -10,7 +10,6 @@ use oss_client::error::Error;
 use oss_client::index::{Patience, build_from_listing};
 use oss_client::list::ListOptions;
 use oss_client::objects::OneObject;
-use oss_client::operations::PutOptions;
 use oss_client::read::engine::ReadEngine;
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Missing, Prefetch as PrefetchEngine};
@@ -175,14 +174,13 @@ impl Client {
         })
     }
 
-    /// Copies an object within the region.
-    fn copy_object(&self, py: Python<'_>, source: &str, target: &str) -> PyResult<()> {
+    /// Copies an object within the region, of any size.
+    #[pyo3(signature = (source, target, size = None))]
+    fn copy_object(&self, py: Python<'_>, source: &str, target: &str, size: Option<u64>) -> PyResult<()> {
         let (source, target) = (object_uri(py, source)?, object_uri(py, target)?);
         let engine = &self.checkpoints;
         without_gil(py, |watch| {
-            engine.call(watch, move |client, cancel| {
-                client.copy_object(&source, &target, &PutOptions::default(), cancel).map(drop)
-            })
+            engine.call(watch, move |client, cancel| client.copy_any(&source, &target, size, cancel))
         })
     }
 

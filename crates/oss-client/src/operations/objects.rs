@@ -1,9 +1,9 @@
 //! Single objects: get, head, put, copy, delete.
 
-use oss_protocol::encoding::encode_path;
 use oss_protocol::operation::Operation;
 use oss_protocol::uri::ObjectUri;
 
+use super::copies::copy_source;
 use super::{
     BodySink, GetObject, GotObject, ObjectInfo, PutOptions, Written, crc64, document, http_date, no_document,
     owned, written,
@@ -114,8 +114,7 @@ impl Client {
     ) -> Result<Written, Error> {
         let mut headers = options.headers();
         headers.retain(|(name, _)| name == "x-oss-forbid-overwrite" || name == "x-oss-storage-class");
-        let from = format!("/{}/{}", source.bucket, encode_path(&source.key));
-        headers.push(("x-oss-copy-source".to_owned(), from));
+        headers.push(("x-oss-copy-source".to_owned(), copy_source(source)));
         let signed = as_pairs(&headers);
         let mut request = on(Operation::CopyObject, "PUT", target);
         request.signed = &signed;

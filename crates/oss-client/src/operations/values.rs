@@ -1,6 +1,7 @@
 //! What the operations take and return.
 
 use std::fmt;
+use std::ops::Range;
 
 use oss_protocol::time::UtcTime;
 use oss_protocol::uri::ObjectUri;
@@ -84,6 +85,23 @@ impl fmt::Debug for UploadPart<'_> {
         let bytes: usize = self.body.iter().map(|piece| piece.len()).sum();
         write!(out, "UploadPart({} {} part {}, {bytes} bytes)", self.uri, self.upload_id, self.part_number)
     }
+}
+
+/// A range of one version of an object, to become a part of an upload.
+#[derive(Debug, Clone)]
+pub struct CopyPart<'a> {
+    /// Where the bytes are.
+    pub source: &'a ObjectUri,
+    /// The version, with its quotes.
+    pub etag: &'a str,
+    /// Which bytes; half-open and not empty.
+    pub range: Range<u64>,
+    /// The object.
+    pub target: &'a ObjectUri,
+    /// The upload.
+    pub upload_id: &'a str,
+    /// 1 to 10,000.
+    pub part_number: u32,
 }
 
 /// A part that was acknowledged.
