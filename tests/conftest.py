@@ -75,6 +75,21 @@ def secure_site(_secure_emulator: Emulator, tmp_path: Path) -> Site:
     return _site(_secure_emulator, tmp_path / "secure", {"caFile": _secure_emulator.ca_file})
 
 
+@pytest.fixture
+def bare(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Give an emulator that bare `oss://` paths reach through the environment alone."""
+    import fsspec
+
+    from osstorchconnector.fsspec import OssFileSystem
+
+    for name, value in site.oss.environ().items():
+        monkeypatch.setenv(name, value)
+    # An environment that was installed before the entry point was written does not know it.
+    fsspec.register_implementation("oss", OssFileSystem, clobber=True)
+    OssFileSystem.clear_instance_cache()
+    return site
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say how many rows of the fault matrix were injected, and how many of them survived every one of their tests."""
     injected, failed = set(), set()

@@ -89,6 +89,15 @@ class Connection:
             return LocalStore()
         return OssStore(self.native(processes))
 
+    def oss_store(self) -> OssStore:
+        """Return where the objects are, for those who have no local-directory mode.
+
+        Raises:
+            ConfigError: the endpoint is "".
+        """
+        logs.set_up(self.config)
+        return OssStore(self.refuse_local("this call").native())
+
     def native(self, processes: int = 1) -> _native.Client:
         """Return this process's native client, made on first use.
 
@@ -125,6 +134,11 @@ class OssStore:
     def __init__(self, native: _native.Client) -> None:
         self.native = native
 
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that requests go to."""
+        return self.native.endpoint
+
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """List or copy the rows into the index file, unless it is there, and map it."""
         if isinstance(source, PrefixSource):
@@ -159,6 +173,11 @@ class OssStore:
         with logs.emitting():
             return self.native.head_object(as_uri(path)).size
 
+    def head_object(self, path: str) -> _native.ObjectInfo:
+        """Ask for size, version, times and metadata of an object."""
+        with logs.emitting():
+            return self.native.head_object(as_uri(path))
+
     def is_directory(self, path: str) -> bool:
         """Say whether there are keys below `path` and a slash."""
         return next(self.rows(f"{path.rstrip('/')}/"), None) is not None
@@ -168,7 +187,11 @@ class OssStore:
     ) -> ObjectReader:
         """Open a stream; the first request goes out with its first use."""
         # The length is left to the native reader: it knows which version it reads in the end.
-        return ObjectReader(self.native.open_reader(as_uri(path), size, etag), path, label=label)
+        return ObjectReader(self.open_source(path, size, etag), path, label=label)
+
+    def open_source(self, path: str, size: int | None = None, etag: str | None = None) -> _native.Reader:
+        """Open the bytes of one version of an object; the first request goes out with their first use."""
+        return self.native.open_reader(as_uri(path), size, etag)
 
     def open_sink(self, path: str, **options: Any) -> _native.Writer:
         """Open the way into one object."""

@@ -1,0 +1,351 @@
+"""The file system behind `oss://`: opening, copying, moving and deleting.
+
+A bucket has objects, and no directories: a directory is what keys begin with, it is there while a key begins with it,
+and an object whose key ends with a slash only marks one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+from osstorchconnector.errors import AlreadyExistsError, ConfigError, NotFoundError
+from osstorchconnector.fsspec import arguments, paths
+from osstorchconnector.fsspec.files import ReadFile, WriteFile
+from osstorchconnector.fsspec.library import other_paths
+from osstorchconnector.fsspec.transfers import Transfers
+from osstorchconnector.uri import object_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from osstorchconnector.connection import Connection, OssStore
+
+_KNOWN = (
+    "endpoint, region, key, secret, token, anon, cred_path, cred_provider, config_path, addressing, "
+    "default_block_size, allow_pickle_secrets, use_listings_cache, listings_expiry_time and max_paths"
+)
+# What fsspec and ossfs say about reading ahead; the engine decides it.
+_OPEN_WITHOUT_EFFECT = frozenset(
+    {"cache_type", "cache_options", "fill_cache", "size", "data", "connect_timeout"}
+)
+# What `readuntil` looks through at a time: fsspec's own default.
+_BLOCK_BYTES = 4 << 20
+# Bytes of the old object that are taken over at a time when a file is opened for appending.
+_APPEND_BYTES = 16 << 20
+
+
+class _Made(type(Transfers)):  # type: ignore[misc]  # fsspec is not typed
+    """fsspec keeps instances by the text of their arguments; two providers may have the same text."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        provider = kwargs.get("cred_provider")
+        if provider is None:
+            return super().__call__(*args, **kwargs)
+        made = super().__call__(*args, **kwargs, skip_instance_cache=True)
+        made._fs_token_ = f"{made._fs_token_}{id(provider):x}"
+        return made
+
+
+class OssFileSystem(Transfers, metaclass=_Made):
+    """Objects on OSS as files. Synchronous, safe after fork; endpoint and keys come from the environment if not given.
+
+    Args:
+        endpoint: `http[s]://host[:port]`; None takes the environment's.
+        key, secret, token: keys given in code, in ossfs's words. A pickle refuses to carry them.
+        default_block_size: bytes `readuntil` looks through at a time; how much is read ahead is the engine's choice.
+        region: signing region; None is inferred.
+        anon: send unsigned requests, for public buckets.
+        cred_path: JSON credentials file.
+        cred_provider: an object with `get_credentials()`, or a callable.
+        config_path: JSON config file; None is the default one if it exists.
+        addressing: `auto`, `virtual`, `path` or `cname`.
+        allow_pickle_secrets: let pickles carry `secret` and `token`.
+        use_listings_cache: keep listings, and answer from them; off, because other processes write too.
+        listings_expiry_time: seconds that a listing is kept; switches the keeping on.
+        max_paths: listings that are kept at most.
+        options: words of ossfs without effect here, such as `default_cache_type`; any other is refused.
+
+    Raises:
+        ConfigError: an option is unknown, or two identities are named.
+        CredentialsError: a key comes without its secret.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        key: str | None = None,
+        secret: str | None = None,
+        token: str | None = None,
+        default_block_size: int | None = None,
+        *,
+        region: str | None = None,
+        anon: bool = False,
+        cred_path: str | os.PathLike[str] | None = None,
+        cred_provider: Any = None,
+        config_path: str | os.PathLike[str] | None = None,
+        addressing: str | None = None,
+        allow_pickle_secrets: bool = False,
+        use_listings_cache: bool | None = None,
+        listings_expiry_time: float | None = None,
+        max_paths: int | None = None,
+        **options: Any,
+    ) -> None:
+        arguments.refuse_unknown(options, _KNOWN)
+        keeps = listings_expiry_time is not None if use_listings_cache is None else use_listings_cache
+        super().__init__(
+            use_listings_cache=keeps, listings_expiry_time=listings_expiry_time, max_paths=max_paths
+        )
+        self.blocksize: int = default_block_size or _BLOCK_BYTES
+        self._carries_secrets = bool(secret or token) and not allow_pickle_secrets
+        self._connection: Connection = arguments.connect(
+            endpoint,
+            key=key,
+            secret=secret,
+            token=token,
+            anon=anon,
+            cred_path=cred_path,
+            cred_provider=cred_provider,
+            config_path=config_path,
+            region=region,
+            addressing=addressing,
+        )
+
+    @property
+    def store(self) -> OssStore:
+        """Where the objects are."""
+        return self._connection.oss_store()
+
+    @property
+    def fsid(self) -> str:
+        """What tells this file system from others: the endpoint."""
+        return f"oss_{self.store.endpoint}"
+
+    @classmethod
+    def clear_instance_cache(cls) -> None:
+        """Forget the file systems made so far, and their clients; new ones look at the environment again."""
+        super().clear_instance_cache()
+        arguments.forget()
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        autocommit: bool = True,
+        cache_options: Mapping[str, Any] | None = None,
+        *,
+        size_hint_bytes: int | None = None,
+        if_absent: bool = False,
+        content_type: str | None = None,
+        storage_class: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> ReadFile | WriteFile:
+        """Open a file; a missing one, or with mode "xb" an existing one, is an error here and not later.
+
+        Args:
+            mode: "rb", "wb", "xb" (must be new) or "ab" (takes the old bytes over and writes the object anew).
+            block_size: bytes `readuntil` looks through at a time.
+            autocommit: False leaves publishing to the transaction.
+            size_hint_bytes, if_absent, content_type, storage_class, metadata: as of `OssCheckpoint.writer`.
+            options: what fsspec knows about reading ahead, without effect here.
+        """
+        unknown = sorted(set(options) - _OPEN_WITHOUT_EFFECT)
+        if unknown:
+            raise ConfigError(f"open oss://{path}: there is no option {unknown[0]!r}")
+        location = object_path(paths.location(path), "path")
+        blocksize = block_size if isinstance(block_size, int) and block_size > 0 else self.blocksize
+        if mode == "rb":
+            return self._open_to_read(path, location, blocksize)
+        if mode not in ("wb", "xb", "ab"):
+            raise ConfigError(
+                f"open oss://{path}: mode {mode!r} is not possible, an object is written as a whole; "
+                "use 'rb', 'wb', 'xb' or 'ab'"
+            )
+        if mode == "xb":
+            self._refuse_existing(path)
+        sink = self.store.open_sink(
+            location,
+            size_hint_bytes=size_hint_bytes,
+            if_absent=if_absent or mode == "xb",
+            content_type=content_type,
+            storage_class=storage_class,
+            metadata=metadata,
+        )
+        file = WriteFile(self, path, mode, sink, autocommit=autocommit, blocksize=blocksize)
+        if mode == "ab":
+            self._take_over(location, file)
+        return file
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Copy an object within OSS, which moves the bytes; of a directory nothing, as OSS has none.
+
+        Raises:
+            NotFoundError: the source is missing.
+        """
+        source, target = paths.stripped(path1), paths.stripped(path2)
+        try:
+            self.store.copy(
+                object_path(paths.location(source), "path1"), object_path(paths.location(target), "path2")
+            )
+        except NotFoundError:
+            if not self.isdir(source):
+                raise
+            return
+        self.invalidate_cache(target)
+
+    def mv(
+        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **kwargs: Any
+    ) -> None:
+        """Copy, then delete what was copied and nothing else; OSS has no rename, so both exist for a while.
+
+        Raises:
+            NotFoundError: the source is missing. Nothing was deleted.
+        """
+        if path1 == path2:
+            return
+        if isinstance(path1, list) and isinstance(path2, list):
+            pairs = list(zip(path1, path2, strict=True))
+        else:
+            pairs = self._pairs(path1, path2, recursive=recursive, maxdepth=maxdepth)
+        for source, target in pairs:
+            self.cp_file(source, target)
+        self._remove([paths.stripped(source) for source, _ in pairs])
+
+    def rm_file(self, path: str) -> None:
+        """Delete an object; one that is not there is success."""
+        self._remove([paths.stripped(path)])
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None) -> None:
+        """Delete files, a thousand a request; with `recursive` everything below directories too.
+
+        Raises:
+            NotFoundError: a single path, and nothing is there.
+            IsADirectoryError: a single path, a directory, without `recursive`.
+        """
+        if not recursive:
+            found = self.expand_path(path, maxdepth=maxdepth)
+            if isinstance(path, str) and found == [paths.stripped(path)]:
+                self._demand_file(found[0])
+            self._remove(found)
+        elif maxdepth is not None:
+            self._remove(self.files(path, recursive=True, maxdepth=maxdepth))
+        else:
+            for name in self.expand_path(path):
+                self._remove_tree(name)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        """Do nothing: a directory is there when a file below it is."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove the marker of an empty directory, if it has one.
+
+        Raises:
+            OSError: it is not empty.
+        """
+        path = paths.stripped(path)
+        marker = paths.location(f"{path}/")
+        for entry in self.store.entries(marker, None, page_size=2):
+            if entry[0] != marker:
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), f"oss://{path}")
+        if "/" in path:
+            self._remove([f"{path}/"])
+
+    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Write an empty file.
+
+        Raises:
+            NotImplementedError: the file exists and is to stay: OSS cannot change its time alone.
+        """
+        if not truncate and self.exists(path):
+            raise NotImplementedError(
+                f"oss://{paths.stripped(path)} exists, and OSS cannot change its time alone"
+            )
+        self.pipe_file(path, b"", **kwargs)
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Describe the file system for JSON; without passwords also without `secret` and `token`."""
+        told: dict[str, Any] = super().to_dict(include_password=include_password)
+        hidden = () if include_password else ("secret", "token")
+        return {name: value for name, value in told.items() if name not in hidden}
+
+    def __reduce__(self) -> Any:
+        """Pickle the arguments, unless they hold a secret.
+
+        Raises:
+            TypeError: they do, and `allow_pickle_secrets` was not given.
+        """
+        if self._carries_secrets:
+            raise TypeError(
+                "OssFileSystem was given secret or token, which would go into a pickle; use the environment or "
+                "cred_path, or pass allow_pickle_secrets=True"
+            )
+        return super().__reduce__()
+
+    def __repr__(self) -> str:
+        """Name the endpoint as given, and no key."""
+        return f"OssFileSystem(endpoint={self._connection.endpoint!r})"
+
+    def _open_to_read(self, path: str, location: str, blocksize: int) -> ReadFile:
+        kept = self._kept_info(path)
+        details = kept if kept and kept["type"] == "file" else self.file_info(path)
+        source = self.store.open_source(location, details["size"], details["ETag"] or None)
+        return ReadFile(self, path, source, details, blocksize)
+
+    def _refuse_existing(self, path: str) -> None:
+        if self.isfile(path):
+            raise AlreadyExistsError(
+                f"open oss://{path}: it exists, and mode 'xb' wants it new",
+                operation="open",
+                uri=f"oss://{path}",
+            )
+
+    def _take_over(self, location: str, file: WriteFile) -> None:
+        """Begin a file with the bytes of the object that it is to replace, if there is one."""
+        with self.store.open_reader(location) as old, memoryview(bytearray(_APPEND_BYTES)) as buffer:
+            try:
+                while filled := old.readinto(buffer):
+                    file.write(buffer[:filled])
+            except NotFoundError:
+                return
+            except BaseException:
+                file.abort()
+                raise
+
+    def _pairs(
+        self, path1: Any, path2: str, *, recursive: bool, maxdepth: int | None
+    ) -> list[tuple[str, str]]:
+        """Say which file goes where, by the rules of fsspec's `copy`."""
+        files = set(self.files(path1, recursive=recursive, maxdepth=maxdepth))
+        one = isinstance(path1, str)
+        if files == {paths.stripped(path1) if one else ""}:
+            self._demand_file(paths.stripped(path1))
+        # With the directories: the root that all have in common is that of the whole tree.
+        sources = self.expand_path(path1, recursive=recursive, maxdepth=maxdepth)
+        into = path2.endswith("/") or self.isdir(path2)
+        has_pattern = one and any(sign in path1 for sign in "*?[")
+        exists = one and (
+            (has_pattern and len(sources) == 1) or (not has_pattern and into and not path1.endswith("/"))
+        )
+        targets = other_paths(sources, paths.stripped(path2), exists=exists, flatten=not one)
+        return [pair for pair in zip(sources, targets, strict=True) if pair[0] in files]
+
+    def _demand_file(self, path: str) -> None:
+        if self.info(path)["type"] == "directory":
+            raise IsADirectoryError(
+                errno.EISDIR, "it is a directory; recursive=True takes what is below it", f"oss://{path}"
+            )
+
+    def _remove_tree(self, path: str) -> None:
+        """Delete what is below a directory, markers too, or the file at the path."""
+        keys = [entry[0].removeprefix("/") for entry in self.below(path)]
+        if "/" in path and (not keys or self.isfile(path)):
+            keys.append(path)
+        self._remove(keys)
+
+    def _remove(self, names: list[str]) -> None:
+        self.store.remove_all([object_path(paths.location(name), "path") for name in names])
+        for name in names:
+            self.invalidate_cache(name)

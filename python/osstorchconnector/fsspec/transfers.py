@@ -1,0 +1,231 @@
+"""Bytes in and out without an open file: cat, pipe, get and put.
+
+Large objects are fetched in parallel by the engines; here many objects are fetched at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, TYPE_CHECKING, Any
+
+from osstorchconnector.errors import ConfigError
+from osstorchconnector.fsspec import paths
+from osstorchconnector.fsspec.library import DEFAULT_CALLBACK, isfilelike
+from osstorchconnector.fsspec.lookups import Lookups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from _typeshed import ReadableBuffer
+
+    from osstorchconnector.streams import ObjectReader
+
+# Objects fetched at a time: each one is split into parallel ranges by the engine when it is large.
+_OBJECTS_AT_A_TIME = 16
+
+# Bytes between file and object at a time: enough for the engines to run ranges and parts in parallel.
+_COPY_BYTES = 16 << 20
+
+
+class Transfers(Lookups):
+    """Whole files and ranges of them, to memory and to local files."""
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        """Return the bytes of a file, or of the range that `start` and `end` name as a slice does.
+
+        The whole file is compared with the checksum that OSS keeps.
+        """
+        path = paths.stripped(path)
+        if start is None and end is None:
+            return self.store.fetch((paths.location(path), None, None, ""))
+        with self._reader(path) as reader:
+            return _ranges(reader, [(start, end)])[0]
+
+    def cat_ranges(
+        self,
+        paths: list[str],
+        starts: int | Sequence[int | None] | None,
+        ends: int | Sequence[int | None] | None,
+        max_gap: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[bytes | BaseException]:
+        """Return one range for each path; ranges of one file come from one version, neighbours in one request.
+
+        Args:
+            max_gap: no effect; the engine chooses which ranges to fetch as one.
+            on_error: "return" puts the exception in the place of the bytes, anything else raises it.
+
+        Raises:
+            TypeError: `paths` is no list.
+            ValueError: the lists differ in length.
+        """
+        if not isinstance(paths, list):
+            raise TypeError("cat_ranges takes a list of paths")
+        slices = list(zip(_each(starts, paths), _each(ends, paths), strict=True))
+        if len(slices) != len(paths):
+            raise ValueError(f"cat_ranges got {len(paths)} paths and {len(slices)} ranges")
+        by_path: dict[str, list[int]] = {}
+        for place, path in enumerate(paths):
+            by_path.setdefault(path, []).append(place)
+        results: list[bytes | BaseException] = [b""] * len(paths)
+
+        def fetch(path: str) -> None:
+            places = by_path[path]
+            try:
+                with self._reader(self._strip_protocol(path)) as reader:
+                    found: Sequence[bytes | BaseException] = _ranges(reader, [slices[at] for at in places])
+            except Exception as failure:
+                if on_error != "return":
+                    raise
+                found = [failure] * len(places)
+            for at, piece in zip(places, found, strict=True):
+                results[at] = piece
+
+        _all(fetch, list(by_path))
+        return results
+
+    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
+        """Return the bytes of a file, or of many as a dict by name; many are fetched at a time.
+
+        Args:
+            on_error: "raise", "omit" the name, or "return" the exception in the place of the bytes.
+        """
+        names = self.files(path, recursive=recursive)
+        if not isinstance(path, list) and names == [self._strip_protocol(path)]:
+            return self.cat_file(names[0], **kwargs)
+
+        def fetch(name: str) -> bytes | BaseException:
+            try:
+                return self.cat_file(name, **kwargs)
+            except Exception as failure:
+                if on_error == "raise":
+                    raise
+                return failure
+
+        found = dict(zip(names, _all(fetch, names), strict=True))
+        if on_error == "omit":
+            return {name: data for name, data in found.items() if not isinstance(data, BaseException)}
+        return found
+
+    def pipe_file(self, path: str, value: ReadableBuffer, mode: str = "overwrite", **kwargs: Any) -> None:
+        """Write a whole file.
+
+        Args:
+            mode: "overwrite", or "create" to refuse a file that exists; OSS itself decides that.
+
+        Raises:
+            AlreadyExistsError: with "create", it exists.
+        """
+        with memoryview(value) as view:
+            size_bytes = view.nbytes
+        with self.open(
+            path, "wb", size_hint_bytes=size_bytes, if_absent=_must_be_new(mode), **kwargs
+        ) as file:
+            file.write(value)
+
+    def get_file(
+        self,
+        rpath: str,
+        lpath: Any = None,
+        callback: Any = DEFAULT_CALLBACK,
+        outfile: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Fetch a file to a local path, where it appears whole, or into an open file; of a directory make one."""
+        if outfile is None and isfilelike(lpath):
+            outfile = lpath
+        try:
+            reader = self.open(rpath, "rb")
+        except FileNotFoundError:
+            if outfile is not None or not self.isdir(rpath):
+                raise
+            os.makedirs(lpath, exist_ok=True)
+            return
+        with reader, contextlib.nullcontext(outfile) if outfile else _appearing(lpath) as target:
+            callback.set_size(reader.size)
+            for piece in _pieces(reader, reader.size):
+                target.write(piece)
+                callback.relative_update(len(piece))
+
+    def put_file(
+        self, lpath: str, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        """Write a local file to OSS; of a directory nothing, as OSS has none.
+
+        Args:
+            mode: as of `pipe_file`.
+        """
+        if os.path.isdir(lpath):
+            return
+        with open(lpath, "rb") as source:
+            size_bytes = os.fstat(source.fileno()).st_size
+            callback.set_size(size_bytes)
+            with self.open(
+                rpath, "wb", size_hint_bytes=size_bytes, if_absent=_must_be_new(mode), **kwargs
+            ) as target:
+                for piece in _pieces(source, size_bytes):
+                    target.write(piece)
+                    callback.relative_update(len(piece))
+
+    def _reader(self, path: str) -> ObjectReader:
+        """Open an object without asking for it first."""
+        return self.store.open_reader(paths.location(path))
+
+
+def _all(work: Callable[[str], Any], names: list[str]) -> list[Any]:
+    """Do the work for every name, some at a time; the first failure is raised when those under way have ended."""
+    if len(names) <= 1:
+        return [work(name) for name in names]
+    with ThreadPoolExecutor(min(_OBJECTS_AT_A_TIME, len(names)), "oss-fsspec") as pool:
+        return list(pool.map(work, names))
+
+
+def _ranges(reader: ObjectReader, slices: Sequence[tuple[int | None, int | None]]) -> list[bytes]:
+    """Read ranges that are named as slices name them."""
+    size_bytes = reader.size
+    spans = [slice(start, end).indices(size_bytes)[:2] for start, end in slices]
+    pieces = [bytearray(max(0, end - start)) for start, end in spans]
+    wanted = [(start, piece) for (start, _), piece in zip(spans, pieces, strict=True) if piece]
+    for offset, piece in wanted:
+        reader.seek(offset)
+        reader.readinto(piece)
+    return [bytes(piece) for piece in pieces]
+
+
+def _each(given: Any, paths: list[str]) -> list[int | None]:
+    return list(given) if isinstance(given, list | tuple) else [given] * len(paths)
+
+
+def _must_be_new(mode: str) -> bool:
+    if mode not in ("overwrite", "create"):
+        raise ConfigError(f"mode is 'overwrite' or 'create', not {mode!r}")
+    return mode == "create"
+
+
+def _pieces(source: Any, size_bytes: int) -> Iterator[memoryview]:
+    """Yield what is in a file, in one buffer that is used again and again."""
+    with memoryview(bytearray(min(_COPY_BYTES, max(size_bytes, 1)))) as buffer:
+        while filled := source.readinto(buffer):
+            yield buffer[:filled]
+
+
+@contextlib.contextmanager
+def _appearing(path: str) -> Iterator[IO[bytes]]:
+    """Give a file to write that takes its name at the end of the block, and is removed if the block raises."""
+    target = os.path.abspath(path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(target), prefix=".oss-", delete=False) as file:
+        try:
+            yield file
+            # A temporary file is for its owner alone; the umask decides about files.
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(file.name, 0o666 & ~mask)
+            os.replace(file.name, target)
+        except BaseException:
+            os.unlink(file.name)
+            raise
