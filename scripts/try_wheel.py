@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 
+_ASK_FOR_BARE_PATHS = """
+import fsspec
+assert fsspec.get_filesystem_class("oss").__module__.startswith("osstorchconnector."), "the entry point is lost"
+"""
+
 
 def main() -> None:
     """Install the only wheel in the directory given and run the example with it."""
@@ -42,6 +47,7 @@ def main() -> None:
         example.write_text((ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0])
         print(_run([python, example], environment), end="")
         _run([python.parent / "ossconnector", "--help"], environment)
+        _run([python, "-c", _ASK_FOR_BARE_PATHS], environment)
     print(f"wheel: {wheel.name} ({wheel.stat().st_size / 1e6:.1f} MB) installs and runs without Rust")
 
 
