@@ -1,6 +1,7 @@
 //! The client: values, and one state per process made on first use.
 
 use std::fmt;
+use std::time::Duration;
 
 use oss_protocol::time::UtcTime;
 
@@ -87,6 +88,11 @@ impl Client {
         if let Ok(transport) = self.transport("count") {
             transport.stats.add(counter, 1);
         }
+    }
+
+    /// How long a body of about `bytes` usually takes, once this process has received enough of them.
+    pub(crate) fn usual_time(&self, bytes: u64) -> Option<Duration> {
+        self.shared.state.peek()?.usual.median(bytes)
     }
 
     /// How hard the service pushes back at the moment.

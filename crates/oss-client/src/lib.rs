@@ -27,6 +27,7 @@ pub mod stats;
 mod subject;
 pub mod sync;
 mod transport;
+mod usual;
 pub mod window;
 pub mod workers;
 pub mod write;

@@ -3,6 +3,7 @@
 pub(crate) mod ahead;
 pub mod engine;
 pub(crate) mod fetch;
+mod hedge;
 pub mod object;
 pub mod plan;
 pub mod prefetch;

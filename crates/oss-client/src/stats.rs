@@ -27,6 +27,9 @@ counters! {
     ConnectionsOpened "connections_opened" "Connections made.";
     ConnectionsReused "connections_reused" "Requests that found an open connection.";
     ConnectionsDiscarded "connections_discarded" "Connections closed because of a doubt.";
+    ConnectionsRetired "connections_retired" "Connections closed because they were slower than the others.";
+    HedgesSent "hedges_sent" "Second requests for an object that was late.";
+    HedgesWon "hedges_won" "Second requests that were first.";
     RetriesConnect "retries_connect" "Repetitions after a connection that could not be made.";
     RetriesStale "retries_stale" "Repetitions, uncounted by policy, after an idle connection had been closed.";
     RetriesBroken "retries_broken" "Repetitions after a reset, an early end or a short body.";

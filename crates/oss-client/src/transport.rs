@@ -33,6 +33,7 @@ use crate::retry::Cause;
 use crate::stats::{Counter, Outcome, Stats};
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::usual::Usual;
 
 use call::Call;
 use exchange::Exchange;
@@ -150,6 +151,7 @@ pub(crate) struct Transport {
     gate: Gate,
     ticks: Ticks,
     dice: Dice,
+    pub(crate) usual: Usual,
     pub(crate) stats: Stats,
 }
 
@@ -174,6 +176,7 @@ impl Transport {
             gate: Gate::new(&config.retry, config.limits.max_requests_per_second, clock.now()),
             ticks: Ticks::new(timeouts, &config.limits),
             dice: Dice::new(&*clock),
+            usual: Usual::new(),
             stats: Stats::new(),
             dial: Box::new(NetworkDial::new(&config, clock)),
             clock: server_clock,

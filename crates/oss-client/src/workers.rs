@@ -95,6 +95,15 @@ impl Workers {
         self.shared.put_to_work(hands);
     }
 
+    /// Puts a job at the front of the queue: somebody is waiting for it.
+    pub fn submit_first(&self, job: Job) {
+        let mut queue = self.shared.queue.lock();
+        queue.jobs.push_front(job);
+        let hands = queue.call_hands();
+        drop(queue);
+        self.shared.put_to_work(hands);
+    }
+
     /// How many requests may be in flight now.
     #[must_use]
     pub fn window(&self) -> usize {

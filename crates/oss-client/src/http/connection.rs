@@ -38,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) served: u64,
     /// When the last answer ended.
     pub(crate) idle_since: Instant,
+    /// How many of the last answers came slowly, one after the other.
+    pub(crate) slow_in_a_row: u32,
 }
 
 impl std::fmt::Debug for dyn Interrupt {
@@ -61,6 +63,7 @@ impl Connection {
             keep_alive: false,
             is_whole: false,
             served: 0,
+            slow_in_a_row: 0,
             idle_since: now,
         }
     }

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
 use crate::interrupt::{SLICE, Watch};
 use crate::read::fetch;
+use crate::read::hedge::Allowance;
 use crate::read::slot::{Bell, Slot};
 use crate::sync::Arc;
 use crate::workers::{Job, Workers};
@@ -19,19 +20,25 @@ pub struct ReadEngine {
     client: Client,
     max_concurrency: usize,
     workers: Arc<ForkCell<Workers>>,
+    allowance: Arc<Allowance>,
 }
 
 impl ReadEngine {
     /// Makes an engine; no thread is started.
     #[must_use]
     pub fn new(client: Client, max_concurrency: usize) -> Self {
-        Self { client, max_concurrency, workers: Arc::new(ForkCell::new()) }
+        Self { client, max_concurrency, workers: Arc::new(ForkCell::new()), allowance: Arc::default() }
     }
 
     /// The client that is read with.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// What second requests may cost.
+    pub(crate) fn allowance(&self) -> &Arc<Allowance> {
+        &self.allowance
     }
 
     /// How many requests may be in flight now; 0 before this process has read anything.

@@ -6,7 +6,7 @@
 //! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oss_protocol::uri::ObjectUri;
 
@@ -19,10 +19,12 @@ use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::engine::ReadEngine;
 use crate::read::fetch::{self, Fetched, Landing, Want};
+use crate::read::hedge::{self, Allowance};
 use crate::read::plan::{self, LikelySize};
 use crate::read::slot::{Bell, Slot};
 use crate::stats::Counter;
 use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::workers::{Job, Workers};
 
 /// What to do when an object of the index is not there.
@@ -60,8 +62,11 @@ struct Asked<B> {
     position: u64,
     likely_bytes: u64,
     slot: Arc<Slot<Body<B>>>,
-    /// One for each request of the object, and for reading it again.
+    /// One for each request of the object, for reading it again, and for its second request.
     cancels: Vec<Cancel>,
+    /// Nanoseconds of the stream's life when a worker began with it; 0 = not yet.
+    begun: Arc<AtomicU64>,
+    hedged: bool,
 }
 
 /// A stream of whole objects in a defined order. Used by one consumer at a time.
@@ -73,6 +78,8 @@ pub struct Prefetch<B: Lend> {
     max_bytes: u64,
     client: Client,
     workers: Workers,
+    allowance: Arc<Allowance>,
+    born: Instant,
     bell: Arc<Bell>,
     asked: VecDeque<Asked<B>>,
     asked_count: u64,
@@ -113,6 +120,8 @@ impl<B: Lend> Prefetch<B> {
             max_bytes: engine.client().config().limits.max_bytes_in_flight,
             workers: engine.workers()?,
             client: engine.client().clone(),
+            allowance: Arc::clone(engine.allowance()),
+            born: SystemClock.now(),
             bell: Bell::new(),
             asked: VecDeque::new(),
             asked_count: 0,
@@ -179,9 +188,10 @@ impl<B: Lend> Prefetch<B> {
             }
             let want = want(object);
             let slot = Slot::new(self.asked_count, &self.bell);
-            let (cancels, its_jobs) = self.requests(want, &slot, lend)?;
+            let begun = Arc::new(AtomicU64::new(0));
+            let (cancels, its_jobs) = self.requests(want, &slot, &begun, lend)?;
             jobs.extend(its_jobs);
-            self.asked.push_back(Asked { position, likely_bytes, slot, cancels });
+            self.asked.push_back(Asked { position, likely_bytes, slot, cancels, begun, hedged: false });
             self.asked_bytes += likely_bytes;
             self.asked_count += 1;
             self.next_position = self.positions.next();
@@ -194,6 +204,7 @@ impl<B: Lend> Prefetch<B> {
         &self,
         want: Want,
         slot: &Arc<Slot<Body<B>>>,
+        begun: &Arc<AtomicU64>,
         lend: &mut impl FnMut(usize) -> Result<B, E>,
     ) -> Result<(Vec<Cancel>, Vec<Job>), E> {
         let cancel = Cancel::new();
@@ -204,13 +215,23 @@ impl<B: Lend> Prefetch<B> {
             slot: Arc::clone(slot),
         };
         let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
+        let (begun, born) = (Arc::clone(begun), self.born);
+        let begin = move || begun.store(nanoseconds_since(born).max(1), Ordering::Relaxed);
         let Some(size_bytes) = size_bytes else {
-            return Ok((vec![cancel], vec![Box::new(move || course.run_native(&want))]));
+            let job = move || {
+                begin();
+                course.run_native(&want)
+            };
+            return Ok((vec![cancel], vec![Box::new(job)]));
         };
         let buffer = lend(size_bytes)?;
         let size = size_bytes as u64;
         if size <= plan::SPLIT_ABOVE_BYTES {
-            return Ok((vec![cancel], vec![Box::new(move || course.run_lent(&want, buffer))]));
+            let job = move || {
+                begin();
+                course.run_lent(&want, buffer)
+            };
+            return Ok((vec![cancel], vec![Box::new(job)]));
         }
         let whole = want.clone();
         let finish = Box::new(move |outcome| course.finish_parts(&whole, outcome));
@@ -229,6 +250,11 @@ impl<B: Lend> Prefetch<B> {
         let Some(outcome) = first.slot.take() else { return Next::Pending };
         let position = first.position;
         self.asked_bytes -= first.likely_bytes;
+        self.allowance.earn(first.likely_bytes);
+        if first.hedged {
+            // One of the two is still on its way.
+            first.cancels.iter().for_each(Cancel::cancel);
+        }
         self.asked.pop_front();
         if let Ok(Body::Native(bytes)) = &outcome {
             self.likely.learn(bytes.len() as u64);
@@ -236,12 +262,64 @@ impl<B: Lend> Prefetch<B> {
         Next::Ready(position, outcome)
     }
 
-    /// Waits for the next object in order, at most `slice`; true if it is there.
-    pub fn wait(&self, slice: Duration) -> bool {
-        match self.asked.front() {
-            Some(first) => self.workers.run_one() || first.slot.wait(slice),
-            None => true,
+    /// Waits for the next object in order, at most `slice`; true if it is there. Asks again for what is late.
+    pub fn wait(&mut self, slice: Duration) -> bool {
+        if self.asked.is_empty() || self.workers.run_one() {
+            return true;
         }
+        let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
+        self.asked.front().is_none_or(|first| first.slot.wait(slice))
+    }
+
+    /// Sends a second request for each object that is late; false if no object could be found late.
+    fn ask_again_for_late(&mut self) -> bool {
+        let now = nanoseconds_since(self.born);
+        let mut may_be_late = false;
+        for number in 0..self.asked.len() {
+            let asked = &self.asked[number];
+            let (begun, bytes) = (asked.begun.load(Ordering::Relaxed), asked.likely_bytes);
+            if begun == 0 || asked.hedged || bytes > hedge::MAX_BYTES || asked.slot.is_done() {
+                continue;
+            }
+            let Some(median) = self.client.usual_time(bytes) else { continue };
+            may_be_late = true;
+            let elapsed = Duration::from_nanos(now.saturating_sub(begun));
+            if elapsed > hedge::late_after(median) && self.may_hedge() && self.allowance.spend(bytes) {
+                self.hedge(number);
+            }
+        }
+        may_be_late
+    }
+
+    /// A service that pushes back gets no second requests.
+    fn may_hedge(&self) -> bool {
+        let pressure = self.client.pressure();
+        !pressure.slow_mode && pressure.requests_per_second.is_none()
+    }
+
+    fn hedge(&mut self, number: usize) {
+        let Some(object) = self.source.object(self.asked[number].position) else { return };
+        let want = want(object);
+        let asked = &mut self.asked[number];
+        let cancel = Cancel::new();
+        let first = asked.cancels.clone();
+        asked.cancels.push(cancel.clone());
+        asked.hedged = true;
+        let (client, slot) = (self.client.clone(), Arc::clone(&asked.slot));
+        self.client.count(Counter::HedgesSent);
+        self.workers.submit_first(Box::new(move || {
+            if slot.is_done() {
+                return 0;
+            }
+            // Only a whole answer counts: what to do about any other is the first request's affair.
+            let Ok(bytes) = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel)) else { return 0 };
+            let received = bytes.len() as u64;
+            if slot.offer(Ok(Body::Native(bytes))) {
+                client.count(Counter::HedgesWon);
+                first.iter().for_each(Cancel::cancel);
+            }
+            received
+        }));
     }
 
     fn cancel(&self) {
@@ -275,6 +353,13 @@ impl<B: Lend> Drop for Prefetch<B> {
     fn drop(&mut self) {
         self.cancel();
     }
+}
+
+/// A wait during which something may become late ends after this long, to look again.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+fn nanoseconds_since(born: Instant) -> u64 {
+    u64::try_from(SystemClock.now().saturating_duration_since(born).as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn want(object: ObjectRef<'_>) -> Want {
@@ -379,7 +464,9 @@ mod tests {
             Prefetch::new(&engine, source, Box::new(std::iter::empty()), Missing::Raise).expect("no fork");
         for number in 0..100 {
             let slot = Slot::new(number, &prefetch.bell);
-            let asked = Asked { position: number, likely_bytes: 1, slot, cancels: Vec::new() };
+            let begun = Arc::default();
+            let asked =
+                Asked { position: number, likely_bytes: 1, slot, cancels: Vec::new(), begun, hedged: false };
             prefetch.asked.push_back(asked);
         }
         let started = SystemClock.now();

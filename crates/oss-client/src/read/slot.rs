@@ -56,11 +56,24 @@ impl<T> Slot<T> {
         })
     }
 
-    /// Puts the outcome in and wakes the consumer if it waits for this one.
+    /// Puts the outcome in and wakes the consumer if it waits for this one; if one is there already, it stays.
     pub(crate) fn put(&self, outcome: Result<T, Error>) {
-        *self.outcome.lock() = Some(outcome);
+        self.offer(outcome);
+    }
+
+    /// As [`Slot::put`]; false if another outcome was first.
+    pub(crate) fn offer(&self, outcome: Result<T, Error>) -> bool {
+        let mut held = self.outcome.lock();
+        if self.is_done() {
+            // What comes too late is dropped without the lock: it may be large.
+            drop(held);
+            return false;
+        }
+        *held = Some(outcome);
         self.done.store(true, Ordering::SeqCst);
+        drop(held);
         self.bell.ring(self.number);
+        true
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -92,8 +105,10 @@ mod tests {
     fn an_outcome_is_taken_once() {
         let slot = Slot::new(0, &Bell::new());
         assert!(slot.take().is_none());
-        slot.put(Ok(7));
+        assert!(slot.offer(Ok(7)));
+        assert!(!slot.offer(Ok(8)), "the first holds");
         assert_eq!(slot.take().unwrap().unwrap(), 7);
+        assert!(!slot.offer(Ok(9)), "also once it was taken");
         assert!(slot.take().is_none());
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::time::Instant;
 
 use oss_protocol::crc64::Crc64;
 use oss_protocol::error::ServiceError;
@@ -24,6 +25,9 @@ use crate::retry::Cause;
 use crate::stats::Counter;
 use crate::sync::Arc;
 
+/// A connection is retired after so many slow answers in a row (`faults.md`, 2.6).
+const SLOW_ENOUGH: u32 = 3;
+
 /// One attempt under way. Dropped before [`Exchange::finish`], its connection is closed.
 #[derive(Debug)]
 pub(super) struct Exchange<'t> {
@@ -36,6 +40,9 @@ pub(super) struct Exchange<'t> {
     reused: bool,
     sent: bool,
     generation: u64,
+    begun: Instant,
+    /// Bytes of a wanted body that were received.
+    received: u64,
     /// Headers of an answer that is not a wanted body.
     headers: Vec<(String, String)>,
     status: u16,
@@ -86,6 +93,8 @@ impl<'t> Exchange<'t> {
             reused,
             sent: false,
             generation: current.generation,
+            begun: call.clock().now(),
+            received: 0,
             headers: Vec::new(),
             status: 0,
         };
@@ -153,7 +162,9 @@ impl<'t> Exchange<'t> {
         crc: Option<&mut Crc64>,
         received: &mut usize,
     ) -> Result<(), Failure> {
+        let before = *received;
         let outcome = self.connection(call)?.read_body(into, crc, &mut call.watch(), received);
+        self.received += received.saturating_sub(before) as u64;
         if let Some(account) = &mut call.account {
             account.received_bytes = *received as u64;
         }
@@ -251,13 +262,21 @@ impl<'t> Exchange<'t> {
         Failure { cause: read.cause, error, hint, date, generation }
     }
 
-    /// Gives the connection back, if it may be used again.
+    /// Gives the connection back, if it may be used again and is not slower than the others.
     pub(super) fn finish(mut self, call: &Call<'_>) {
+        let now = call.clock().now();
+        let is_slow = self.received > 0
+            && self.transport.usual.note(self.received, now.saturating_duration_since(self.begun));
         let is_untouched = std::mem::take(&mut self.is_attached) && self.cancel.detach();
         if is_untouched
-            && let Some(connection) = self.connection.take_if(|connection| connection.is_reusable())
+            && let Some(mut connection) = self.connection.take_if(|connection| connection.is_reusable())
         {
-            self.transport.pool.put(&self.origin, connection, call.clock().now());
+            connection.slow_in_a_row = if is_slow { connection.slow_in_a_row + 1 } else { 0 };
+            if connection.slow_in_a_row < SLOW_ENOUGH {
+                self.transport.pool.put(&self.origin, connection, now);
+            } else {
+                self.transport.stats.add(Counter::ConnectionsRetired, 1);
+            }
         }
     }
 

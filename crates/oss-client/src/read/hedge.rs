@@ -1,0 +1,76 @@
+//! Second requests for objects that are late: when, and how many of them.
+//!
+//! A stalled or slow connection would hold up everything that is delivered after its object. So an object that takes
+//! much longer than its like is asked for once more, into memory of its own; the first whole answer is delivered and
+//! the other request is cut off. What that may cost is bounded in bytes (`faults.md`, 2.6).
+
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Larger objects are not asked for twice.
+pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Late is this much longer than the median at least.
+const LATE_BY: Duration = Duration::from_millis(20);
+
+/// One byte may be asked for again for so many delivered.
+const DELIVERED_PER_BYTE: u64 = 20;
+
+/// No more than this is saved up: two objects of the largest size.
+const MOST_SAVED: u64 = 2 * MAX_BYTES;
+
+/// When a request is late, if its like usually takes `median`.
+pub(crate) fn late_after(median: Duration) -> Duration {
+    (median * 2).max(median + LATE_BY)
+}
+
+/// Bytes that may still be asked for twice.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    saved: AtomicU64,
+}
+
+impl Allowance {
+    /// So many bytes were delivered.
+    pub(crate) fn earn(&self, delivered: u64) {
+        let earned = delivered / DELIVERED_PER_BYTE;
+        let more = |saved: u64| (saved < MOST_SAVED).then(|| (saved + earned).min(MOST_SAVED));
+        let _is_full = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err();
+    }
+
+    /// Takes what one more request would cost; false if there is not that much.
+    pub(crate) fn spend(&self, bytes: u64) -> bool {
+        let less = |saved: u64| saved.checked_sub(bytes);
+        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_is_twice_the_median_and_twenty_milliseconds_at_least() {
+        let ms = Duration::from_millis;
+        assert_eq!(late_after(ms(1)), ms(21));
+        assert_eq!(late_after(ms(100)), ms(200));
+    }
+
+    #[test]
+    fn a_twentieth_of_what_was_delivered_may_be_spent() {
+        let allowance = Allowance::default();
+        assert!(!allowance.spend(1));
+        (0..100).for_each(|_| allowance.earn(1000));
+        assert!(allowance.spend(3000) && allowance.spend(2000));
+        assert!(!allowance.spend(1));
+    }
+
+    #[test]
+    fn what_is_saved_is_bounded() {
+        let allowance = Allowance::default();
+        (0..1000).for_each(|_| allowance.earn(100 << 20));
+        assert!((0..2).all(|_| allowance.spend(MAX_BYTES)));
+        assert!(!allowance.spend(MAX_BYTES), "two of the largest");
+    }
+}

@@ -1,0 +1,60 @@
+"""Stalled and slow connections: second requests, and connections that are retired."""
+
+from __future__ import annotations
+
+import time
+
+from osstorchconnector import OssIterableDataset
+
+SIZE = 20_000
+
+
+def filled(site, count):
+    """Fill a prefix with objects of equal size whose bytes name their key, and return a dataset over it."""
+    site.fill({f"k/{number:04}": f"{number:04}".encode() * (SIZE // 4) for number in range(count)})
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset.prepare()
+    return dataset
+
+
+def mixed_up(samples):
+    """Return the keys whose bytes are not their own."""
+    return [sample.key for sample in samples if sample.read() != sample.key[-4:].encode() * (SIZE // 4)]
+
+
+def test_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(site):
+    dataset = filled(site, 400)
+    stall = {"stall_after_bytes": 3000, "count_from": "head"}
+    site.oss.rules([{"match": {"op": "GetObject", "nth": [150, 250]}, "action": stall}])
+    began = time.monotonic()
+    samples = list(dataset)
+    # A stall is noticed after ten seconds; a second request does not wait for that.
+    assert time.monotonic() - began < 8
+    assert len(samples) == 400
+    assert mixed_up(samples) == []
+    stats = dataset.stats()
+    assert 2 <= stats["hedges_won"] <= stats["hedges_sent"] <= 20
+    assert stats["in_flight"] == 0
+
+
+def test_second_requests_cost_a_twentieth_at_most(site):
+    dataset = filled(site, 600)
+    # Every tenth request is late: more than may be asked for again.
+    site.oss.rules([{"match": {"op": "GetObject", "nth": {"every": 10}}, "action": {"delay_ms": 60}}])
+    samples = list(dataset)
+    assert mixed_up(samples) == []
+    assert dataset.stats()["hedges_sent"] <= 600 / 20 + 1
+
+
+def test_a_slow_connection_is_retired(site):
+    dataset = filled(site, 800)
+    site.oss.rules([{"match": {"op": "GetObject", "connection": {"every": 8}}, "action": {"delay_ms": 15}}])
+    site.oss.shape(first_byte_ms=2)
+    samples = list(dataset)
+    assert mixed_up(samples) == []
+    assert dataset.stats()["connections_retired"] >= 1
+    slow = [
+        entry for entry in site.oss.journal() if entry.get("fault") and entry.get("operation") == "GetObject"
+    ]
+    # Slow, and not late enough for second requests. Without retiring, an eighth of all requests would be slow.
+    assert len(slow) < 800 / 16
