@@ -132,7 +132,10 @@ class RowSource(Protocol):
 
 
 class ByteSource(Protocol):
-    """Random access to one object's bytes: the native reader, a file, or bytes in memory."""
+    """Random access to one object's bytes: the native reader, a file, or bytes in memory.
+
+    The native reader has `readinto_ranges` as well, which fills many buffers at once.
+    """
 
     def read(self, size: int, /) -> bytes:
         """Return `size` bytes, fewer at the end, all that is left for -1."""

@@ -17,11 +17,18 @@ import weakref
 from typing import TYPE_CHECKING, SupportsIndex
 
 from osstorchconnector import logs
+from osstorchconnector.checksum import crc64
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
+from osstorchconnector.errors import (
+    ClosedError,
+    ConfigError,
+    ForkedHandleError,
+    ObjectChangedError,
+    UploadError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -147,6 +154,46 @@ class ObjectReader(DataObject):
             with view.cast("B") as octets:
                 return self._do(source.readinto, octets)
 
+    def readinto_ranges(self, ranges: Iterable[tuple[int, WriteableBuffer]]) -> list[int]:
+        """Fill each buffer with the bytes from its offset on, in parallel; return the CRC-64 of each.
+
+        All bytes are of the version that is read; the position stays. Neighbours and near neighbours travel in one
+        request, large ranges in several. Ranges may come in any order and overlap; the buffers may not.
+
+        Args:
+            ranges: (offset, writable C-contiguous buffer); the buffer's size is that of the range.
+
+        Raises:
+            ConfigError: a range does not lie in the object (a `ValueError`); nothing was read.
+            BufferError: a buffer is read-only or not contiguous.
+        """
+        source = self._opened()
+        fill: Callable[..., list[int]] | None = getattr(source, "readinto_ranges", None)
+        if fill is not None:
+            return self._do(fill, ranges)
+        return self._do(self._fill_one_by_one, source, ranges)
+
+    def _fill_one_by_one(
+        self, source: ByteSource, ranges: Iterable[tuple[int, WriteableBuffer]]
+    ) -> list[int]:
+        """Do as the native reader does, with a file or with bytes in memory."""
+        views = [(offset, memoryview(buffer)) for offset, buffer in ranges]
+        length, position = self._true_length(), source.tell()
+        for offset, view in views:
+            if view.readonly or not view.c_contiguous:
+                raise BufferError("readinto_ranges needs writable C-contiguous buffers")
+            if offset < 0 or offset + view.nbytes > length:
+                raise ConfigError(
+                    f"read {self.uri}: bytes {offset}..{offset + view.nbytes} were asked for, and the object has "
+                    f"{length}; ask within it",
+                    operation="read",
+                    uri=self.uri,
+                )
+        try:
+            return [_filled(source, offset, view) for offset, view in views]
+        finally:
+            source.seek(position)
+
     def readline(self, size: int | None = -1) -> bytes:
         r"""Read one line and its `\n`, at most `size` bytes unless negative; `b""` at the end."""
         wanted = -1 if size is None or size < 0 else size
@@ -198,6 +245,19 @@ class ObjectReader(DataObject):
             # Only native sources come without a length; they learn it from their first answer.
             self._length = self._do(lambda: int(self._opened().size))  # type: ignore[attr-defined]
         return self._length
+
+
+def _filled(source: ByteSource, offset: int, view: memoryview) -> int:
+    """Fill `view` from `offset` on; return its CRC-64."""
+    if view.nbytes == 0:
+        return 0
+    with view.cast("B") as octets:
+        source.seek(offset)
+        if source.readinto(octets) < octets.nbytes:
+            raise ObjectChangedError(
+                f"read at {offset}: the file became shorter while it was read; open it again"
+            )
+        return crc64(octets)
 
 
 def _carried(data: bytes, path: str, label: str, position: int) -> ObjectReader:

@@ -98,14 +98,35 @@ pub struct Piece<B: Lend> {
 // nothing but the reference count, and whoever drops the last hold drops a `B: Send`.
 unsafe impl<B: Lend> Send for Piece<B> {}
 
+/// Copies as much of `from` as fits to the front of `into`; returns the count.
+pub(crate) fn copy(from: &[u8], into: &mut [MaybeUninit<u8>]) -> usize {
+    let count = from.len().min(into.len());
+    for (to, byte) in into.iter_mut().zip(&from[..count]) {
+        to.write(*byte);
+    }
+    count
+}
+
 /// Cuts `buffer` from `offset` on into pieces of `part_bytes`, the last one shorter, in order.
 pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>, Vec<Piece<B>>) {
     assert!(part_bytes > 0, "a piece has at least one byte");
+    carve_by(buffer, |memory| memory.get_mut(offset..).unwrap_or_default().chunks_mut(part_bytes).collect())
+}
+
+/// Cuts `buffer` into pieces of these sizes, in order; what they leave at its end belongs to none.
+pub fn carve_sizes<B: Lend>(buffer: B, sizes: impl Iterator<Item = usize>) -> (Carved<B>, Vec<Piece<B>>) {
+    carve_by(buffer, |mut memory| sizes.map_while(|size_bytes| memory.split_off_mut(..size_bytes)).collect())
+}
+
+fn carve_by<B: Lend>(
+    buffer: B,
+    cut: impl FnOnce(&mut [MaybeUninit<u8>]) -> Vec<&mut [MaybeUninit<u8>]>,
+) -> (Carved<B>, Vec<Piece<B>>) {
     let mut buffer = Arc::new(buffer);
     let cuts: Vec<(NonNull<MaybeUninit<u8>>, usize)> = Arc::get_mut(&mut buffer)
-        .and_then(|buffer| buffer.memory().get_mut(offset..))
+        .map(|buffer| cut(buffer.memory()))
         .unwrap_or_default()
-        .chunks_mut(part_bytes)
+        .into_iter()
         .map(|part| (NonNull::from(&mut *part).cast(), part.len()))
         .collect();
     let pieces = cuts
@@ -118,9 +139,9 @@ pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>
 impl<B: Lend> Piece<B> {
     /// The piece's own memory.
     pub fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        #[expect(unsafe_code, reason = "a part that chunks_mut made, kept beyond its borrow")]
+        #[expect(unsafe_code, reason = "a part cut as a &mut, kept beyond its borrow")]
         // SAFETY: `start..start + size_bytes` lies in the buffer that `_hold` keeps alive and unmoved (`Lend`'s
-        // contract), `chunks_mut` made it disjoint from every other piece, and `&mut self` makes it exclusive.
+        // contract), it was cut as a `&mut`, disjoint from every other piece, and `&mut self` makes it exclusive.
         unsafe {
             std::slice::from_raw_parts_mut(self.start.as_ptr(), self.size_bytes)
         }
@@ -163,6 +184,14 @@ mod tests {
         let bytes = carved.reclaim().expect("no piece is out").into_filled(Filled(1000));
         assert_eq!(bytes.len(), 1000);
         assert!(bytes.iter().enumerate().all(|(at, &byte)| usize::from(byte) == at / 64));
+    }
+
+    #[test]
+    fn pieces_have_the_sizes_asked_for() {
+        let (carved, pieces) = carve_sizes(filled(10), [3, 0, 5].into_iter());
+        assert_eq!(pieces.iter().map(|piece| piece.size_bytes).collect::<Vec<_>>(), [3, 0, 5]);
+        drop(pieces);
+        assert!(carved.reclaim().is_ok());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The read engine: a plan of byte ranges, fetched ahead under one budget, delivered in a defined order.
 
 pub(crate) mod ahead;
+pub(crate) mod coalesce;
 pub mod engine;
 pub(crate) mod fetch;
 mod hedge;
 pub mod object;
 pub mod plan;
 pub mod prefetch;
+pub mod scatter;
 pub(crate) mod slot;
 pub(crate) mod tiles;

@@ -1,75 +1,19 @@
 //! The read engine against the emulator: whole objects in order, random access, versions, faults.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::mem::MaybeUninit;
+mod read_support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use oss_client::client::Client;
-use oss_client::config::{ClientConfig, Verify};
-use oss_client::credentials::StaticProvider;
+use oss_client::config::Verify;
 use oss_client::error::{Error, ErrorKind};
-use oss_client::lend::Lend;
 use oss_client::objects::{ObjectRef, ObjectSource};
-use oss_client::read::engine::ReadEngine;
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Body, Missing, Next, Prefetch};
-use oss_emulator::{EmulatorServer, Options};
-use oss_protocol::uri::{Endpoint, ObjectUri};
+use oss_protocol::uri::ObjectUri;
+use read_support::{BUCKET, Loan, Tracked, World, bytes_of, content, lend, world, world_with};
 use serde_json::json;
-
-const BUCKET: &str = "data";
-
-struct World {
-    emulator: EmulatorServer,
-    engine: ReadEngine,
-}
-
-fn world() -> World {
-    world_with(Verify::Check)
-}
-
-fn world_with(verify: Verify) -> World {
-    let emulator =
-        EmulatorServer::start(Options { buckets: vec![BUCKET.to_owned()], ..Options::default() }).unwrap();
-    let mut config = ClientConfig::new(Endpoint::parse(&emulator.endpoint()).unwrap(), emulator.region());
-    config.timeouts = config.timeouts.scaled(0.05);
-    config.verify = verify;
-    config.retry.base = Duration::from_millis(2);
-    let provider = Arc::new(StaticProvider::new(emulator.credentials()).unwrap());
-    let client = Client::new(config, provider).unwrap();
-    World { emulator, engine: ReadEngine::new(client, 16) }
-}
-
-/// Bytes that differ from one another and from object to object.
-fn content(seed: usize, size: usize) -> Vec<u8> {
-    (0..size).map(|at| u8::try_from((at * 31 + at / 251 + seed * 7) % 251).unwrap()).collect()
-}
-
-impl World {
-    fn put(&self, key: &str, bytes: &[u8]) {
-        self.emulator.put_object(BUCKET, key, bytes).unwrap();
-    }
-
-    fn reader(&self, key: &str) -> ObjectReader {
-        ObjectReader::new(&self.engine, uri(key), None, None).unwrap()
-    }
-
-    fn prefetch(&self, objects: Vec<Listed>, missing: Missing) -> Prefetch<Loan> {
-        let positions = Box::new(0..objects.len() as u64);
-        Prefetch::new(&self.engine, Arc::new(List(objects)), positions, missing).unwrap()
-    }
-
-    /// How many requests of `operation` the emulator saw.
-    fn requests(&self, operation: &str) -> usize {
-        let journal = self.emulator.journal(0);
-        journal["entries"].as_array().unwrap().iter().filter(|entry| entry["operation"] == operation).count()
-    }
-}
-
-fn uri(key: &str) -> ObjectUri {
-    ObjectUri { bucket: BUCKET.to_owned(), key: key.to_owned() }
-}
 
 #[derive(Debug)]
 struct Listed {
@@ -96,24 +40,13 @@ fn listed(key: &str, size: Option<usize>) -> Listed {
     Listed { key: key.to_owned(), size: size.map(|size| size as u64), etag: None }
 }
 
-/// Memory that a test lends; it starts as zeroes, so reading it back is sound whatever was received.
-#[derive(Debug)]
-struct Loan(Vec<MaybeUninit<u8>>);
-
-impl Lend for Loan {
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        &mut self.0
-    }
+fn prefetch(world: &World, objects: Vec<Listed>, missing: Missing) -> Prefetch<Loan> {
+    let positions = Box::new(0..objects.len() as u64);
+    Prefetch::new(&world.engine, Arc::new(List(objects)), positions, missing).unwrap()
 }
 
-fn lend(size_bytes: usize) -> Result<Loan, Error> {
-    Ok(Loan(vec![MaybeUninit::new(0); size_bytes]))
-}
-
-fn bytes_of(loan: Loan) -> Vec<u8> {
-    #[expect(unsafe_code, reason = "the loan was made of zeroes")]
-    // SAFETY: every byte was initialised by `lend`, and receiving writes initialised bytes only.
-    loan.0.into_iter().map(|byte| unsafe { byte.assume_init() }).collect()
+fn read_all(reader: &mut ObjectReader, size: usize) -> Result<Vec<u8>, Error> {
+    reader.read_into(lend(size)?, &mut || Ok(())).map(bytes_of)
 }
 
 /// Delivers everything: bytes, None for what was skipped, or the error.
@@ -143,10 +76,6 @@ fn deliver_from(prefetch: &mut Prefetch<Loan>, first: u64) -> Vec<Result<Option<
     }
 }
 
-fn read_all(reader: &mut ObjectReader, size: usize) -> Result<Vec<u8>, Error> {
-    reader.read_into(lend(size)?, &mut || Ok(())).map(bytes_of)
-}
-
 #[test]
 fn objects_of_known_and_unknown_size_come_whole_and_in_order() {
     let world = world();
@@ -158,7 +87,7 @@ fn objects_of_known_and_unknown_size_come_whole_and_in_order() {
         let objects = (0..sizes.len())
             .map(|number| listed(&format!("o/{number}"), knows_sizes.then_some(sizes[number])))
             .collect();
-        let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+        let delivered = deliver(&mut prefetch(&world, objects, Missing::Raise));
         for (number, (bytes, &size)) in delivered.into_iter().zip(&sizes).enumerate() {
             assert_eq!(bytes.unwrap().unwrap(), content(number, size), "object {number}");
         }
@@ -182,7 +111,7 @@ fn bodies_in_chunks_are_received_whether_their_length_is_known_or_not() {
         let objects = (0..sizes.len())
             .map(|number| listed(&format!("o/{number}"), knows_sizes.then_some(sizes[number])))
             .collect();
-        let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+        let delivered = deliver(&mut prefetch(&world, objects, Missing::Raise));
         for (number, (bytes, &size)) in delivered.into_iter().zip(&sizes).enumerate() {
             assert_eq!(bytes.unwrap().unwrap(), content(number, size), "object {number}");
         }
@@ -197,7 +126,7 @@ fn a_small_object_costs_one_request() {
         world.put(&format!("o/{number}"), &content(number, 5000));
     }
     let objects = (0..50).map(|number| listed(&format!("o/{number}"), Some(5000))).collect();
-    assert_eq!(deliver(&mut world.prefetch(objects, Missing::Raise)).len(), 50);
+    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 50);
     assert_eq!(world.requests("GetObject"), 50);
     assert_eq!(world.requests("HeadObject"), 0);
 }
@@ -208,10 +137,10 @@ fn a_missing_object_is_an_error_in_its_place_or_is_skipped() {
     world.put("a", b"first");
     world.put("c", b"third");
     let objects = || vec![listed("a", Some(5)), listed("b", Some(6)), listed("c", Some(5))];
-    let delivered = deliver(&mut world.prefetch(objects(), Missing::Raise));
+    let delivered = deliver(&mut prefetch(&world, objects(), Missing::Raise));
     assert_eq!(delivered[1].as_ref().unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(delivered[2].as_ref().unwrap().as_deref(), Some(&b"third"[..]));
-    let delivered = deliver(&mut world.prefetch(objects(), Missing::Skip));
+    let delivered = deliver(&mut prefetch(&world, objects(), Missing::Skip));
     assert_eq!(delivered[1].as_ref().unwrap(), &None);
 }
 
@@ -234,7 +163,7 @@ fn an_object_replaced_since_it_was_listed_is_read_whole_in_its_new_version() {
     world.put("k", &content(1, 1000));
     let etag = "\"0123456789ABCDEF0123456789ABCDEF\"".to_owned();
     let objects = vec![Listed { key: "k".to_owned(), size: Some(77), etag: Some(etag) }];
-    let delivered = deliver(&mut world.prefetch(objects, Missing::Raise));
+    let delivered = deliver(&mut prefetch(&world, objects, Missing::Raise));
     assert_eq!(delivered[0].as_ref().unwrap().as_deref(), Some(&content(1, 1000)[..]));
     assert_eq!(world.engine.client().stats().get("objects_changed"), 1);
 }
@@ -251,7 +180,7 @@ fn resets_refusals_and_flipped_bits_are_survived_in_order() {
         {"match": {"op": "GetObject", "probability": 0.05}, "action": {"flip_bit": "out"}},
     ]})).unwrap();
     let objects = (0..200).map(|number| listed(&format!("o/{number:03}"), Some(40_000))).collect();
-    for (number, bytes) in deliver(&mut world.prefetch(objects, Missing::Raise)).into_iter().enumerate() {
+    for (number, bytes) in deliver(&mut prefetch(&world, objects, Missing::Raise)).into_iter().enumerate() {
         assert_eq!(bytes.unwrap().unwrap(), content(number, 40_000), "object {number}");
     }
     let stats = world.engine.client().stats();
@@ -268,7 +197,7 @@ fn closing_gives_the_memory_back_at_once() {
             {"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}},
         ]}))
         .unwrap();
-    let mut prefetch = world.prefetch((0..8).map(|_| listed("k", Some(100_000))).collect(), Missing::Raise);
+    let mut prefetch = prefetch(&world, (0..8).map(|_| listed("k", Some(100_000))).collect(), Missing::Raise);
     prefetch.top_up(lend).unwrap();
     world.emulator.wait_for_journal(1, Duration::from_secs(10));
     prefetch.close(Duration::from_secs(10));
@@ -371,8 +300,11 @@ fn damage_in_a_whole_read_is_found_and_repaired() {
 fn a_failed_loan_delays_no_object_before_it() {
     let world = world();
     (0..4).for_each(|number| world.put(&number.to_string(), &content(number, 100)));
-    let mut prefetch =
-        world.prefetch((0..4).map(|number| listed(&number.to_string(), Some(100))).collect(), Missing::Raise);
+    let mut prefetch = prefetch(
+        &world,
+        (0..4).map(|number| listed(&number.to_string(), Some(100))).collect(),
+        Missing::Raise,
+    );
     let mut loans = 0;
     let mut scarce = |size_bytes| {
         loans += 1;
@@ -397,7 +329,7 @@ fn a_large_object_is_read_once_when_nothing_is_verified() {
     let world = world_with(Verify::Off);
     let whole = content(7, 9 * 1024 * 1024);
     world.put("k", &whole);
-    let delivered = deliver(&mut world.prefetch(vec![listed("k", Some(whole.len()))], Missing::Raise));
+    let delivered = deliver(&mut prefetch(&world, vec![listed("k", Some(whole.len()))], Missing::Raise));
     assert_eq!(delivered[0].as_ref().unwrap().as_deref(), Some(whole.as_slice()));
     assert_eq!(world.requests("GetObject"), 3);
     assert_eq!(read_all(&mut world.reader("k"), whole.len()).unwrap(), whole);
@@ -421,7 +353,8 @@ fn a_large_object_without_a_checksum_is_counted_or_refused() {
                 {"match": {}, "action": {"drop_headers": ["x-oss-hash-crc64ecma"]}, "times": 100},
             ]}))
             .unwrap();
-        let delivered = deliver(&mut world.prefetch(vec![listed("k", Some(size))], Missing::Raise)).remove(0);
+        let delivered =
+            deliver(&mut prefetch(&world, vec![listed("k", Some(size))], Missing::Raise)).remove(0);
         let read = read_all(&mut world.reader("k"), size);
         if verify == Verify::Check {
             assert!(delivered.is_ok() && read.is_ok());
@@ -430,17 +363,6 @@ fn a_large_object_without_a_checksum_is_counted_or_refused() {
             assert_eq!(delivered.unwrap_err().kind, ErrorKind::Integrity);
             assert_eq!(read.unwrap_err().kind, ErrorKind::Integrity);
         }
-    }
-}
-
-struct Tracked {
-    loan: Loan,
-    _alive: Arc<()>,
-}
-
-impl Lend for Tracked {
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.loan.memory()
     }
 }
 
@@ -478,7 +400,7 @@ fn a_throttle_narrows_the_window() {
         ]}))
         .unwrap();
     let objects = (0..200).map(|_| listed("k", Some(100))).collect();
-    assert_eq!(deliver(&mut world.prefetch(objects, Missing::Raise)).len(), 200);
+    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 200);
     assert_eq!(world.engine.client().stats().get("throttled"), 1);
     assert!(world.engine.in_flight_limit() < 16, "{}", world.engine.in_flight_limit());
 }

@@ -72,6 +72,12 @@ pub fn combine(a: u64, b: u64, len_b: u64) -> u64 {
     moved ^ b
 }
 
+/// Compute the CRC of `B` from those of `A` followed by `B` and of `A`; `len_b` is the length of `B` in bytes.
+#[must_use]
+pub fn without_front(whole: u64, a: u64, len_b: u64) -> u64 {
+    whole ^ combine(a, 0, len_b)
+}
+
 /// The polynomial, reflected: the lowest bit stands for x^63.
 const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use oss_client::lend::Lend;
 use pyo3::PyTypeInfo;
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyBufferError;
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -109,7 +109,7 @@ impl WritableView {
     pub(crate) fn of(object: &Bound<'_, PyAny>) -> PyResult<Arc<Self>> {
         let export = PyUntypedBuffer::get(object)?;
         if export.readonly() || !export.is_c_contiguous() {
-            return Err(PyBufferError::new_err("readinto() needs a writable, C-contiguous buffer"));
+            return Err(PyBufferError::new_err("reading needs a writable, C-contiguous buffer"));
         }
         let start = Address(NonNull::new(export.buf_ptr().cast()).unwrap_or(NonNull::dangling()));
         Ok(Arc::new(Self { start, size_bytes: export.len_bytes(), _export: export }))
@@ -117,6 +117,22 @@ impl WritableView {
 
     pub(crate) fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+
+    /// Makes sure that no byte is lent twice: several threads would write to it.
+    ///
+    /// # Errors
+    /// `ValueError` if two views have memory in common.
+    pub(crate) fn refuse_shared<'a>(views: impl Iterator<Item = &'a Self>) -> PyResult<()> {
+        let mut places: Vec<(usize, usize)> = views
+            .filter(|view| view.size_bytes > 0)
+            .map(|view| (view.start.0.addr().get(), view.size_bytes))
+            .collect();
+        places.sort_unstable();
+        if places.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
+            return Err(PyValueError::new_err("two of the buffers share memory; give each its own"));
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random access to one object.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memchr::memchr;
 use oss_client::error::{Error, ErrorKind};
@@ -162,6 +162,26 @@ impl Reader {
         }
     }
 
+    /// Fills each buffer of `(offset, buffer)` with the bytes from its offset on, all in parallel; the position stays.
+    /// Returns the CRC-64 of each buffer.
+    fn readinto_ranges(&self, py: Python<'_>, ranges: &Bound<'_, PyAny>) -> PyResult<Vec<u64>> {
+        let wanted = ranges.try_iter()?.map(|item| range_of(&item?)).collect::<PyResult<Vec<_>>>()?;
+        WritableView::refuse_shared(wanted.iter().map(|(_, view)| view.as_ref()))?;
+        loop {
+            let lend = |(offset, view): &(u64, Arc<WritableView>)| {
+                (*offset, LentMemory::view(view, view.size_bytes()))
+            };
+            let targets = wanted.iter().map(lend).collect();
+            let filled = self.run(py, |reader, watch| match reader.read_ranges(targets, watch) {
+                Err(error) if reader.begins_again(&error) => Ok(None),
+                outcome => outcome.map(Some),
+            })?;
+            if let Some(filled) = filled {
+                return Ok(filled.into_iter().map(|(_, crc64)| crc64).collect());
+            }
+        }
+    }
+
     /// The bytes up to and with the next line end, at most `size`.
     #[pyo3(signature = (size = -1), text_signature = "($self, size=-1)")]
     fn readline(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
@@ -199,6 +219,14 @@ impl Reader {
         let reader = py.detach(|| self.lock().take());
         drop(reader);
     }
+}
+
+/// One `(offset, buffer)` of `readinto_ranges`, the buffer exported.
+fn range_of(item: &Bound<'_, PyAny>) -> PyResult<(u64, Arc<WritableView>)> {
+    let (offset, buffer): (i64, Bound<'_, PyAny>) = item.extract()?;
+    let offset = u64::try_from(offset)
+        .map_err(|_| PyValueError::new_err(format!("an offset is not negative, as {offset} is")))?;
+    Ok((offset, WritableView::of(&buffer)?))
 }
 
 /// Reads up to and with the next line end, at most `most` bytes.

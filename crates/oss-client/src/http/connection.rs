@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     start: usize,
     end: usize,
     framing: BodyFraming,
+    /// How far a body in chunks was taken apart.
+    chunks: ChunkedDecoder,
     keep_alive: bool,
     is_whole: bool,
     /// Answers received; 0 = new.
@@ -60,6 +62,7 @@ impl Connection {
             start: 0,
             end: 0,
             framing: BodyFraming::None,
+            chunks: ChunkedDecoder::new(&Limits::default()),
             keep_alive: false,
             is_whole: false,
             served: 0,
@@ -149,6 +152,7 @@ impl Connection {
                     continue;
                 }
                 self.framing = head.framing(method).map_err(malformed)?;
+                self.chunks = ChunkedDecoder::new(&Limits::default());
                 self.keep_alive = all_sent && head.keep_alive() && self.framing != BodyFraming::UntilClose;
                 let value = visit(&head);
                 self.start += length;
@@ -162,16 +166,17 @@ impl Connection {
     }
 
     /// Receives exactly `into.len()` body bytes, through `crc` while they are hot. `received` counts them
-    /// even if this fails.
+    /// even if this fails. `is_last` says that the body ends with them.
     pub(crate) fn read_body(
         &mut self,
         into: &mut [MaybeUninit<u8>],
+        is_last: bool,
         mut crc: Option<&mut Crc64>,
         watch: &mut Watch<'_>,
         received: &mut usize,
     ) -> Result<(), Broken> {
         if self.framing == BodyFraming::Chunked {
-            return self.read_chunked_body(into, crc, watch, received);
+            return self.read_chunked_body(into, is_last, crc, watch, received);
         }
         let waiting = land(&self.inbox[self.start..self.end], into, crc.as_deref_mut());
         self.start += waiting;
@@ -194,7 +199,7 @@ impl Connection {
                 Err(error) => return Err(self.broken(&error, watch)),
             }
         }
-        self.is_whole = true;
+        self.is_whole = is_last;
         Ok(())
     }
 
@@ -202,16 +207,23 @@ impl Connection {
     fn read_chunked_body(
         &mut self,
         into: &mut [MaybeUninit<u8>],
+        is_last: bool,
         mut crc: Option<&mut Crc64>,
         watch: &mut Watch<'_>,
         received: &mut usize,
     ) -> Result<(), Broken> {
-        let mut decoder = ChunkedDecoder::new(&Limits::default());
         let mut filled = 0;
         loop {
             while self.start < self.end {
-                let step = decoder.step(&self.inbox[self.start..self.end]).map_err(malformed)?;
-                if step.data.len() > into.len() - filled {
+                let room = into.len() - filled;
+                if room == 0 && !is_last {
+                    return Ok(());
+                }
+                // What does not fit belongs to the next memory, or nowhere.
+                let most = if room == 0 { usize::MAX } else { room };
+                let end = self.end.min(self.start.saturating_add(most));
+                let step = self.chunks.step(&self.inbox[self.start..end]).map_err(malformed)?;
+                if step.data.len() > room {
                     return Err(Broken::Malformed("more came than was announced".to_owned()));
                 }
                 let landed = land(step.data, &mut into[filled..], crc.as_deref_mut());

@@ -101,6 +101,11 @@ impl Ahead {
         self.parts().any(|part| part.range.contains(&position))
     }
 
+    /// The ranges of the parts that were asked for.
+    pub(crate) fn ranges(&self) -> Vec<Range<u64>> {
+        self.parts().map(|part| part.range.clone()).collect()
+    }
+
     /// True if a read that starts at `position` goes on where the last one ended.
     pub(crate) fn is_in_order(&self, position: u64) -> bool {
         position == self.in_order_at

@@ -86,8 +86,8 @@ impl<B: Lend> BodySink for LentSink<'_, B> {
         ))
     }
 
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.0.memory()
+    fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>] {
+        behind(self.0.memory(), received)
     }
 }
 
@@ -104,8 +104,8 @@ impl BodySink for ScratchSink<'_> {
         Err(Error::new(ErrorKind::OutOfMemory, "GetObject", text))
     }
 
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.0.memory()
+    fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>] {
+        behind(self.0.memory(), received)
     }
 }
 
@@ -118,9 +118,14 @@ impl<B: Lend> BodySink for PieceSink<'_, B> {
         Ok(())
     }
 
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.0.memory()
+    fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>] {
+        behind(self.0.memory(), received)
     }
+}
+
+/// What is left of `memory` behind its first `received` bytes.
+pub(crate) fn behind(memory: &mut [MaybeUninit<u8>], received: u64) -> &mut [MaybeUninit<u8>] {
+    usize::try_from(received).ok().and_then(|received| memory.get_mut(received..)).unwrap_or_default()
 }
 
 /// Fetches with one request into `buffer`, on this thread.
@@ -142,7 +147,7 @@ pub(crate) fn into_scratch(client: &Client, want: &Want, cancel: &Cancel) -> Res
     Ok(scratch.into_filled(Filled(usize::try_from(got.received_bytes).unwrap_or(usize::MAX))))
 }
 
-fn get(
+pub(crate) fn get(
     client: &Client,
     want: &Want,
     range: Option<Range<u64>>,

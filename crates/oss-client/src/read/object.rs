@@ -7,6 +7,8 @@
 //! All requests run on worker threads; the calling thread waits in slices and calls `watch` between them, so that
 //! an interrupt is felt at once.
 
+mod ranges;
+
 use std::ops::Range;
 
 use oss_protocol::uri::ObjectUri;
@@ -220,12 +222,18 @@ impl ObjectReader {
             return Ok(());
         }
         self.ahead.reach(self.position, &version);
-        let arrived = self.ahead.wait(self.position, watch).inspect_err(|_| self.ahead.clear())?;
+        self.receive_ahead(self.position, watch)?;
+        self.check_whole()
+    }
+
+    /// Waits until the part that holds `position` is in memory.
+    fn receive_ahead(&mut self, position: u64, watch: Watch<'_>) -> Result<(), Error> {
+        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.clear())?;
         if let Some(part) = arrived {
             self.tiles.add(part.range, part.crc64);
             self.note_crc(part.object_crc64);
         }
-        self.check_whole()
+        Ok(())
     }
 
     /// Copies what was read ahead to the front of `buffer`; returns how many bytes.

@@ -9,7 +9,7 @@ use oss_protocol::crc64;
 const MAX_SPANS: usize = 4096;
 
 /// Received ranges, neighbours joined.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tiles {
     /// Start of each span, with its end and the CRC-64 of its bytes.
     spans: BTreeMap<u64, (u64, u64)>,
@@ -41,6 +41,28 @@ impl Tiles {
     /// The CRC-64 of the object, once the ranges tile all `size` bytes of it.
     pub(crate) fn whole(&self, size: u64) -> Option<u64> {
         self.spans.get(&0).filter(|(end, _)| *end == size).map(|&(_, crc)| crc)
+    }
+
+    /// Where the spans start and end, sorted.
+    pub(crate) fn edges(&self) -> Vec<u64> {
+        let mut edges: Vec<u64> = self.spans.iter().flat_map(|(&start, &(end, _))| [start, end]).collect();
+        edges.dedup();
+        edges
+    }
+
+    /// True if every span has the CRC-64 that follows from `marks`: of the bytes from the start of the object up to
+    /// these places, sorted, the edges among them.
+    pub(crate) fn agree_with(&self, marks: &[(u64, u64)]) -> bool {
+        let crc_to = |end: u64| match marks.binary_search_by_key(&end, |&(place, _)| place) {
+            Ok(found) => Some(marks[found].1),
+            Err(_) => (end == 0).then_some(0),
+        };
+        self.spans.iter().all(|(&start, &(end, crc64))| {
+            let found = crc_to(end).zip(crc_to(start));
+            found.is_some_and(|(to_end, to_start)| {
+                crc64::without_front(to_end, to_start, end - start) == crc64
+            })
+        })
     }
 
     fn overlaps(&self, range: &Range<u64>) -> bool {

@@ -159,11 +159,12 @@ impl<'t> Exchange<'t> {
         call: &mut Call<'_>,
         request: &Request<'_>,
         into: &mut [MaybeUninit<u8>],
+        is_last: bool,
         crc: Option<&mut Crc64>,
         received: &mut usize,
     ) -> Result<(), Failure> {
         let before = *received;
-        let outcome = self.connection(call)?.read_body(into, crc, &mut call.watch(), received);
+        let outcome = self.connection(call)?.read_body(into, is_last, crc, &mut call.watch(), received);
         self.received += received.saturating_sub(before) as u64;
         if let Some(account) = &mut call.account {
             account.received_bytes = *received as u64;

@@ -40,8 +40,17 @@ pub trait BodySink {
     /// When there is no room, `OutOfMemory`; the operation ends with that error.
     fn begin(&mut self, body_bytes: u64) -> Result<(), Error>;
 
-    /// The whole destination: at least as long as the last `begin` asked.
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>];
+    /// Where the bytes behind the first `received` go: all that is left of the destination, or of the piece of it
+    /// that they are in. Not empty before the body is over.
+    fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>];
+
+    /// Told when the memory last given is full: the first `received` bytes are there, and `crc64` is theirs.
+    fn filled(&mut self, _received: u64, _crc64: u64) {}
+
+    /// Whether checksums are computed though nothing is verified.
+    fn wants_crc(&self) -> bool {
+        false
+    }
 }
 
 /// A read of an object or of a range of it.
@@ -399,21 +408,44 @@ impl Wanted<'_> {
             sink.begin(length).map_err(Failure::last)?;
             self.begun = true;
         }
-        let memory = destination(sink.memory(), self.received, length, call)?;
-        let checked = call.transport.config.verify != Verify::Off;
-        let crc = checked.then_some(&mut self.crc);
-        let mut count = 0;
-        let outcome = match unannounced {
-            Some(body) => {
-                count = land(&body, memory, crc);
-                Ok(())
-            }
-            None => exchange.read_body(call, request, memory, crc, &mut count),
+        let mut source = match unannounced {
+            Some(body) => Source::Memory(body),
+            None => Source::Wire(&mut exchange, request),
         };
-        self.received += count as u64;
-        outcome?;
+        self.receive_body(call, &mut source, length, sink)?;
         exchange.finish(call);
         Ok(())
+    }
+
+    /// Receives the `length` bytes of a body that was accepted, piece by piece of the sink's memory.
+    fn receive_body(
+        &mut self,
+        call: &mut Call<'_>,
+        source: &mut Source<'_, '_>,
+        length: u64,
+        sink: &mut dyn BodySink,
+    ) -> Result<(), Failure> {
+        let checked = sink.wants_crc() || call.transport.config.verify != Verify::Off;
+        let start = self.received;
+        let mut count = 0;
+        loop {
+            let left = length - count as u64;
+            let memory = sink.memory(self.received);
+            let size_bytes = usize::try_from(left).map_or(memory.len(), |left| left.min(memory.len()));
+            let is_last = size_bytes as u64 == left;
+            if size_bytes == 0 && !is_last {
+                let text = "the sink is smaller than it was asked to be";
+                return Err(Failure::last(Error::internal(call.subject.label, text)));
+            }
+            let crc = checked.then_some(&mut self.crc);
+            let outcome = source.fill(call, &mut memory[..size_bytes], is_last, crc, &mut count);
+            self.received = start + count as u64;
+            outcome?;
+            sink.filled(self.received, self.crc.value());
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     /// Compares the checksum of an object that was read whole.
@@ -483,18 +515,29 @@ impl Misfit {
     }
 }
 
-/// The part of the sink's memory where this body goes.
-fn destination<'m>(
-    memory: &'m mut [MaybeUninit<u8>],
-    received: u64,
-    length: u64,
-    call: &Call<'_>,
-) -> Result<&'m mut [MaybeUninit<u8>], Failure> {
-    let place = usize::try_from(received)
-        .ok()
-        .zip(usize::try_from(received + length).ok())
-        .and_then(|(start, end)| memory.get_mut(start..end));
-    place.ok_or_else(|| {
-        Failure::last(Error::internal(call.subject.label, "the sink is smaller than it was asked to be"))
-    })
+/// Where the bytes of an accepted body come from.
+enum Source<'a, 't> {
+    Wire(&'a mut Exchange<'t>, &'a Request<'a>),
+    /// They had to be received before they could be accepted.
+    Memory(Vec<u8>),
+}
+
+impl Source<'_, '_> {
+    /// Fills `into`, counting in `count`, which also says where in the body it starts.
+    fn fill(
+        &mut self,
+        call: &mut Call<'_>,
+        into: &mut [MaybeUninit<u8>],
+        is_last: bool,
+        crc: Option<&mut Crc64>,
+        count: &mut usize,
+    ) -> Result<(), Failure> {
+        match self {
+            Source::Wire(exchange, request) => exchange.read_body(call, request, into, is_last, crc, count),
+            Source::Memory(body) => {
+                *count += land(&body[*count..], into, crc);
+                Ok(())
+            }
+        }
+    }
 }

@@ -94,8 +94,8 @@ impl BodySink for Memory {
         Ok(())
     }
 
-    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
-        &mut self.memory
+    fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>] {
+        &mut self.memory[usize::try_from(received).unwrap()..]
     }
 }
 

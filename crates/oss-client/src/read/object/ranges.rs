@@ -1,0 +1,149 @@
+//! Many ranges of the version that is read, into many buffers at once.
+
+use std::ops::Range;
+
+use super::ObjectReader;
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind};
+use crate::interrupt::Watch;
+use crate::lend::Lend;
+use crate::read::ahead::Version;
+use crate::read::coalesce::{self, Span, Stretch};
+use crate::read::engine::wait_watched;
+use crate::read::fetch::Want;
+use crate::read::plan;
+use crate::read::scatter::{self, Scattered, Share};
+use crate::read::slot::{Bell, Slot};
+use crate::read::tiles::Tiles;
+use crate::stats::Counter;
+use crate::sync::Arc;
+use crate::workers::Job;
+
+impl ObjectReader {
+    /// Fills each buffer with the bytes from its offset on, all of them in parallel; gives each with its CRC-64.
+    ///
+    /// The position stays. Ranges may overlap and come in any order; neighbours travel in one request. When
+    /// everything that was received tiles the object, its CRC-64 is compared; what came damaged is fetched again.
+    ///
+    /// # Errors
+    /// `Config` if a range does not lie in the object: then no byte was asked for. Those of GetObject,
+    /// `ObjectChanged` (see [`ObjectReader::begins_again`]), `Integrity`, and of `watch`; the loans were given back
+    /// by then and hold unspecified bytes.
+    pub fn read_ranges<B: Lend>(
+        &mut self,
+        targets: Vec<(u64, B)>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<(B, u64)>, Error> {
+        let version = self.open(watch)?.clone();
+        let before = self.tiles.clone();
+        let (mut spans, mut buffers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
+        for (number, (offset, mut buffer)) in targets.into_iter().enumerate() {
+            let range = offset..offset.saturating_add(buffer.memory().len() as u64);
+            if range.end > version.size {
+                return Err(self.beyond_the_end(&range, version.size));
+            }
+            spans.push(Span { range, buffer: number, at: 0 });
+            buffers.push(buffer);
+        }
+        let (held, missing) = coalesce::divide(spans.clone(), &self.ahead.ranges());
+        let stretches = coalesce::stretches(missing, plan::PART_BYTES);
+        let want = version.want(&self.uri, None);
+        let scattered = self.scatter(want, buffers, stretches, held, watch)?;
+        let scattered = self.settle(scattered, spans, &before, &version, watch)?;
+        self.is_told = true;
+        Ok(scattered.buffers.into_iter().zip(scattered.crc64).collect())
+    }
+
+    fn beyond_the_end(&self, range: &Range<u64>, size_bytes: u64) -> Error {
+        let text = format!(
+            "bytes {}..{} were asked for, and the object has {size_bytes}; ask within it",
+            range.start, range.end
+        );
+        Error::new(ErrorKind::Config, "read", text).with_uri(self.uri.to_string())
+    }
+
+    /// Runs the requests of a plan, copies `held` from what was read ahead meanwhile, and waits for all of it.
+    ///
+    /// The loans are back also when `watch` breaks this off.
+    fn scatter<B: Lend>(
+        &mut self,
+        want: Want,
+        buffers: Vec<B>,
+        stretches: Vec<Stretch>,
+        held: Vec<Span>,
+        watch: Watch<'_>,
+    ) -> Result<Scattered<B>, Error> {
+        let slot = Slot::new(0, &Bell::new());
+        let finish = {
+            let slot = Arc::clone(&slot);
+            Box::new(move |outcome| slot.put(outcome))
+        };
+        let (mut share, requests) = scatter::scatter(&self.client, want, buffers, stretches, held, finish);
+        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
+        self.workers.submit(jobs);
+        let copied = self.copy_held(&mut share, watch);
+        share.end(copied.as_ref().err().map(|_| Error::cancelled("GetObject")));
+        let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, watch));
+        outcome.inspect_err(|_| {
+            cancels.iter().for_each(Cancel::cancel);
+            // The workers may write into the loans until the last of them has let go of them.
+            self.outlast(&slot);
+        })?
+    }
+
+    /// Copies what was read ahead into the buffers that ask for it, waiting for what is still on its way.
+    fn copy_held<B: Lend>(&mut self, share: &mut Share<B>, watch: Watch<'_>) -> Result<(), Error> {
+        for number in 0..share.spans().len() {
+            let Range { start, end } = share.spans()[number].range;
+            let mut position = start;
+            while position < end {
+                self.receive_ahead(position, watch)?;
+                let offset = usize::try_from(position - start).unwrap_or(usize::MAX);
+                let taken = share.fill(number, offset, self.ahead.buffered(position)) as u64;
+                if taken == 0 {
+                    return Err(Error::internal("read", "a part that was read ahead ends before its range"));
+                }
+                position += taken;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of what was received; when the object is whole and its CRC-64 differs, fetches it again.
+    ///
+    /// `before` is what had been received before this read.
+    fn settle<B: Lend>(
+        &mut self,
+        scattered: Scattered<B>,
+        spans: Vec<Span>,
+        before: &Tiles,
+        version: &Version,
+        watch: Watch<'_>,
+    ) -> Result<Scattered<B>, Error> {
+        self.note_crc(scattered.object_crc64);
+        for (range, crc64) in &scattered.received {
+            self.tiles.add(range.clone(), *crc64);
+        }
+        let expected = scattered.object_crc64.or(version.crc64);
+        let found = self.tiles.whole(version.size);
+        if found.zip(expected).is_none_or(|(found, expected)| found == expected) {
+            self.check_whole()?;
+            return Ok(scattered);
+        }
+        self.client.count(Counter::CrcMismatched);
+        self.close();
+        let stretches = coalesce::whole(spans, version.size, &before.edges(), plan::PART_BYTES);
+        let want = version.want(&self.uri, None).after_damage();
+        let again = self.scatter(want, scattered.buffers, stretches, Vec::new(), watch)?;
+        if !before.agree_with(&again.marks) {
+            return Err(self.damaged_earlier());
+        }
+        self.tiles = Tiles::default();
+        Ok(again)
+    }
+
+    fn damaged_earlier(&self) -> Error {
+        let text = "bytes that were read before differ from what OSS keeps: they were damaged on the way; read again";
+        Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string())
+    }
+}

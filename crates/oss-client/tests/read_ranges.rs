@@ -1,0 +1,184 @@
+//! Many ranges into many buffers at once: what lands where, in how many requests, and what damage and faults do.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod read_support;
+
+use std::sync::Arc;
+
+use oss_client::error::{Error, ErrorKind};
+use oss_client::read::object::ObjectReader;
+use oss_protocol::crc64::crc64;
+use read_support::{Loan, Tracked, World, bytes_of, content, lend, world};
+use serde_json::{Value, json};
+
+const MIB: usize = 1024 * 1024;
+
+/// Reads the ranges (offset, size) and compares bytes and checksums with `whole`.
+fn read_and_compare(reader: &mut ObjectReader, whole: &[u8], ranges: &[(usize, usize)]) {
+    let filled = read_ranges(reader, ranges).unwrap();
+    for ((bytes, crc), &(start, size)) in filled.iter().zip(ranges) {
+        assert!(*bytes == whole[start..start + size], "{size} bytes at {start}");
+        assert_eq!(*crc, crc64(bytes));
+    }
+    assert_eq!(filled.len(), ranges.len());
+}
+
+fn read_ranges(reader: &mut ObjectReader, ranges: &[(usize, usize)]) -> Result<Vec<(Vec<u8>, u64)>, Error> {
+    let targets: Vec<(u64, Loan)> =
+        ranges.iter().map(|&(start, size)| (start as u64, lend(size).unwrap())).collect();
+    let filled = reader.read_ranges(targets, &mut || Ok(()))?;
+    Ok(filled.into_iter().map(|(loan, crc)| (bytes_of(loan), crc)).collect())
+}
+
+fn set_rules(world: &World, rules: Value) {
+    world.emulator.set_rules(json!({"rules": rules})).unwrap();
+}
+
+fn counter(world: &World, name: &str) -> u64 {
+    world.engine.client().stats().get(name)
+}
+
+#[test]
+fn ranges_of_every_kind_land_in_their_buffers() {
+    let world = world();
+    let whole = content(1, 20 * MIB);
+    world.put("k", &whole);
+    let ranges = [
+        (19 * MIB, MIB),
+        (0, 10),
+        (10, 0),
+        (10, 20),
+        (50, 100_000),
+        (5 * MIB, 9 * MIB),
+        (6 * MIB, 100),
+        (5 * MIB, 9 * MIB),
+        (20 * MIB, 0),
+    ];
+    read_and_compare(&mut world.reader("k"), &whole, &ranges);
+    assert_eq!(counter(&world, "crc_mismatched"), 0);
+}
+
+#[test]
+fn neighbours_travel_in_one_request() {
+    let world = world();
+    let whole = content(2, 3 * MIB);
+    world.put("k", &whole);
+    let ranges: Vec<(usize, usize)> = (0..1000).map(|number| (5000 + number * 1000, 900)).collect();
+    read_and_compare(&mut world.reader("k"), &whole, &ranges);
+    assert_eq!(world.requests("GetObject"), 1);
+}
+
+#[test]
+fn what_was_read_ahead_is_not_asked_for_again_and_the_whole_is_checked() {
+    let world = world();
+    let whole = content(3, 6 * MIB);
+    world.put("k", &whole);
+    let mut reader = world.reader("k");
+    reader.fill(&mut || Ok(())).unwrap();
+    assert_eq!(reader.buffered()[..1000], whole[..1000]);
+    reader.advance(1000);
+    read_and_compare(&mut reader, &whole, &[(1000, 3 * MIB), (1000 + 3 * MIB, 3 * MIB - 1000)]);
+    assert_eq!(counter(&world, "crc_checked"), 1);
+    let sent: u64 = world.emulator.journal(0)["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["operation"] == "GetObject")
+        .map(|entry| entry["bytes_out"].as_u64().unwrap())
+        .sum();
+    assert_eq!(sent, 6 * MIB as u64);
+}
+
+#[test]
+fn a_range_beyond_the_end_is_refused_before_anything_is_read() {
+    let world = world();
+    world.put("k", &content(4, 100));
+    let error = read_ranges(&mut world.reader("k"), &[(0, 10), (95, 6)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
+    assert!(error.to_string().contains("95..101"), "{error}");
+    let error = read_ranges(&mut world.reader("k"), &[(usize::MAX, 6)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Config);
+    assert_eq!(world.requests("GetObject"), 0);
+}
+
+#[test]
+fn damage_is_fetched_again_when_the_ranges_tile_the_object() {
+    let world = world();
+    let whole = content(5, 9 * MIB + 17);
+    world.put("k", &whole);
+    set_rules(
+        &world,
+        json!([{"match": {"op": "GetObject", "nth": [2]}, "action": {"flip_bit": "out"}, "times": 1}]),
+    );
+    let ranges = [(0, 100), (100, 5 * MIB), (100 + 5 * MIB, 4 * MIB + 17 - 100), (50, 7)];
+    read_and_compare(&mut world.reader("k"), &whole, &ranges);
+    assert_eq!(counter(&world, "crc_mismatched"), 1);
+}
+
+#[test]
+fn an_object_that_is_always_damaged_is_an_error() {
+    let world = world();
+    world.put("k", &content(6, 5 * MIB));
+    set_rules(&world, json!([{"match": {"op": "GetObject"}, "action": {"flip_bit": 77}}]));
+    let error = read_ranges(&mut world.reader("k"), &[(0, 5 * MIB)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Integrity);
+}
+
+#[test]
+fn damage_in_what_was_read_before_is_told() {
+    let world = world();
+    let whole = content(7, 9 * MIB);
+    world.put("k", &whole);
+    set_rules(
+        &world,
+        json!([{"match": {"op": "GetObject", "nth": [1]}, "action": {"flip_bit": 77}, "times": 1}]),
+    );
+    let mut reader = world.reader("k");
+    assert_ne!(read_ranges(&mut reader, &[(0, MIB)]).unwrap()[0].0, &whole[..MIB]);
+    let error = read_ranges(&mut reader, &[(MIB, 8 * MIB)]).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Integrity);
+    assert!(error.to_string().contains("read before"), "{error}");
+}
+
+#[test]
+fn bodies_that_break_off_are_resumed_and_bodies_in_chunks_are_understood() {
+    let world = world();
+    let whole = content(8, 6 * MIB);
+    world.put("k", &whole);
+    for action in [json!({"reset_after_bytes": 70_123}), json!({"chunked": true})] {
+        set_rules(&world, json!([{"match": {"op": "GetObject", "nth": [1, 3]}, "action": action}]));
+        let ranges = [(100, 50_000), (50_107, 90_000), (140_200, 10), (150_000, 5 * MIB)];
+        read_and_compare(&mut world.reader("k"), &whole, &ranges);
+    }
+}
+
+#[test]
+fn ranges_of_a_replaced_object_are_of_one_version_or_an_error() {
+    let world = world();
+    world.put("k", &content(1, 9 * MIB));
+    let mut reader = world.reader("k");
+    read_and_compare(&mut reader, &content(1, 9 * MIB), &[(0, 100)]);
+    world.put("k", &content(2, 9 * MIB));
+    assert_eq!(read_ranges(&mut reader, &[(5 * MIB, MIB)]).unwrap_err().kind, ErrorKind::ObjectChanged);
+}
+
+#[test]
+fn an_interrupt_gives_every_loan_back() {
+    let world = world();
+    world.put("k", &content(9, 9 * MIB));
+    set_rules(&world, json!([{"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}}]));
+    let alive = Arc::new(());
+    let mut reader = world.reader("k");
+    reader.size(&mut || Ok(())).unwrap();
+    let targets = (0..9_u64)
+        .map(|number| (number * MIB as u64, Tracked { loan: lend(MIB).unwrap(), _alive: Arc::clone(&alive) }))
+        .collect();
+    let mut looks = 0;
+    let mut watch = || {
+        looks += 1;
+        if looks > 2 { Err(Error::new(ErrorKind::Internal, "signal", "interrupted")) } else { Ok(()) }
+    };
+    let Err(error) = reader.read_ranges(targets, &mut watch) else { panic!("it is interrupted") };
+    assert_eq!(error.operation, "signal");
+    assert_eq!(Arc::strong_count(&alive), 1, "no worker can still write into it");
+}
