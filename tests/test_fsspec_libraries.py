@@ -48,6 +48,16 @@ def test_dcp_saves_and_loads(grouped, request):
     assert torch.equal(loaded["weight"], saved["weight"])
 
 
+def test_dcp_saves_asynchronously(one_process):  # noqa: ARG001
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    dcp.async_save({"weight": torch.ones(10)}, checkpoint_id="oss://bucket/runs/step-2").result(timeout=60)
+    loaded = {"weight": torch.zeros(10)}
+    dcp.load(loaded, checkpoint_id="oss://bucket/runs/step-2")
+    assert loaded["weight"].tolist() == [1.0] * 10
+
+
 def test_torch_save_and_load_through_fsspec():
     import fsspec
     import torch

@@ -6,6 +6,9 @@ import datetime as dt
 import os
 import pickle
 import threading
+import urllib.error
+import urllib.request
+import zipfile
 from pathlib import Path
 
 import fsspec
@@ -261,6 +264,22 @@ def test_moves_delete_what_was_copied_and_nothing_else(tree, bare):
     assert len(tree.find("bucket/e")) == 4
 
 
+@pytest.mark.parametrize("target", ["oss://bucket/d/a", "/bucket/d/a", "bucket/d/", "bucket/d"])
+def test_a_file_that_is_moved_onto_itself_stays(tree, target):
+    tree.mv("bucket/d/a", target)
+    assert tree.cat("bucket/d/a") == b"a"
+    tree.mv("bucket/d", "oss://bucket/d/", recursive=True)
+    assert tree.du("bucket/d") == 10
+
+
+def test_a_move_that_would_lose_a_file_is_refused(tree):
+    with pytest.raises(ConfigError, match="oss://bucket/dd is a source and a target"):
+        tree.mv(["bucket/d/a", "bucket/dd"], ["bucket/dd", "bucket/x"])
+    assert (tree.cat("bucket/dd"), tree.cat("bucket/d/a")) == (b"x", b"a")
+    tree.mv(["bucket/d/a", "bucket/dd"], ["bucket/y", "bucket/x"])
+    assert (tree.cat("bucket/x"), tree.cat("bucket/y")) == (b"x", b"a")
+
+
 def test_deletions_are_bulk_and_exact(tree, bare):
     tree.rm("bucket/d", recursive=True)
     assert operations(bare).count("DeleteMultipleObjects") == 1
@@ -268,8 +287,12 @@ def test_deletions_are_bulk_and_exact(tree, bare):
     tree.rm(["bucket/d2/f", "bucket/dd"])
     assert tree.find("bucket") == []
     tree.rm_file("bucket/none")
-    with pytest.raises(FileNotFoundError):
-        tree.rm("bucket/none")
+    for recursive in (False, True):
+        with pytest.raises(FileNotFoundError):
+            tree.rm("bucket/none", recursive=recursive)
+    bare.fill({"both": b"x", "both/k": b"x", "both2": b"x"})
+    tree.rm("bucket/both", recursive=True)
+    assert tree.find("bucket") == ["bucket/both2"]
 
 
 def test_a_directory_is_not_deleted_by_accident(tree):
@@ -339,12 +362,12 @@ def test_secrets_given_in_code_go_into_no_pickle_text_or_repr(bare):
     fs = OssFileSystem(**arguments)
     with pytest.raises(TypeError, match="allow_pickle_secrets"):
         pickle.dumps(fs)
-    told = fs.to_json(include_password=False)
-    for text in (repr(fs), str(fs), told):
+    for text in (repr(fs), str(fs), fs.to_json(), fs.to_json(include_password=False)):
         assert "the-secret" not in text
         assert "the-token" not in text
     allowed = OssFileSystem(**arguments, allow_pickle_secrets=True)
     assert pickle.loads(pickle.dumps(allowed)) == allowed
+    assert OssFileSystem.from_json(allowed.to_json()) == allowed
 
 
 def test_identities_are_never_mixed_up(bare, monkeypatch):
@@ -381,6 +404,45 @@ def test_arguments_of_ossfs_are_taken_and_strangers_are_refused(bare):
             OssFileSystem(**wrong)
     with pytest.raises(CredentialsError):
         OssFileSystem(key="id")
+
+
+def test_a_signed_url_gets_the_file_for_a_while(fs, bare):
+    bare.fill({"d/a b+c": b"data"})
+    url = fs.sign("oss://bucket/d/a b+c", expiration=60)
+    assert bare.oss.access_key_secret not in url
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert answer.read() == b"data"
+    bare.oss.clock(120)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(url, timeout=30)
+    bare.oss.clock(0)
+    for seconds in (0, 604_801):
+        with pytest.raises(ConfigError, match="604800"):
+            fs.sign("bucket/d/a", expiration=seconds)
+    with pytest.raises(ConfigError, match="anonymous"):
+        OssFileSystem(anon=True).sign("bucket/d/a")
+
+
+def test_other_file_systems_stand_on_it(fs, tmp_path):
+    fs.pipe("bucket/d/k", b"data")
+    for chain in ("simplecache", "filecache"):
+        with fsspec.open(
+            f"{chain}::oss://bucket/d/k", **{chain: {"cache_storage": str(tmp_path / chain)}}
+        ) as file:
+            assert file.read() == b"data"
+    below = fsspec.filesystem("dir", path="bucket/d", fs=fs)
+    assert (below.ls("", detail=False), below.cat("k")) == (["k"], b"data")
+    mapping = fs.get_mapper("bucket/map")
+    mapping["a/b"] = b"1"
+    mapping.setitems({"a/c": b"2"})
+    assert dict(mapping) == {"a/b": b"1", "a/c": b"2"}
+    assert mapping.getitems(["a/b", "none"], on_error="omit") == {"a/b": b"1"}
+    del mapping["a/b"]
+    assert list(mapping) == ["a/c"]
+    with fs.open("bucket/z.zip", "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("inner", b"zipped")
+    with fsspec.open("zip://inner::oss://bucket/z.zip") as file:
+        assert file.read() == b"zipped"
 
 
 def test_buckets_and_schemes_are_never_mixed(fs, bare):

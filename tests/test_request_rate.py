@@ -1,4 +1,5 @@
 """Requests a second: the user's bound, and what the service admits."""
+
 from __future__ import annotations
 
 import logging

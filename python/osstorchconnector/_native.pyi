@@ -139,6 +139,14 @@ class Client:
         Args:
             size: the source's, where it is known; it saves asking.
         """
+    def presign_get(self, uri: str, expires_seconds: int) -> str:
+        """Make a URL with which anybody can get the object for a while; nothing is sent.
+
+        The URL is a credential. It ends with the keys that sign it, if those end first.
+
+        Raises:
+            ConfigError: not 1 to 604,800 seconds, or the credentials are anonymous.
+        """
     def open_reader(self, uri: str, size: int | None = None, etag: str | None = None) -> Reader:
         """Make a reader; the first request goes out with its first use."""
     def open_writer(

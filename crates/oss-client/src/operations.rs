@@ -9,6 +9,7 @@ mod deletes;
 mod listings;
 mod multipart;
 mod objects;
+mod presign;
 mod values;
 
 pub use deletes::{DeleteRefusals, MAX_DELETE_KEYS};

@@ -19,13 +19,14 @@ use std::time::Duration;
 
 use oss_protocol::error::ServiceError;
 use oss_protocol::operation::Operation;
+use oss_protocol::sign::RequestParts;
 use oss_protocol::time::UtcTime;
 
 use crate::cancel::Cancel;
 use crate::clock::{Clock, ServerClock};
 use crate::config::ClientConfig;
 use crate::credentials::{CredentialsCache, CredentialsProvider};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::http::dial::{Dial, NetworkDial};
 use crate::http::pool::Pool;
 use crate::http::watch::Ticks;
@@ -211,6 +212,30 @@ impl Transport {
                 Err(failure) => call.again(request, failure)?,
             }
         }
+    }
+
+    /// Signs `request` into a URL that works for `expires_seconds`; sends nothing.
+    pub(crate) fn presign(
+        &self,
+        request: &Request<'_>,
+        expires_seconds: u32,
+        cancel: &Cancel,
+    ) -> Result<String, Error> {
+        let failed = |text: String| Error::new(ErrorKind::Config, "presign", text);
+        let current = self.credentials.get(self.clock.clock().now(), cancel)?;
+        let signer = current.signer.as_ref().ok_or_else(|| {
+            failed("anonymous credentials cannot sign a URL; a public object needs none".to_owned())
+        })?;
+        let parts = RequestParts {
+            method: request.method,
+            bucket: request.bucket,
+            key: request.key,
+            query: request.query,
+            headers: request.signed,
+        };
+        let place = (&self.config.endpoint, self.config.addressing);
+        let signed = signer.presign(place, &parts, &[], self.server_now(), expires_seconds);
+        Ok(signed.map_err(|error| failed(error.to_string()))?.url)
     }
 
     /// Counts a checksum that the service did or did not have.

@@ -204,6 +204,15 @@ impl Client {
         writer.published(py)
     }
 
+    /// Makes a URL with which anybody can get the object for a while; sends nothing.
+    fn presign_get(&self, py: Python<'_>, uri: &str, expires_seconds: u32) -> PyResult<String> {
+        let uri = object_uri(py, uri)?;
+        let engine = &self.checkpoints;
+        without_gil(py, |watch| {
+            engine.call(watch, move |client, cancel| client.presign_get(&uri, expires_seconds, cancel))
+        })
+    }
+
     /// Makes a reader; the first request goes out with its first use.
     #[pyo3(signature = (uri, size = None, etag = None))]
     fn open_reader(

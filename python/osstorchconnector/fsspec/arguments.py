@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from osstorchconnector.connection import Connection
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 # Words of ossfs and fsspec that change nothing here: the engines choose how to read ahead and how many requests fly.
 WITHOUT_EFFECT = frozenset({"default_cache_type", "default_cache_options", "psize", "loop", "asynchronous"})
 
-# fsspec makes one file system for each thread: they share a client, and with it connections and worker threads.
-_shared: dict[tuple[Any, ...], Connection] = {}
-_sharing = threading.Lock()
+# fsspec makes one file system for each thread: they share a client, and with it connections and worker threads, for as
+# long as one of them lives. No lock, which a fork could leave locked: at worst two threads make a client each.
+_shared: weakref.WeakValueDictionary[tuple[Any, ...], Connection] = weakref.WeakValueDictionary()
 
 
 def connect(
@@ -50,19 +50,17 @@ def connect(
     # A provider is known by what it is, not by what it looks like: two of them may have the same repr.
     identity = (key, secret, token, anon, str(cred_path or ""), id(cred_provider))
     place = (endpoint or None, str(config_path or ""), region or None, addressing)
-    with _sharing:
-        if (identity, place) not in _shared:
-            provider = _provider(key, secret, token, anon=anon, given=cred_provider)
-            _shared[identity, place] = Connection(
-                endpoint or None, cred_path, config_path, provider, region, addressing
-            )
-        return _shared[identity, place]
+    shared = _shared.get((identity, place))
+    if shared is None:
+        provider = _provider(key, secret, token, anon=anon, given=cred_provider)
+        shared = Connection(endpoint or None, cred_path, config_path, provider, region, addressing)
+        _shared[identity, place] = shared
+    return shared
 
 
 def forget() -> None:
     """Let the next file systems make clients of their own, in this environment."""
-    with _sharing:
-        _shared.clear()
+    _shared.clear()
 
 
 def refuse_unknown(options: dict[str, Any], known: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
@@ -218,14 +218,12 @@ def _appearing(path: str) -> Iterator[IO[bytes]]:
     """Give a file to write that takes its name at the end of the block, and is removed if the block raises."""
     target = os.path.abspath(path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(target), prefix=".oss-", delete=False) as file:
+    # Not by `tempfile`, whose files are for their owner alone: the umask decides about this one.
+    meanwhile = os.path.join(os.path.dirname(target), f".oss-{secrets.token_hex(8)}")
+    with open(meanwhile, "xb") as file:
         try:
             yield file
-            # A temporary file is for its owner alone; the umask decides about files.
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(file.name, 0o666 & ~mask)
-            os.replace(file.name, target)
+            os.replace(meanwhile, target)
         except BaseException:
-            os.unlink(file.name)
+            os.unlink(meanwhile)
             raise
