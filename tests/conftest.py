@@ -77,13 +77,15 @@ def secure_site(_secure_emulator: Emulator, tmp_path: Path) -> Site:
 
 @pytest.fixture
 def bare(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """Give an emulator that bare `oss://` paths reach through the environment alone."""
+    """Give an emulator with an empty bucket that bare `oss://` paths reach through the environment alone."""
     import fsspec
 
     from osstorchconnector.fsspec import OssFileSystem
 
     for name, value in site.oss.environ().items():
         monkeypatch.setenv(name, value)
+    site.fill({"first": b""})
+    site.oss.reset()  # the bucket stays
     # An environment that was installed before the entry point was written does not know it.
     fsspec.register_implementation("oss", OssFileSystem, clobber=True)
     OssFileSystem.clear_instance_cache()

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.timeout(180)  # the libraries take seconds to import on
 
 
 @pytest.fixture(autouse=True)
-def _bucket(bare):
-    bare.oss.put_object("bucket", "keeps/the/bucket", b"")
+def _bare(bare):
+    """Every example has the environment of a user of bare paths."""
 
 
 def test_the_examples_of_the_page_run(capsys):

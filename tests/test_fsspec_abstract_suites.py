@@ -10,9 +10,8 @@ from osstorchconnector.fsspec import OssFileSystem
 
 class OssFixtures(suites.AbstractFixtures):
     @pytest.fixture
-    def fs(self, site):
-        site.oss.put_object("bucket", "keeps/the/bucket", b"")
-        return OssFileSystem(**site.arguments, skip_instance_cache=True)
+    def fs(self, bare):  # it sets the environment
+        return OssFileSystem(skip_instance_cache=True)
 
     @pytest.fixture
     def fs_path(self):

@@ -8,8 +8,8 @@ pytestmark = pytest.mark.timeout(180)  # the libraries take seconds to import on
 
 
 @pytest.fixture(autouse=True)
-def _bucket(bare):
-    bare.oss.put_object("bucket", "keeps/the/bucket", b"")
+def _bare(bare):
+    """Every test here has the environment of a user of bare paths."""
 
 
 @pytest.fixture

@@ -43,6 +43,12 @@ def operations(site):
     return [entry["operation"] for entry in site.oss.requests()]
 
 
+def at_a_time(requests):
+    """Count the requests that were under way while one of them was, at most."""
+    spans = [(entry["started_ms"], entry["started_ms"] + entry["elapsed_ms"]) for entry in requests]
+    return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+
+
 def forbidden(operation):
     return [{"match": {"op": operation}, "action": {"status": 403, "code": "AccessDenied"}}]
 
@@ -217,6 +223,38 @@ def test_a_large_file_goes_up_and_comes_down(fs, tmp_path):
     with (tmp_path / "open").open("wb") as file:
         fs.get_file("bucket/big", file)
     assert (tmp_path / "open").read_bytes() == data
+
+
+def test_many_files_travel_at_a_time(bare, fs, tmp_path):
+    names = [f"{number:02}" for number in range(32)]
+    (tmp_path / "up").mkdir()
+    for name in names:
+        (tmp_path / "up" / name).write_text(name)
+    seen = fsspec.callbacks.Callback()
+    bare.oss.rules([{"match": {}, "action": {"delay_ms": 50}}])
+    fs.put(f"{tmp_path}/up/", "bucket/up/", recursive=True, callback=seen)
+    fs.cp("bucket/up/", "bucket/copy/", recursive=True)
+    fs.get("bucket/copy/", f"{tmp_path}/down/", recursive=True)
+    fs.mv("bucket/copy/", "bucket/moved/", recursive=True)
+    for operation, count in (("PutObject", 32), ("GetObject", 32), ("CopyObject", 64)):
+        requests = bare.oss.requests(operation)
+        assert len(requests) == count
+        assert at_a_time(requests) >= 8, operation
+    assert (seen.size, seen.value) == (33, 33)  # the directory is counted too
+    assert sorted(path.name for path in (tmp_path / "down").iterdir()) == names
+    assert {path.read_text() for path in (tmp_path / "down").iterdir()} == set(names)
+    assert fs.find("bucket/moved") == [f"bucket/moved/{name}" for name in names]
+    assert fs.find("bucket/copy") == []
+
+
+def test_f34_one_file_that_is_refused_fails_the_call_and_the_rest_is_not_begun(bare, fs, tmp_path):
+    bare.fill({f"d/{number:03}": b"x" for number in range(200)})
+    refusal = {"status": 403, "code": "AccessDenied"}
+    bare.oss.rules([{"match": {"op": "GetObject", "key": "d/003"}, "action": refusal}])
+    with pytest.raises(PermissionDeniedError, match="d/003"):
+        fs.get("bucket/d", str(tmp_path / "down"), recursive=True)
+    assert len(bare.oss.requests("GetObject")) < 150
+    assert not (tmp_path / "down" / "003").exists()
 
 
 def test_f15_a_download_that_fails_leaves_the_local_file_as_it_was(bare, tmp_path):

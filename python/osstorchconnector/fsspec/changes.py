@@ -12,6 +12,7 @@ from typing import Any
 
 from osstorchconnector.errors import ConfigError, NotFoundError
 from osstorchconnector.fsspec import paths
+from osstorchconnector.fsspec.crowd import for_all
 from osstorchconnector.fsspec.library import other_paths
 from osstorchconnector.fsspec.transfers import Transfers
 from osstorchconnector.uri import object_path
@@ -20,12 +21,45 @@ from osstorchconnector.uri import object_path
 class Changes(Transfers):
     """What changes objects without passing their bytes through this machine."""
 
-    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+    def copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        on_error: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Copy files within OSS, by the rules of fsspec; many are copied at a time.
+
+        Args:
+            on_error: "ignore" passes over what is gone meanwhile, "raise" does not; the former if `recursive`.
+        """
+        later: list[tuple[str, str]] = []
+        super().copy(path1, path2, recursive, maxdepth, later=later, **kwargs)
+        ignores = (on_error or ("ignore" if recursive else "raise")) == "ignore"
+
+        def copy_one(pair: tuple[str, str]) -> None:
+            try:
+                self.cp_file(*pair)
+            except FileNotFoundError:
+                if not ignores:
+                    raise
+
+        for_all(copy_one, later)
+
+    def cp_file(self, path1: str, path2: str, later: list[Any] | None = None, **kwargs: Any) -> None:
         """Copy an object within OSS, which moves the bytes; of a directory nothing, as OSS has none.
+
+        Args:
+            later: collects what there is to do, instead of its being done.
 
         Raises:
             NotFoundError: the source is missing.
         """
+        if later is not None:
+            later.append((path1, path2))
+            return
         source, target = paths.stripped(path1), paths.stripped(path2)
         try:
             self.store.copy(
@@ -55,8 +89,7 @@ class Changes(Transfers):
         twice = sorted({source for source, _ in pairs} & {target for _, target in pairs})
         if twice:
             raise ConfigError(f"mv: oss://{twice[0]} is a source and a target; move the files one by one")
-        for source, target in pairs:
-            self.cp_file(source, target)
+        for_all(lambda pair: self.cp_file(*pair), pairs)
         self._remove([source for source, _ in pairs])
 
     def rm_file(self, path: str) -> None:

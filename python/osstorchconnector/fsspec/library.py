@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from fsspec.callbacks import DEFAULT_CALLBACK
+    from fsspec.callbacks import DEFAULT_CALLBACK, Callback
     from fsspec.spec import AbstractFileSystem
     from fsspec.utils import isfilelike, other_paths
 except ModuleNotFoundError as missing:
@@ -11,4 +11,4 @@ except ModuleNotFoundError as missing:
         "osstorchconnector.fsspec needs fsspec: pip install 'osstorchconnector[fsspec]'"
     ) from missing
 
-__all__ = ["DEFAULT_CALLBACK", "AbstractFileSystem", "isfilelike", "other_paths"]
+__all__ = ["DEFAULT_CALLBACK", "AbstractFileSystem", "Callback", "isfilelike", "other_paths"]

@@ -1,30 +1,28 @@
 """Bytes in and out without an open file: cat, pipe, get and put.
 
-Large objects are fetched in parallel by the engines; here many objects are fetched at a time.
+Large objects are moved in parallel by the engines; here many objects are moved at a time.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
-from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any
 
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.fsspec import paths
-from osstorchconnector.fsspec.library import DEFAULT_CALLBACK, isfilelike
+from osstorchconnector.fsspec.crowd import for_all
+from osstorchconnector.fsspec.library import DEFAULT_CALLBACK, Callback, isfilelike
 from osstorchconnector.fsspec.lookups import Lookups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.streams import ObjectReader
-
-# Objects fetched at a time: each one is split into parallel ranges by the engine when it is large.
-_OBJECTS_AT_A_TIME = 16
 
 # Bytes between file and object at a time: enough for the engines to run ranges and parts in parallel.
 _COPY_BYTES = 16 << 20
@@ -85,7 +83,7 @@ class Transfers(Lookups):
             for at, piece in zip(places, found, strict=True):
                 results[at] = piece
 
-        _all(fetch, list(by_path))
+        for_all(fetch, list(by_path))
         return results
 
     def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any) -> Any:
@@ -106,7 +104,7 @@ class Transfers(Lookups):
                     raise
                 return failure
 
-        found = dict(zip(names, _all(fetch, names), strict=True))
+        found = dict(zip(names, for_all(fetch, names), strict=True))
         if on_error == "omit":
             return {name: data for name, data in found.items() if not isinstance(data, BaseException)}
         return found
@@ -127,38 +125,87 @@ class Transfers(Lookups):
         ) as file:
             file.write(value)
 
+    def get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Fetch files to local paths, by the rules of fsspec; many are fetched at a time."""
+        later = _together(callback)
+        super().get(rpath, lpath, recursive, callback, maxdepth, later=later, **kwargs)
+        for_all(lambda one: self.get_file(*one, **kwargs), later or [])
+
+    def put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: Any = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write local files to OSS, by the rules of fsspec; many are written at a time."""
+        later = _together(callback)
+        super().put(lpath, rpath, recursive, callback, maxdepth, later=later, **kwargs)
+        for_all(lambda one: self.put_file(*one, **kwargs), later or [])
+
     def get_file(
         self,
         rpath: str,
         lpath: Any = None,
         callback: Any = DEFAULT_CALLBACK,
         outfile: Any = None,
+        later: list[Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Fetch a file to a local path, where it appears whole, or into an open file; of a directory make one."""
+        """Fetch a file to a local path, where it appears whole, or into an open file; of a directory make one.
+
+        Args:
+            later: collects what there is to do, instead of its being done.
+        """
+        if later is not None:
+            later.append((rpath, lpath, callback))
+            return
         if outfile is None and isfilelike(lpath):
             outfile = lpath
-        try:
-            reader = self.open(rpath, "rb")
-        except FileNotFoundError:
-            if outfile is not None or not self.isdir(rpath):
-                raise
-            os.makedirs(lpath, exist_ok=True)
-            return
-        with reader, contextlib.nullcontext(outfile) if outfile else _appearing(lpath) as target:
+        with self._reader(paths.stripped(rpath)) as reader:
+            try:
+                # This asks for the object, and mostly is all of it.
+                first = reader.read(_COPY_BYTES)
+            except FileNotFoundError:
+                if outfile is not None or not self.isdir(rpath):
+                    raise
+                os.makedirs(lpath, exist_ok=True)
+                return
             callback.set_size(reader.size)
-            for piece in _pieces(reader, reader.size):
-                target.write(piece)
-                callback.relative_update(len(piece))
+            destination: Any = contextlib.nullcontext(outfile) if outfile else _appearing(lpath)
+            with destination as target:
+                for piece in itertools.chain([first], _pieces(reader, reader.size - len(first))):
+                    target.write(piece)
+                    callback.relative_update(len(piece))
 
     def put_file(
-        self, lpath: str, rpath: str, callback: Any = DEFAULT_CALLBACK, mode: str = "overwrite", **kwargs: Any
+        self,
+        lpath: str,
+        rpath: str,
+        callback: Any = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        later: list[Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         """Write a local file to OSS; of a directory nothing, as OSS has none.
 
         Args:
             mode: as of `pipe_file`.
+            later: collects what there is to do, instead of its being done.
         """
+        if later is not None:
+            later.append((lpath, rpath, callback))
+            return
         if os.path.isdir(lpath):
             return
         with open(lpath, "rb") as source:
@@ -176,12 +223,11 @@ class Transfers(Lookups):
         return self.store.open_reader(paths.location(path))
 
 
-def _all(work: Callable[[str], Any], names: list[str]) -> list[Any]:
-    """Do the work for every name, some at a time; the first failure is raised when those under way have ended."""
-    if len(names) <= 1:
-        return [work(name) for name in names]
-    with ThreadPoolExecutor(min(_OBJECTS_AT_A_TIME, len(names)), "oss-fsspec") as pool:
-        return list(pool.map(work, names))
+def _together(callback: Any) -> list[tuple[Any, Any, Any]] | None:
+    """Give a list to collect files in; None for a callback that watches each file, and wants them one by one."""
+    kind = type(callback)
+    watches = (kind.branched, kind.branch) != (Callback.branched, Callback.branch)
+    return None if watches and kind is not type(DEFAULT_CALLBACK) else []
 
 
 def _ranges(reader: ObjectReader, slices: Sequence[tuple[int | None, int | None]]) -> list[bytes]:
@@ -207,8 +253,10 @@ def _must_be_new(mode: str) -> bool:
 
 
 def _pieces(source: Any, size_bytes: int) -> Iterator[memoryview]:
-    """Yield what is in a file, in one buffer that is used again and again."""
-    with memoryview(bytearray(min(_COPY_BYTES, max(size_bytes, 1)))) as buffer:
+    """Yield what is left in a file, in one buffer that is used again and again."""
+    if not size_bytes:
+        return
+    with memoryview(bytearray(min(_COPY_BYTES, size_bytes))) as buffer:
         while filled := source.readinto(buffer):
             yield buffer[:filled]
 
