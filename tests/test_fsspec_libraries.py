@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import pytest
 
 pytestmark = pytest.mark.timeout(180)  # the libraries take seconds to import on a busy machine
@@ -81,6 +83,8 @@ def test_pandas_reads_and_writes():
     pd.testing.assert_frame_equal(pd.read_csv("oss://bucket/frames/a.csv.gz"), frame)
     frame.to_csv("oss://bucket/frames/a.csv", index=False, header=False, mode="a")
     assert len(pd.read_csv("oss://bucket/frames/a.csv")) == 1000
+    frame.assign(half=frame["number"] // 250).to_parquet("oss://bucket/halves", partition_cols=["half"])
+    assert pd.read_parquet("oss://bucket/halves", filters=[("half", "==", 1)])["number"].min() == 250
     frame.to_json("oss://bucket/frames/a.jsonl", orient="records", lines=True)
     pd.testing.assert_frame_equal(pd.read_json("oss://bucket/frames/a.jsonl", lines=True), frame)
 
@@ -207,6 +211,39 @@ def test_datasets_load_from_bare_paths(kind, table, monkeypatch, tmp_path):
         kind, data_files=f"oss://bucket/data/train-0.{kind}", split="train", streaming=True
     )
     assert next(iter(streamed)) == {"number": 0, "name": "row 0"}
+
+
+def test_datasets_are_read_in_many_processes(table, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    import fsspec
+    from torch.utils.data import DataLoader
+
+    for part in range(4):
+        with fsspec.open(f"oss://bucket/data/{part}.parquet", "wb") as file:
+            table.to_pandas()[part * 250 : (part + 1) * 250].to_parquet(file)
+    loaded = datasets.load_dataset(
+        "parquet",
+        data_files="oss://bucket/data/*.parquet",
+        split="train",
+        num_proc=2,
+        cache_dir=str(tmp_path),
+    )
+    assert loaded["number"][:] == list(range(1000))
+    streamed = datasets.load_dataset(
+        "parquet", data_files="oss://bucket/data/*.parquet", split="train", streaming=True
+    )
+    batches = DataLoader(streamed, batch_size=50, num_workers=2)
+    assert sorted(int(number) for batch in batches for number in batch["number"]) == list(range(1000))
+
+
+@pytest.mark.skipif(
+    "oss" not in entry_points(group="fsspec.specs").names,
+    reason="a spawned process knows the entry point alone: run `make setup`",
+)
+def test_datasets_are_saved_by_spawned_processes(table):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict(table.to_pydict()).save_to_disk("oss://bucket/saved", num_proc=2)
+    assert datasets.load_from_disk("oss://bucket/saved")["number"][:] == list(range(1000))
 
 
 def test_datasets_are_saved_to_and_loaded_from_bare_paths(table, bare):

@@ -37,7 +37,7 @@ class _Made(type(Changes)):  # type: ignore[misc]  # fsspec is not typed
         provider = kwargs.get("cred_provider")
         if provider is None:
             return super().__call__(*args, **kwargs)
-        made = super().__call__(*args, **kwargs, skip_instance_cache=True)
+        made = super().__call__(*args, **{**kwargs, "skip_instance_cache": True})
         made._fs_token_ = f"{made._fs_token_}{id(provider):x}"
         return made
 
