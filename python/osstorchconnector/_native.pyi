@@ -24,6 +24,7 @@ __all__ = [
     "emulator_main",
     "option_names",
     "process_stats",
+    "show_logs_by",
 ]
 
 __version__: str
@@ -258,6 +259,9 @@ class Writer:
     def crc64(self) -> int:
         """CRC-64/XZ of the bytes accepted so far."""
     @property
+    def timings(self) -> tuple[float, float, float]:
+        """Seconds since the first byte: the program made bytes, waited for them to be sent, and for the object."""
+    @property
     def state(
         self,
     ) -> Literal["open", "multipart", "sealed", "publishing", "published", "aborted", "unknown"]: ...
@@ -289,6 +293,9 @@ def process_stats() -> dict[str, int]:
 
 def drain_logs() -> list[tuple[int, str, str]]:
     """Take the waiting log records: (level as in `logging`, module, text)."""
+
+def show_logs_by(show: Callable[[], object]) -> None:
+    """Say what shows the waiting records: called by whoever waits, or writes, when one above DEBUG is there."""
 
 def emulator_main(arguments: list[str]) -> int:
     """Run the emulator until SIGTERM; returns the exit status."""

@@ -244,6 +244,7 @@ class OssStore:
 
 
 logs.take_from(_native.drain_logs)
+_native.show_logs_by(logs.emit_waiting)
 atexit.register(logs.emit_waiting)
 
 

@@ -168,6 +168,10 @@ class ByteSink(Protocol):
         """CRC-64 of the bytes taken so far."""
 
     @property
+    def timings(self) -> tuple[float, float, float]:
+        """Seconds of the stages so far: serialise, upload, settle."""
+
+    @property
     def forked(self) -> bool:
         """Whether this is a child's copy of its parent's writer."""
 

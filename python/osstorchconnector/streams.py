@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 import weakref
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 from osstorchconnector import logs
 from osstorchconnector.checksum import crc64
@@ -24,8 +24,10 @@ from osstorchconnector.errors import (
     ConfigError,
     ForkedHandleError,
     ObjectChangedError,
+    OssError,
     UploadError,
 )
+from osstorchconnector.memory import viewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
     from typing_extensions import Self
 
+    from osstorchconnector.memory import HostStorage
     from osstorchconnector.store import ByteSink, ByteSource
 
 _log = logging.getLogger(__name__)
@@ -266,6 +269,20 @@ def _carried(data: bytes, path: str, label: str, position: int) -> ObjectReader:
     return reader
 
 
+class WriteTimings(NamedTuple):
+    """The stages of a save, in seconds. Together they are the time from its first byte to now, or to its end.
+
+    Attributes:
+        serialise_seconds: the program made the bytes, and they were copied and summed up.
+        upload_seconds: the program waited for bytes to reach OSS, while it wrote or closed.
+        settle_seconds: the object was made visible and verified.
+    """
+
+    serialise_seconds: float
+    upload_seconds: float
+    settle_seconds: float
+
+
 class ObjectWriter(DataObject):
     """A write-only stream into one object, which appears whole or not at all.
 
@@ -302,6 +319,11 @@ class ObjectWriter(DataObject):
         return self._sink.crc64
 
     @property
+    def timings(self) -> WriteTimings:
+        """How long the stages took so far; all zero in local-directory mode."""
+        return WriteTimings(*self._sink.timings)
+
+    @property
     def closed(self) -> bool:
         """Whether no more bytes are accepted."""
         return self._closed
@@ -318,13 +340,21 @@ class ObjectWriter(DataObject):
         """Return True."""
         return True
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: ReadableBuffer | HostStorage) -> int:
         """Accept all of `data` and return its size in bytes; the buffer may be reused at once.
 
         Blocks, without the GIL, while the window of unsent bytes is full.
+
+        Args:
+            data: anything with a buffer, strided ones included; or a storage of a torch tensor, of any dtype.
+
+        Raises:
+            ClosedError: the writer was closed.
+            TypeError: `data` is none of these; of a tensor, write `tensor.untyped_storage()`.
+            ValueError: a storage that is not in the memory of this machine.
         """
         self._refuse_if_closed()
-        with memoryview(data) as view:
+        with viewed(data) as view:
             if view.nbytes == 0 or not view.c_contiguous:
                 return self._do(self._sink.write, view.tobytes())
             with view.cast("B") as octets:
@@ -371,9 +401,15 @@ class ObjectWriter(DataObject):
         """Give up: the previous object stays, and what was sent is removed."""
         if not self._settled:
             self._refuse_in_child()
-            self._closed = self._settled = True
+            # Closed first: another thread that writes on and on must not keep this one from its turn.
+            self._closed = True
             with logs.emitting():
-                self._do(self._sink.abort)
+                try:
+                    self._do(self._sink.abort)
+                except OssError:
+                    self._settled = True
+                    raise
+            self._settled = True
 
     def __enter__(self) -> Self:
         """Take over the decision to publish until the end of the block."""

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::fork::ForkCell;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, OnceLock};
 
 /// Records that wait at most: the audit of an upload of 128 GiB in parts of 16 MiB, some megabytes.
@@ -41,6 +42,9 @@ struct Queue {
     lost: u64,
 }
 
+/// A record waits that people want to see while it is new.
+static HAS_NEWS: AtomicBool = AtomicBool::new(false);
+
 static QUEUES: OnceLock<ForkCell<Mutex<Queue>>> = OnceLock::new();
 
 fn with<R>(work: impl FnOnce(&mut Queue) -> R) -> Option<R> {
@@ -58,11 +62,21 @@ pub fn push(level: Level, module: &'static str, text: impl Into<String>) {
         }
         queue.records.push_back(record);
     });
+    if level != Level::Debug {
+        HAS_NEWS.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a record above `Debug` waits; one load. Who waits for long asks now and then.
+#[must_use]
+pub fn has_news() -> bool {
+    HAS_NEWS.load(Ordering::Relaxed)
 }
 
 /// Takes all waiting records, oldest first.
 #[must_use]
 pub fn drain() -> Vec<Record> {
+    HAS_NEWS.store(false, Ordering::Release);
     with(|queue| {
         let lost = std::mem::take(&mut queue.lost);
         let note = (lost > 0).then(|| Record {
@@ -82,9 +96,11 @@ mod tests {
     #[test]
     fn the_oldest_records_make_room_and_are_counted() {
         drop(drain());
+        assert!(!has_news());
         for number in 0..MAX_RECORDS + 5 {
             push(Level::Info, "test", number.to_string());
         }
+        assert!(has_news());
         let records = drain();
         assert_eq!(records.len(), MAX_RECORDS + 1);
         assert!(records[0].text.starts_with("5 log records were lost"));

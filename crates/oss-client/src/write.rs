@@ -6,6 +6,7 @@ mod failure;
 mod options;
 pub mod orphans;
 pub mod parts;
+mod progress;
 mod publish;
 pub mod settle;
 mod stage;
@@ -14,5 +15,6 @@ mod workers;
 
 pub use options::UploadOptions;
 pub use orphans::{AbandonedUpload, Shape, abandoned_uploads, remove_abandoned};
+pub use progress::Timings;
 pub use stage::Stage;
 pub use upload::Upload;

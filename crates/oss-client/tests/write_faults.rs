@@ -5,6 +5,7 @@ mod write_support;
 use std::time::Duration;
 
 use oss_client::cancel::Cancel;
+use oss_client::clock::{Clock, SystemClock};
 use oss_client::error::{Error, ErrorKind, UploadState};
 use oss_client::operations::ListedPart;
 use oss_client::write::orphans::shape_of;
@@ -66,6 +67,28 @@ fn test_f56_a_part_that_always_fails_ends_the_upload() {
         assert_eq!(scene.count("CompleteMultipartUpload"), 0);
         assert_eq!(scene.object("key").as_deref(), Some(&b"old"[..]));
     }
+}
+
+#[test]
+fn test_f56_a_part_that_failed_for_good_ends_the_others_at_once() {
+    // Nobody calls the upload meanwhile, and the others would wait ten seconds for a silent peer.
+    let scene = Scene::with(|config| config.timeouts = oss_client::config::Timeouts::default());
+    scene.rules(json!([
+        {"match": {"op": "UploadPart", "part": 2}, "action": {"status": 400, "delay_ms": 200}},
+        {"match": {"op": "UploadPart"}, "action": {"stop_reading": true}},
+    ]));
+    let mut upload = scene.upload("key");
+    upload.write(&vec![0; 40 * PART], &mut || Ok(())).expect("taken");
+    let begun = SystemClock.now();
+    let in_flight = || scene.client.stats().get("in_flight");
+    while scene.client.stats().get("requests.UploadPart.refused") == 0 || in_flight() > 0 {
+        assert!(SystemClock.now() - begun < Duration::from_secs(5), "{} still in flight", in_flight());
+        SystemClock.sleep_until(SystemClock.now() + Duration::from_millis(5));
+    }
+    let sent = scene.count("UploadPart");
+    let error = upload.publish(&mut || Ok(())).expect_err("a failed upload");
+    assert!(error.message.contains("part 2 ("), "{error}");
+    assert_eq!((scene.count("UploadPart"), scene.open_uploads()), (sent, 0));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::index::Index;
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
+use crate::waiting;
 use crate::writer::Writer;
 
 /// Bytes from which on hashing lets other Python threads run: about a microsecond of work at 30 GB/s.
@@ -66,5 +67,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(option_names, module)?)?;
     module.add_function(wrap_pyfunction!(process::process_stats, module)?)?;
     module.add_function(wrap_pyfunction!(process::drain_logs, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::show_logs_by, module)?)?;
     module.add_function(wrap_pyfunction!(emulator_main, module)?)
 }

@@ -1,13 +1,40 @@
-//! Waiting without the GIL, and feeling signals meanwhile.
+//! Waiting without the GIL; feeling signals, and letting the log speak, meanwhile.
 
 use oss_client::error::Error;
 use oss_client::interrupt::Watch;
+use oss_client::logs;
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::errors::OrRaise;
 
+/// Python's door to its log; called by whoever waits.
+static SHOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// Says what shows the waiting log records; the first call counts.
+#[pyfunction]
+pub(crate) fn show_logs_by(py: Python<'_>, show: Py<PyAny>) {
+    let _ = SHOW.set(py, show);
+}
+
+/// Shows the waiting records, if one of them is for people. Only an interrupt comes back.
+pub(crate) fn show_news(py: Python<'_>) -> PyResult<()> {
+    if !logs::has_news() {
+        return Ok(());
+    }
+    let Some(show) = SHOW.get(py) else { return Ok(()) };
+    match show.call0(py) {
+        Err(failure) if failure.is_instance_of::<PyException>(py) => {
+            failure.write_unraisable(py, None);
+            Ok(())
+        }
+        shown => shown.map(drop),
+    }
+}
+
 /// Runs `work` without the GIL; it calls the watch it is given every 50 ms at most, which runs Python's signal
-/// handlers. An exception of a handler (Ctrl-C) ends the work and is raised.
+/// handlers and shows what waits for the log. An exception of a handler (Ctrl-C) ends the work and is raised.
 pub(crate) fn without_gil<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(Watch<'_>) -> Result<T, Error> + Send,
@@ -15,7 +42,7 @@ pub(crate) fn without_gil<T: Send>(
     let mut signal = None;
     let outcome = py.detach(|| {
         let mut watch = || {
-            Python::attach(|py| py.check_signals()).map_err(|exception| {
+            Python::attach(|py| py.check_signals().and_then(|()| show_news(py))).map_err(|exception| {
                 signal = Some(exception);
                 Error::cancelled("wait")
             })

@@ -1,17 +1,27 @@
 //! Bytes on their way into one object.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 use oss_client::client::Client;
+use oss_client::clock::{Clock as _, SystemClock};
 use oss_client::error::{Error, ErrorKind};
 use oss_client::fork;
 use oss_client::interrupt::Watch;
-use oss_client::write::{Upload, UploadOptions};
+use oss_client::write::{Timings, Upload, UploadOptions};
 use oss_protocol::uri::ObjectUri;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::buffer::with_bytes;
-use crate::waiting::without_gil;
+use crate::waiting::{show_news, without_gil};
+
+/// How long a finaliser waits for a thread that is in a call of the writer: 2 s, what an exit may take.
+const ABANDON: Duration = Duration::from_secs(2);
+
+/// Between two tries to have one's turn: 2 ms. Two threads rarely use one writer.
+const TURN: Duration = Duration::from_millis(2);
 
 /// Bytes on their way into one object; visible only by `publish`.
 #[pyclass(frozen, module = "osstorchconnector._native")]
@@ -37,21 +47,35 @@ impl Writer {
         py: Python<'_>,
         work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
+        let _use = InUse::by_this_thread(self)?;
         without_gil(py, |watch| {
             if self.is_forked() {
                 let text = "the writer was opened in the parent process; open it in this one";
                 return Err(Error::new(ErrorKind::Forked, "write", text).with_uri(&self.uri));
             }
-            work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner), watch)
+            work(&mut *self.turn(watch)?, watch)
         })
     }
 
     /// What `look` sees of the upload; `dead` in a forked child.
-    fn look<T: Send>(&self, py: Python<'_>, dead: T, look: impl FnOnce(&Upload) -> T + Send) -> T {
+    fn look<T: Send>(&self, py: Python<'_>, dead: T, look: impl FnOnce(&Upload) -> T + Send) -> PyResult<T> {
         if self.is_forked() {
-            return dead;
+            return Ok(dead);
         }
-        py.detach(|| look(&self.inner.lock().unwrap_or_else(PoisonError::into_inner)))
+        let _use = InUse::by_this_thread(self)?;
+        without_gil(py, |watch| Ok(look(&*self.turn(watch)?)))
+    }
+
+    /// Waits until no other thread is in a call of this writer, watching: that call may take long.
+    fn turn(&self, watch: Watch<'_>) -> Result<MutexGuard<'_, Upload>, Error> {
+        loop {
+            match self.inner.try_lock() {
+                Ok(upload) => return Ok(upload),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => watch()?,
+            }
+            SystemClock.sleep_until(SystemClock.now() + TURN);
+        }
     }
 
     /// Publishes; the ETag of what is visible now, if the service said it.
@@ -64,6 +88,35 @@ impl Writer {
     }
 }
 
+thread_local! {
+    /// The writers that this thread is in a call of. More than one, if a handler that runs meanwhile writes too.
+    static IN_USE: RefCell<Vec<*const Writer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A call of a writer, for as long as it lives.
+struct InUse;
+
+impl InUse {
+    /// Enters a call; refuses one from a signal or log handler inside another, which would wait for itself.
+    fn by_this_thread(writer: &Writer) -> PyResult<Self> {
+        IN_USE.with_borrow_mut(|writers| {
+            if writers.contains(&std::ptr::from_ref(writer)) {
+                let text =
+                    "reentrant call: this thread is in a call of the writer, and a handler called it again";
+                return Err(PyRuntimeError::new_err(text));
+            }
+            writers.push(writer);
+            Ok(InUse)
+        })
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        IN_USE.with_borrow_mut(|writers| writers.pop());
+    }
+}
+
 #[pymethods]
 impl Writer {
     #[getter]
@@ -73,19 +126,26 @@ impl Writer {
 
     /// Bytes taken so far.
     #[getter]
-    fn bytes_accepted(&self, py: Python<'_>) -> u64 {
+    fn bytes_accepted(&self, py: Python<'_>) -> PyResult<u64> {
         self.look(py, 0, Upload::accepted_bytes)
     }
 
     /// CRC-64 of the bytes taken so far.
     #[getter]
-    fn crc64(&self, py: Python<'_>) -> u64 {
+    fn crc64(&self, py: Python<'_>) -> PyResult<u64> {
         self.look(py, 0, Upload::crc64)
+    }
+
+    /// Seconds of the stages so far: serialise, upload, settle.
+    #[getter]
+    fn timings(&self, py: Python<'_>) -> PyResult<(f64, f64, f64)> {
+        let Timings { serialise, upload, settle } = self.look(py, Timings::default(), Upload::timings)?;
+        Ok((serialise.as_secs_f64(), upload.as_secs_f64(), settle.as_secs_f64()))
     }
 
     /// Where the upload is, in one word.
     #[getter]
-    fn state(&self, py: Python<'_>) -> &'static str {
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
         self.look(py, "aborted", |upload| upload.stage().as_str())
     }
 
@@ -99,6 +159,8 @@ impl Writer {
     pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         with_bytes(data, |py, bytes| {
             self.run(py, |upload, watch| upload.write(bytes, watch))?;
+            // A writer that never waits has lines for the log all the same.
+            show_news(py)?;
             Ok(bytes.len())
         })
     }
@@ -120,8 +182,16 @@ impl Writer {
 
     /// As `abort`, best effort and without raising.
     fn abandon(&self, py: Python<'_>) {
-        if !self.is_forked() {
-            py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).abandon());
+        if self.is_forked() {
+            return;
         }
+        py.detach(|| {
+            let end = SystemClock.now() + ABANDON;
+            let is_over = || SystemClock.now() >= end;
+            let mut watch = || if is_over() { Err(Error::cancelled("abandon")) } else { Ok(()) };
+            if let Ok(mut upload) = self.turn(&mut watch) {
+                upload.abandon();
+            }
+        });
     }
 }

@@ -11,6 +11,7 @@ use md5::{Digest as _, Md5};
 use oss_protocol::encoding::hex;
 
 use super::failure::{not_committed, upload};
+use super::progress::{Counts, telling};
 use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
 use super::stage::Stage;
 use super::upload::Upload;
@@ -57,14 +58,20 @@ impl Upload {
         if self.stage != Stage::Sealed {
             return Err(self.closed(&format!("it is {}", self.stage.as_str())));
         }
+        self.progress.begin();
         let parts = match self.send_rest(&mut *watch) {
             Ok(parts) => parts,
             Err(error) => return Err(self.fail(error, watch)),
         };
         self.check_process("close")?;
         self.stage = Stage::Publishing;
-        match self.commit(parts, &mut *watch) {
+        let (began, uploaded) = (SystemClock.now(), self.progress.uploaded());
+        let committed = self.commit(parts, &mut *watch);
+        self.progress.settled_since(began, uploaded);
+        self.progress.stop();
+        match committed {
             Ok(written) => {
+                self.progress.tell_end(self.accepted_bytes);
                 self.buffer = Vec::new();
                 self.stage = Stage::Published;
                 self.written = Some(written.clone());
@@ -84,7 +91,10 @@ impl Upload {
             self.send_buffer(&mut *watch)?;
         }
         let Some(workers) = self.workers.take() else { return Ok(Vec::new()) };
-        let sent = match workers.finish(watch) {
+        let began = SystemClock.now();
+        let finished = workers.finish(&mut telling(&mut self.progress, &workers, watch));
+        self.progress.uploaded_since(began);
+        let sent = match finished {
             Ok(sent) => sent,
             Err(error) => {
                 self.workers = Some(workers);
@@ -143,10 +153,25 @@ impl Upload {
         let (client, uri, options) = (&self.client, &self.uri, &self.options);
         // The first try ends by its own deadline; those after it share what is left of it.
         let limit = tries.has_lost.then_some(tries.give_up);
-        let ran = interrupt::run("oss-publish", limit, &SystemClock, watch, |cancel| match &self.upload_id {
-            Some(id) => client.complete_multipart_upload(uri, id, &tries.parts, options, cancel),
-            None => client.put_object(uri, &[&self.buffer], options, cancel),
-        });
+        let began = SystemClock.now();
+        let counts = match tries.intent.commit {
+            Commit::Complete => Counts { sent_bytes: self.accepted_bytes, left: 0 },
+            Commit::Put => Counts { sent_bytes: 0, left: 1 },
+        };
+        let progress = &mut self.progress;
+        let mut telling = || {
+            progress.look(|| counts);
+            watch()
+        };
+        let (upload_id, buffer) = (&self.upload_id, &self.buffer);
+        let ran =
+            interrupt::run("oss-publish", limit, &SystemClock, &mut telling, |cancel| match upload_id {
+                Some(id) => client.complete_multipart_upload(uri, id, &tries.parts, options, cancel),
+                None => client.put_object(uri, &[buffer], options, cancel),
+            });
+        if tries.intent.commit == Commit::Put {
+            self.progress.uploaded_since(began);
+        }
         let Some(interrupt) = ran.interrupt else { return Ok(ran.result) };
         match ran.result {
             Ok(written) => {

@@ -23,10 +23,11 @@ use oss_protocol::uri::ObjectUri;
 use super::failure;
 use super::options::UploadOptions;
 use super::parts::{MAX_PARTS, PartSchedule};
+use super::progress::{Progress, Timings, telling};
 use super::stage::Stage;
 use super::workers::{UploadWorkers, allocate};
 use crate::client::Client;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::interrupt::{self, Watch};
@@ -58,6 +59,7 @@ pub struct Upload {
     number: u32,
     pub(super) accepted_bytes: u64,
     pub(super) crc: Crc64,
+    pub(super) progress: Progress,
     /// Why nothing can be published any more.
     pub(super) failure: Option<Error>,
     pub(super) written: Option<Written>,
@@ -68,6 +70,7 @@ impl Upload {
     #[must_use]
     pub fn new(client: &Client, uri: ObjectUri, options: UploadOptions) -> Self {
         let limits = &client.config().limits;
+        let progress = Progress::new(&uri, client.config().timeouts.tick);
         let schedule =
             PartSchedule::new(limits.part_size_bytes, options.size_hint_bytes, limits.upload_buffer_bytes);
         Upload {
@@ -91,6 +94,7 @@ impl Upload {
             number: 1,
             accepted_bytes: 0,
             crc: Crc64::new(),
+            progress,
             failure: None,
             written: None,
         }
@@ -120,6 +124,12 @@ impl Upload {
         self.crc.value()
     }
 
+    /// How long the stages took so far.
+    #[must_use]
+    pub fn timings(&self) -> Timings {
+        self.progress.timings()
+    }
+
     /// Id of the multipart upload, if one was begun.
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
@@ -145,6 +155,7 @@ impl Upload {
         if total > self.capacity_bytes {
             return Err(self.too_large(total));
         }
+        self.progress.begin();
         let taken = self.take(data, &mut *watch);
         taken.map_err(|error| self.fail(error, watch))
     }
@@ -185,7 +196,14 @@ impl Upload {
         if self.buffer.capacity() == 0 {
             let window_bytes = self.schedule.window_bytes(part_bytes);
             self.buffer = match &self.workers {
-                Some(workers) => workers.buffer(part_bytes, window_bytes, watch)?,
+                Some(workers) => {
+                    let began = SystemClock.now();
+                    let mut telling = telling(&mut self.progress, workers, watch);
+                    let buffer = workers.buffer(part_bytes, window_bytes, &mut telling);
+                    drop(telling);
+                    self.progress.uploaded_since(began);
+                    buffer?
+                }
                 None => allocate(part_bytes)?,
             };
         }
@@ -205,6 +223,7 @@ impl Upload {
         let bytes = std::mem::take(&mut self.buffer);
         if let Some(workers) = &self.workers {
             workers.send(number, bytes);
+            self.progress.look(|| workers.counts());
         }
         self.number += 1;
         Ok(())
@@ -233,11 +252,15 @@ impl Upload {
             }
             Ok(())
         };
-        match &self.workers {
-            Some(workers) => workers.send_borrowed(parts, check, watch)?,
-            None => return Err(Error::internal("write", "an upload without workers")),
-        }
-        Ok(rest)
+        let Some(workers) = &self.workers else {
+            return Err(Error::internal("write", "an upload without workers"));
+        };
+        let began = SystemClock.now();
+        let mut telling = telling(&mut self.progress, workers, watch);
+        let sent = workers.send_borrowed(parts, check, &mut telling);
+        drop(telling);
+        self.progress.uploaded_since(began);
+        sent.map(|()| rest)
     }
 
     /// Begins the multipart upload, if that was not done.
@@ -246,9 +269,11 @@ impl Upload {
             return Ok(());
         }
         self.check_process("write")?;
+        let began = SystemClock.now();
         let (client, uri, options) = (&self.client, &self.uri, &self.options);
         let initiate = |cancel: &_| client.initiate_multipart_upload(uri, options, cancel);
         let ran = interrupt::run("oss-upload", None, &SystemClock, watch, initiate);
+        self.progress.uploaded_since(began);
         // An id that came in the moment of an interrupt is kept, so that it can be aborted.
         if let Ok(upload_id) = &ran.result {
             self.upload_id = Some(upload_id.clone());
@@ -320,6 +345,7 @@ impl Upload {
 
     /// Ends all work of ours on the upload and gives its memory back.
     pub(super) fn stop(&mut self) {
+        self.progress.stop();
         if let Some(workers) = self.workers.take() {
             self.is_cut_off |= workers.stop();
         }

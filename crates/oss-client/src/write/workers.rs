@@ -15,12 +15,13 @@ use oss_protocol::crc64::{combine, crc64};
 use oss_protocol::uri::ObjectUri;
 
 use super::failure;
+use super::progress::Counts;
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
-use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex};
+use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// Parts on their way when the configuration names no bound: 16, as many as the window of 256 MiB holds of
 /// the first size. More threads would wait for bytes, and share one link.
@@ -60,6 +61,10 @@ struct State {
     borrowed: usize,
     running: Vec<(u32, Cancel)>,
     sent: Vec<SentPart>,
+    /// Bytes of the parts that were sent.
+    sent_bytes: u64,
+    /// Parts handed over that were not sent yet.
+    left: usize,
     free: Vec<Vec<u8>>,
     /// Capacity of all buffers: waiting, on their way, free, and the one the owner fills.
     held_bytes: u64,
@@ -100,6 +105,12 @@ impl UploadWorkers {
         self.shared.state.lock().failure.clone()
     }
 
+    /// What is with the service, and what is not yet.
+    pub(super) fn counts(&self) -> Counts {
+        let state = self.shared.state.lock();
+        Counts { sent_bytes: state.sent_bytes, left: state.left }
+    }
+
     /// An empty buffer of `size_bytes`, as soon as the window has room for it.
     pub(super) fn buffer(
         &self,
@@ -117,6 +128,7 @@ impl UploadWorkers {
     /// Hands a full buffer over. Runs the part on this thread if no thread can be made.
     pub(super) fn send(&self, number: u32, bytes: Vec<u8>) {
         let mut state = self.shared.state.lock();
+        state.left += 1;
         state.waiting.push_back((number, bytes));
         let wants_thread = state.parked == 0 && state.threads.len() < self.shared.limit;
         drop(state);
@@ -145,7 +157,11 @@ impl UploadWorkers {
     ) -> Result<(), Error> {
         let shared = &*self.shared;
         let threads = shared.limit.min(parts.len());
-        shared.state.lock().borrowed = parts.len();
+        {
+            let mut state = shared.state.lock();
+            state.borrowed = parts.len();
+            state.left += parts.len();
+        }
         let parts = Mutex::new(parts);
         sync::scope(|scope| {
             let work = || shared.send_from(&parts);
@@ -276,7 +292,7 @@ impl Shared {
             bytes.clear();
             let mut state = self.state.lock();
             state.free.push(bytes);
-            self.end(&mut state, number, outcome);
+            self.end(state, number, outcome);
         }
     }
 
@@ -296,7 +312,7 @@ impl Shared {
             let outcome = self.send_one(number, bytes, &cancel);
             let mut state = self.state.lock();
             state.borrowed -= 1;
-            self.end(&mut state, number, outcome);
+            self.end(state, number, outcome);
         }
     }
 
@@ -319,36 +335,52 @@ impl Shared {
         sent.map_err(|error| failure::of_part(error, number, bytes.len()))
     }
 
-    fn end(&self, state: &mut State, number: u32, outcome: Result<SentPart, Error>) {
+    /// Takes note of a part's end. One that failed for good ends the others at once: nothing can be published.
+    fn end(&self, mut state: MutexGuard<'_, State>, number: u32, outcome: Result<SentPart, Error>) {
         state.running.retain(|(running, _)| *running != number);
+        let mut siblings = Vec::new();
         match outcome {
-            Ok(part) => state.sent.push(part),
+            Ok(part) => state.enter(part),
             Err(error) if state.stops() => drop(error),
             Err(error) => {
                 state.is_cut_off |= error.ambiguous;
                 state.failure = Some(failure::not_committed(error, Some(&self.upload_id)));
+                siblings = state.give_up();
             }
         }
+        drop(state);
         self.changed.notify_all();
         self.work.notify_one();
+        siblings.iter().for_each(Cancel::cancel);
     }
 
     /// Ends all work: nothing new begins, what is on its way is cancelled.
     fn cancel(&self) {
         let mut state = self.state.lock();
         state.ending = true;
-        state.waiting.clear();
-        let running = std::mem::take(&mut state.running);
-        state.is_cut_off |= !running.is_empty();
+        let running = state.give_up();
         drop(state);
         self.work.notify_all();
-        for (_, cancel) in running {
-            cancel.cancel();
-        }
+        running.iter().for_each(Cancel::cancel);
     }
 }
 
 impl State {
+    /// Enters a part among those that the service has.
+    fn enter(&mut self, part: SentPart) {
+        self.sent_bytes += part.size_bytes;
+        self.left -= 1;
+        self.sent.push(part);
+    }
+
+    /// Drops the parts that wait; returns what is on its way, to be cancelled.
+    fn give_up(&mut self) -> Vec<Cancel> {
+        self.waiting.clear();
+        let running = std::mem::take(&mut self.running);
+        self.is_cut_off |= !running.is_empty();
+        running.into_iter().map(|(_, cancel)| cancel).collect()
+    }
+
     /// Enters a part among those on their way.
     fn begin(&mut self, number: u32) -> Cancel {
         let cancel = Cancel::new();

@@ -1,0 +1,29 @@
+"""OssCheckpoint.writer: one large object written 64 MiB at a time, all from the same memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from osstorchconnector import OssCheckpoint
+
+if TYPE_CHECKING:
+    from measure import Target
+
+PIECE_BYTES = 64 * 1024 * 1024
+
+
+class Workload:
+    """Holds the memory that is written, which is made before the clock starts."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.memory = bytearray(b"\xa5") * PIECE_BYTES
+
+    def run(self) -> int:
+        """Write the object; return the bytes written."""
+        target, left = self.target, self.target.big_bytes
+        checkpoint = OssCheckpoint(target.endpoint, cred_path=target.cred_path, region=target.region)
+        with checkpoint.writer("oss://bucket/saved/object") as writer, memoryview(self.memory) as memory:
+            while left:
+                left -= writer.write(memory[: min(left, PIECE_BYTES)])
+        return writer.size

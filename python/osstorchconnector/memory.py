@@ -1,0 +1,47 @@
+"""Bytes of objects as `memoryview`s, those of torch storages included, which have no buffer protocol."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from typing_extensions import TypeIs
+
+
+class HostStorage(Protocol):
+    """What is asked of a storage: `torch.UntypedStorage`, and whatever is made like it."""
+
+    @property
+    def device(self) -> Any:
+        """Where it is."""
+
+    def data_ptr(self) -> int:
+        """Return the address of its first byte."""
+
+    def nbytes(self) -> int:
+        """Return its size in bytes."""
+
+
+def viewed(data: ReadableBuffer | HostStorage) -> memoryview:
+    """Return a view of the memory of `data`; whoever asks keeps `data` alive as long as the view.
+
+    Raises:
+        TypeError: `data` has neither a buffer nor is it a storage.
+        ValueError: it is the storage of another device.
+    """
+    if not _is_storage(data):
+        return memoryview(data)
+    device, size_bytes = str(data.device), data.nbytes()
+    if device != "cpu":
+        raise ValueError(f"a storage on {device} cannot be written; move it to the CPU first")
+    if size_bytes == 0:
+        return memoryview(b"")
+    import ctypes
+
+    octets = (ctypes.c_ubyte * size_bytes).from_address(data.data_ptr())
+    return memoryview(octets).cast("B").toreadonly()
+
+
+def _is_storage(data: ReadableBuffer | HostStorage) -> TypeIs[HostStorage]:
+    return callable(getattr(data, "nbytes", None)) and callable(getattr(data, "data_ptr", None))
