@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server import PART_BYTES
+
 HERE = Path(__file__).parent
 THREADS = 24
 RANGE_BYTES = 4 * 1024 * 1024
 RANGE_THREADS = 8
+PART_THREADS = 16
 
 # wrk takes at most this much from a socket at a time (its RECVBUF), whatever has arrived.
 WRK_RECEIVES_BYTES = 8192
@@ -45,6 +48,11 @@ def objects(count: int, size_bytes: int) -> Load:
 def ranges(size_bytes: int, memory: str = "each") -> Load:
     """Get the large object once by ranges; `memory` is fresh for `each` range, or one for the `whole`."""
     return Load("ranges", (size_bytes, RANGE_BYTES, RANGE_THREADS, memory, "all"))
+
+
+def parts(size_bytes: int) -> Load:
+    """Put so many bytes in parts of the size that ours have, as many at a time."""
+    return Load("parts", (size_bytes, PART_BYTES, PART_THREADS))
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ LIMITS = {
     "checkpoint_pieces": "raw ranges",
     "checkpoint_whole": "raw ranges",
     "checkpoint_read": "raw ranges, fresh memory",
+    "checkpoint_write": "raw parts",
 }
 
 
@@ -89,8 +90,11 @@ def one_round(server: Server, rounds: report.Rounds, wanted: list[str], wrk_seco
     add("raw ranges, as wrk", raw.raw(program, server.address, one_range.load))
     add("wrk ranges", raw.wrk(server.address, one_range, wrk_seconds))
     add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
-    for workload in [name for name in wanted if name != "iterable"]:
+    for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write")]:
         add(workload, ours(workload, server))
+    if "checkpoint_write" in wanted:
+        add("raw parts", raw.raw(program, server.address, raw.parts(served.big_bytes)))
+        add("checkpoint_write", ours("checkpoint_write", server))
 
 
 def main() -> None:

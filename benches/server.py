@@ -1,4 +1,4 @@
-"""nginx over memory-backed files, answering as OSS would for plain reads and one listing.
+"""nginx over memory-backed files, answering as OSS would for plain reads, one listing and one multipart upload.
 
 What it serves, path-style at `http://127.0.0.1:PORT/bucket/`: `train/00000000.bin` and its like, `big.bin`, and
 ListObjectsV2 of `train/` in pages of 1,000 keys. Each answer carries nginx's own ETag (the listing names the same)
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 KEYS_PER_PAGE = 1000
+# What is written is this byte again and again, in whole parts: so the server can know every checksum beforehand.
+SAVED_BYTE = 0xA5
+PART_BYTES = 16 * 1024 * 1024
 # As raw-client's `fill` sets it: the first object's mtime; each next one is a second younger.
 FIRST_MTIME = 1_700_000_000
 START_SECONDS = 10.0
@@ -48,6 +51,7 @@ http {{
     map_hash_max_size 262144;
     map_hash_bucket_size 128;
     map $uri $crc64 {{ include crc.map; }}
+    map "$request_method $uri" $saved_crc64 {{ include saved.map; }}
     map $args $page {{ default page-0; "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token; }}
     server {{
         listen 127.0.0.1:{port};
@@ -57,6 +61,19 @@ http {{
             add_header x-oss-request-id $request_id always;
             add_header x-oss-hash-crc64ecma $crc64 always;
             add_header x-oss-object-type Normal always;
+        }}
+        location /bucket/saved/ {{
+            # A multipart upload, as far as a client can see. The last part stays, as one file.
+            dav_methods PUT;
+            create_full_put_path on;
+            client_max_body_size 0;
+            client_body_buffer_size 1m;
+            add_header x-oss-request-id $request_id always;
+            add_header x-oss-hash-crc64ecma $saved_crc64 always;
+            add_header ETag '"0123456789ABCDEF0123456789ABCDEF"' always;
+            default_type application/xml;
+            if ($args = uploads) {{ return 200 '<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>saved/object</Key><UploadId>bench</UploadId></InitiateMultipartUploadResult>'; }}
+            if ($request_method = POST) {{ return 200 '<CompleteMultipartUploadResult><Bucket>bucket</Bucket><Key>saved/object</Key><ETag>"0123456789ABCDEF0123456789ABCDEF-128"</ETag></CompleteMultipartUploadResult>'; }}
         }}
         location = /bucket/ {{ rewrite ^ /lists/$page.xml last; }}
         location = /bucket {{ rewrite ^ /lists/$page.xml last; }}
@@ -104,6 +121,8 @@ class Server:
         try:
             self.directory.chmod(0o755)  # nginx's workers give up root
             self._fill()
+            self._sum_saved()
+            (self.directory / "bucket").chmod(0o777)  # and make what is written
             self.port = free_port()
             self._start()
         except BaseException:
@@ -128,6 +147,15 @@ class Server:
         for number, first in enumerate(pages):
             page = listing(self.served, first, None if first == pages[-1] else f"page-{number + 1}")
             (lists / f"page-{number}.xml").write_text(page)
+
+    def _sum_saved(self) -> None:
+        """Say what an object of one repeated byte, and its parts, sum up to."""
+        sizes = {"PUT": min(PART_BYTES, self.served.big_bytes), "POST": self.served.big_bytes}
+        with (self.directory / "saved.map").open("w") as saved:
+            for method, size_bytes in sizes.items():
+                command = [str(self.raw_client), "crc64", str(SAVED_BYTE), str(size_bytes)]
+                crc64 = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+                saved.write(f'"{method} /bucket/saved/object" {crc64};\n')
 
     def _start(self) -> None:
         config = self.directory / "nginx.conf"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from osstorchconnector import OssCheckpoint
+from server import SAVED_BYTE
 
 if TYPE_CHECKING:
     from measure import Target
@@ -17,7 +18,7 @@ class Workload:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.memory = bytearray(b"\xa5") * PIECE_BYTES
+        self.memory = bytearray([SAVED_BYTE]) * PIECE_BYTES
 
     def run(self) -> int:
         """Write the object; return the bytes written."""

@@ -1,7 +1,7 @@
-//! One keep-alive connection: a GET out, a head in, a body straight into memory.
+//! One keep-alive connection: a GET out, a head in, a body straight into memory; or a PUT out, and a head in.
 
 use crate::Failure;
-use std::io::{Error, Write};
+use std::io::{Error, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
@@ -50,6 +50,33 @@ impl Connection {
         let wanted_status = if range.is_some() { b"HTTP/1.1 206 " } else { b"HTTP/1.1 200 " };
         let early = self.head(wanted_status, body)?;
         self.receive(&mut body[early..])
+    }
+
+    /// Puts `body` at `path`, and waits for an answer without a body.
+    pub(crate) fn put(&mut self, path: &str, body: &[u8]) -> Result<(), Failure> {
+        self.request.clear();
+        write!(
+            self.request,
+            "PUT {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        )?;
+        let head = self.request.len();
+        let sent = self.stream.write_vectored(&[IoSlice::new(&self.request), IoSlice::new(body)])?;
+        self.stream.write_all(&self.request[sent.min(head)..])?;
+        self.stream.write_all(&body[sent.saturating_sub(head)..])?;
+        let mut memory = [MaybeUninit::<u8>::uninit(); HEAD_BYTES];
+        let mut filled = 0;
+        loop {
+            filled += self.recv(&mut memory[filled..], 0)?;
+            // SAFETY: `recv` has written the first `filled` bytes.
+            let seen = unsafe { std::slice::from_raw_parts(memory.as_ptr().cast::<u8>(), filled) };
+            if !seen.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let is_done = seen.starts_with(b"HTTP/1.1 201 ") || seen.starts_with(b"HTTP/1.1 204 ");
+            return if is_done { Ok(()) } else { Err(String::from_utf8_lossy(seen).into_owned().into()) };
+        }
     }
 
     /// Reads the head, and returns how many bytes of the body came with it and lie in `body`.

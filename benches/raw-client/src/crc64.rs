@@ -44,9 +44,25 @@ pub(crate) fn crc64(crc: u64, bytes: &[u8]) -> u64 {
     !crc
 }
 
+/// The CRC-64 of `count` times `byte`.
+pub(crate) fn of_one_byte(byte: u8, count: usize) -> u64 {
+    let block = vec![byte; count.min(1024 * 1024)];
+    let mut crc = 0;
+    for at in (0..count).step_by(block.len().max(1)) {
+        crc = crc64(crc, &block[..block.len().min(count - at)]);
+    }
+    crc
+}
+
 #[cfg(test)]
 mod tests {
-    use super::crc64;
+    use super::{crc64, of_one_byte};
+
+    #[test]
+    fn a_repeated_byte_is_summed_block_by_block() {
+        assert_eq!(of_one_byte(7, 0), 0);
+        assert_eq!(of_one_byte(7, 2_500_001), crc64(0, &vec![7; 2_500_001]));
+    }
 
     #[test]
     fn the_catalogue_check_value_comes_out() {

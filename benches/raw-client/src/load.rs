@@ -1,4 +1,4 @@
-//! The two loads: many small objects, and one large object by ranges.
+//! The loads: many small objects, one large object by ranges, and one written in parts.
 
 use crate::{
     Failure,
@@ -93,6 +93,18 @@ pub(crate) fn ranges(
         get(connection, slot.ok_or("a range was taken twice")?)
     };
     let seconds = spread(address, count, threads, receive, &work)?;
+    Ok(Load { requests: count, bytes, seconds })
+}
+
+/// Puts so many bytes in parts, all from the same memory.
+pub(crate) fn parts(address: &str, bytes: u64, part_bytes: u64, threads: usize) -> Result<Load, Failure> {
+    let count = bytes.div_ceil(part_bytes);
+    let memory = vec![0xA5; part_bytes.try_into()?];
+    let work = |connection: &mut Connection, number: u64| {
+        let length = usize::try_from(part_bytes.min(bytes - number * part_bytes))?;
+        connection.put(&format!("/bucket/saved/part-{}", number % threads as u64), &memory[..length])
+    };
+    let seconds = spread(address, count, threads, Receive::Whole, &work)?;
     Ok(Load { requests: count, bytes, seconds })
 }
 

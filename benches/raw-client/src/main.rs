@@ -1,12 +1,15 @@
 //! The raw limit of a server and a machine, for benchmarks to be measured against.
 //!
-//! Blocking threads send plain GETs over keep-alive connections and `recv` each body into fresh memory. Nothing is
-//! signed, checked or put in order. `fill` makes the files that are served and writes down their CRC-64.
+//! Blocking threads send plain GETs over keep-alive connections and `recv` each body into fresh memory, or PUTs from
+//! memory that stays the same. Nothing is signed, checked or put in order. `fill` makes the files that are served and
+//! writes down their CRC-64; `crc64` tells that of a byte that is repeated.
 //!
 //! ```text
 //! raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
 //! raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
 //! raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE
+//! raw-client parts ADDRESS BYTES PART_BYTES THREADS
+//! raw-client crc64 BYTE COUNT
 //! ```
 //!
 //! RECEIVE is `all`, a body in as few calls as can be, or the most bytes that one call may take:
@@ -28,7 +31,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 const USAGE: &str = "usage: raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
        raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
-       raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE";
+       raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE
+       raw-client parts ADDRESS BYTES PART_BYTES THREADS
+       raw-client crc64 BYTE COUNT";
 
 fn run(arguments: &[&str]) -> Result<(), Failure> {
     match *arguments {
@@ -45,6 +50,13 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
                 (big_bytes.parse()?, range_bytes.parse()?, threads.parse()?);
             let (memory, receive) = (parse_memory(memory)?, parse_receive(receive)?);
             load::ranges(address, big_bytes, range_bytes, threads, memory, receive)?.print()
+        }
+        ["parts", address, bytes, part_bytes, threads] => {
+            load::parts(address, bytes.parse()?, part_bytes.parse()?, threads.parse()?)?.print()
+        }
+        ["crc64", byte, count] => {
+            println!("{}", crc64::of_one_byte(byte.parse()?, count.parse()?));
+            Ok(())
         }
         _ => Err(USAGE.into()),
     }

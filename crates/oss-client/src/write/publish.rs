@@ -1,7 +1,7 @@
 //! The one moment at which an object becomes visible, and what follows a lost answer.
 //!
-//! Before it: every byte is with the service or in the one PutObject, and the checksums of the parts make
-//! that of the bytes as they were written. After it: the service's checksum of the object is compared.
+//! Before it: every byte is with the service or in the one PutObject, and the parts, put together, have size and
+//! checksum of the bytes as they were written. After it: the service's checksum of the object is compared.
 //! In between stands one request. If its answer is lost, [`settle`](super::settle) decides by what can be
 //! seen whether it was carried out, and only then is it sent again.
 
@@ -101,10 +101,9 @@ impl Upload {
                 return Err(error);
             }
         };
-        if combined(&sent) != (self.crc.value(), self.accepted_bytes) {
-            let text = "the bytes sent are not the bytes written: memory of this process was changed";
-            let error = Error::new(ErrorKind::Integrity, "UploadPart", text).with_effort(1, 0.0);
-            return Err(error.with_uri(self.uri.to_string()));
+        if combined(&sent) != (self.crc64(), self.accepted_bytes) {
+            let text = "the parts sent do not make the bytes written; please report this";
+            return Err(Error::internal("UploadPart", text).with_uri(self.uri.to_string()));
         }
         Ok(sent.into_iter().map(|part| part.uploaded).collect())
     }
@@ -116,7 +115,7 @@ impl Upload {
             intent: Intent {
                 commit,
                 size_bytes: self.accepted_bytes,
-                crc64: self.crc.value(),
+                crc64: self.crc64(),
                 if_absent: self.options.if_absent,
                 first_sent: self.client.server_now(),
             },
@@ -237,7 +236,7 @@ impl Upload {
     /// Compares the checksum in the answer of a commit with ours.
     fn check_answer(&mut self, written: Written) -> Result<Written, Stop> {
         let verify = self.client.config().verify;
-        let ours = self.crc.value();
+        let ours = self.crc64();
         let what = match written.crc64 {
             _ if verify == Verify::Off => return Ok(written),
             Some(crc64) if crc64 == ours => {

@@ -9,15 +9,16 @@
 //!
 //! [`Upload::write`] copies into the buffer of the part being filled and returns; full parts are sent by
 //! [`UploadWorkers`] meanwhile. A write larger than the window is sent from the caller's memory, and only
-//! its tail is copied. The CRC-64 of the object runs over the bytes as they are handed in, those of the
-//! parts over the bytes as they are sent; before anything becomes visible the two are compared.
+//! its tail is copied. The CRC-64 of a part runs over the bytes as they are handed in, slice by slice while they
+//! are in the cache; the service's checksum of what it received is compared with it, and those of all parts make
+//! that of the object.
 //!
 //! An upload belongs to the process that made it. In a forked child every call is refused before it
 //! touches a lock, a thread or a socket, and dropping it does nothing: the upload is the parent's.
 
 use std::collections::VecDeque;
 
-use oss_protocol::crc64::Crc64;
+use oss_protocol::crc64::{Crc64, combine};
 use oss_protocol::uri::ObjectUri;
 
 use super::failure;
@@ -34,8 +35,8 @@ use crate::interrupt::{self, Watch};
 use crate::operations::{OnAmbiguous, PutOptions, Written};
 use crate::stats::Counter;
 
-/// The checksum runs over this much between two looks at the caller's watch: 8 MiB, about a millisecond.
-const CRC_SLICE_BYTES: usize = 8 << 20;
+/// Bytes are summed up and copied in slices of 256 KiB, which stay in the cache between the two.
+const SLICE_BYTES: usize = 256 << 10;
 
 /// An object being written. See the module for its life.
 #[derive(Debug)]
@@ -58,7 +59,11 @@ pub struct Upload {
     /// Number of the part being filled.
     number: u32,
     pub(super) accepted_bytes: u64,
-    pub(super) crc: Crc64,
+    /// Of the parts handed over.
+    parts_crc64: u64,
+    parts_bytes: u64,
+    /// Of the part being filled.
+    crc: Crc64,
     pub(super) progress: Progress,
     /// Why nothing can be published any more.
     pub(super) failure: Option<Error>,
@@ -93,6 +98,8 @@ impl Upload {
             buffer: Vec::new(),
             number: 1,
             accepted_bytes: 0,
+            parts_crc64: 0,
+            parts_bytes: 0,
             crc: Crc64::new(),
             progress,
             failure: None,
@@ -121,7 +128,7 @@ impl Upload {
     /// CRC-64/XZ of the bytes taken so far.
     #[must_use]
     pub fn crc64(&self) -> u64 {
-        self.crc.value()
+        combine(self.parts_crc64, self.crc.value(), self.accepted_bytes - self.parts_bytes)
     }
 
     /// How long the stages took so far.
@@ -209,8 +216,10 @@ impl Upload {
         }
         let room = part_bytes - self.buffer.len() as u64;
         let (piece, rest) = data.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
-        self.crc.update(piece);
-        self.buffer.extend_from_slice(piece);
+        for slice in piece.chunks(SLICE_BYTES) {
+            self.crc.update(slice);
+            self.buffer.extend_from_slice(slice);
+        }
         self.accepted_bytes += piece.len() as u64;
         Ok(rest)
     }
@@ -220,9 +229,11 @@ impl Upload {
         let number = self.number;
         let held_bytes = self.buffer.capacity() as u64;
         self.workers(held_bytes, watch)?;
+        let crc64 = std::mem::replace(&mut self.crc, Crc64::new()).value();
         let bytes = std::mem::take(&mut self.buffer);
+        self.handed_over(crc64, bytes.len() as u64);
         if let Some(workers) = &self.workers {
-            workers.send(number, bytes);
+            workers.send(number, bytes, crc64);
             self.progress.look(|| workers.counts());
         }
         self.number += 1;
@@ -232,7 +243,7 @@ impl Upload {
     /// Sends as many whole parts as `data` has from the caller's memory; returns the rest.
     fn send_borrowed<'d>(&mut self, data: &'d [u8], watch: Watch<'_>) -> Result<&'d [u8], Error> {
         let mut parts = VecDeque::new();
-        let mut rest = data;
+        let (first, mut rest) = (self.number, data);
         while let Ok(part_bytes) = self.part_bytes()
             && let Some((part, behind)) =
                 usize::try_from(part_bytes).ok().and_then(|at| rest.split_at_checked(at))
@@ -242,25 +253,25 @@ impl Upload {
             self.number += 1;
         }
         self.workers(0, &mut *watch)?;
-        let whole = &data[..data.len() - rest.len()];
-        let (crc, accepted_bytes) = (&mut self.crc, &mut self.accepted_bytes);
-        let check = |watch: Watch<'_>| {
-            for slice in whole.chunks(CRC_SLICE_BYTES) {
-                crc.update(slice);
-                *accepted_bytes += slice.len() as u64;
-                watch()?;
-            }
-            Ok(())
-        };
         let Some(workers) = &self.workers else {
             return Err(Error::internal("write", "an upload without workers"));
         };
         let began = SystemClock.now();
         let mut telling = telling(&mut self.progress, workers, watch);
-        let sent = workers.send_borrowed(parts, check, &mut telling);
+        let sent = workers.send_borrowed(parts, &mut telling);
         drop(telling);
         self.progress.uploaded_since(began);
-        sent.map(|()| rest)
+        sent?;
+        // The bytes were summed up when they were sent.
+        let (crc64, size_bytes) = workers.sum_from(first);
+        self.handed_over(crc64, size_bytes);
+        self.accepted_bytes += size_bytes;
+        Ok(rest)
+    }
+
+    fn handed_over(&mut self, crc64: u64, size_bytes: u64) {
+        self.parts_crc64 = combine(self.parts_crc64, crc64, size_bytes);
+        self.parts_bytes += size_bytes;
     }
 
     /// Begins the multipart upload, if that was not done.

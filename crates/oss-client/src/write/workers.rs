@@ -18,6 +18,7 @@ use super::failure;
 use super::progress::Counts;
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
@@ -56,7 +57,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<(u32, Vec<u8>)>,
+    /// Number, bytes and their CRC-64.
+    waiting: VecDeque<(u32, Vec<u8>, u64)>,
     /// Parts from the caller's memory that did not end yet.
     borrowed: usize,
     running: Vec<(u32, Cancel)>,
@@ -126,10 +128,10 @@ impl UploadWorkers {
     }
 
     /// Hands a full buffer over. Runs the part on this thread if no thread can be made.
-    pub(super) fn send(&self, number: u32, bytes: Vec<u8>) {
+    pub(super) fn send(&self, number: u32, bytes: Vec<u8>, crc64: u64) {
         let mut state = self.shared.state.lock();
         state.left += 1;
-        state.waiting.push_back((number, bytes));
+        state.waiting.push_back((number, bytes, crc64));
         let wants_thread = state.parked == 0 && state.threads.len() < self.shared.limit;
         drop(state);
         self.shared.work.notify_one();
@@ -147,14 +149,18 @@ impl UploadWorkers {
         }
     }
 
-    /// Sends parts straight from the caller's memory, and does `meanwhile` on this thread; returns when no
-    /// other thread uses the memory any more.
-    pub(super) fn send_borrowed(
-        &self,
-        parts: VecDeque<(u32, &[u8])>,
-        meanwhile: impl FnOnce(Watch<'_>) -> Result<(), Error>,
-        watch: Watch<'_>,
-    ) -> Result<(), Error> {
+    /// CRC-64 and size of the parts from number `first` on, all of which were sent.
+    pub(super) fn sum_from(&self, first: u32) -> (u64, u64) {
+        let state = self.shared.state.lock();
+        let mut sent: Vec<_> =
+            state.sent.iter().filter(|part| part.uploaded.part_number >= first).cloned().collect();
+        drop(state);
+        sent.sort_by_key(|part| part.uploaded.part_number);
+        combined(&sent)
+    }
+
+    /// Sends parts straight from the caller's memory; returns when no other thread uses the memory any more.
+    pub(super) fn send_borrowed(&self, parts: VecDeque<(u32, &[u8])>, watch: Watch<'_>) -> Result<(), Error> {
         let shared = &*self.shared;
         let threads = shared.limit.min(parts.len());
         {
@@ -170,8 +176,7 @@ impl UploadWorkers {
             if started == 0 {
                 work();
             }
-            let ended = meanwhile(&mut *watch);
-            let ended = ended.and_then(|()| self.wait(watch, |state| (state.borrowed == 0).then_some(())));
+            let ended = self.wait(watch, |state| (state.borrowed == 0).then_some(()));
             if ended.is_err() {
                 shared.cancel();
             }
@@ -285,10 +290,10 @@ impl Shared {
             if state.stops() || state.running.len() >= self.limit {
                 return;
             }
-            let Some((number, mut bytes)) = state.waiting.pop_front() else { return };
+            let Some((number, mut bytes, crc64)) = state.waiting.pop_front() else { return };
             let cancel = state.begin(number);
             drop(state);
-            let outcome = self.send_one(number, &bytes, &cancel);
+            let outcome = self.send_one(number, &bytes, Some(crc64), &cancel);
             bytes.clear();
             let mut state = self.state.lock();
             state.free.push(bytes);
@@ -309,17 +314,23 @@ impl Shared {
             let Some((number, bytes)) = parts.lock().pop_front() else { return };
             let cancel = state.begin(number);
             drop(state);
-            let outcome = self.send_one(number, bytes, &cancel);
+            let outcome = self.send_one(number, bytes, None, &cancel);
             let mut state = self.state.lock();
             state.borrowed -= 1;
             self.end(state, number, outcome);
         }
     }
 
-    /// Sends one part. A panic is this part's error, not the process's end.
-    fn send_one(&self, number: u32, bytes: &[u8], cancel: &Cancel) -> Result<SentPart, Error> {
+    /// Sends one part, whose checksum is known if it was copied. A panic is this part's error, not the process's end.
+    fn send_one(
+        &self,
+        number: u32,
+        bytes: &[u8],
+        known: Option<u64>,
+        cancel: &Cancel,
+    ) -> Result<SentPart, Error> {
         let sent = catch_unwind(AssertUnwindSafe(|| {
-            let crc64 = crc64(bytes);
+            let crc64 = known.unwrap_or_else(|| crc64(bytes));
             let part = UploadPart {
                 uri: &self.uri,
                 upload_id: &self.upload_id,
@@ -328,11 +339,24 @@ impl Shared {
                 crc64,
             };
             let uploaded = self.client.upload_part(&part, cancel)?;
+            if known.is_some() && uploaded.crc64.is_none() {
+                self.check_memory(bytes, crc64)?;
+            }
             Ok(SentPart { uploaded, size_bytes: bytes.len() as u64, crc64 })
         }));
         let sent =
             sent.unwrap_or_else(|_| Err(Error::internal("UploadPart", "the thread of a part panicked")));
         sent.map_err(|error| failure::of_part(error, number, bytes.len()))
+    }
+
+    /// Where the service names no checksum, at least our own memory is checked: what was sent is what was written.
+    fn check_memory(&self, bytes: &[u8], written: u64) -> Result<(), Error> {
+        if self.client.config().verify == Verify::Off || crc64(bytes) == written {
+            return Ok(());
+        }
+        let text = "the bytes sent are not the bytes written: memory of this process was changed";
+        let error = Error::new(ErrorKind::Integrity, "UploadPart", text).with_effort(1, 0.0);
+        Err(error.with_uri(self.uri.to_string()))
     }
 
     /// Takes note of a part's end. One that failed for good ends the others at once: nothing can be published.
