@@ -6,9 +6,12 @@ import gc
 import gzip
 import io
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from reading import MIB, MOST_REQUESTS, QUICK, SHORT, by_readinto, content
@@ -173,6 +176,34 @@ def failing_torch_save(writer):
     torch.save({"weights": torch.zeros(600_000), "bad": Unpicklable()}, writer)
 
 
+def failing_old_torch_save(writer):
+    state = {"weights": torch.zeros(600_000), "bad": Unpicklable()}
+    torch.save(state, writer, _use_new_zipfile_serialization=False)
+
+
+def failing_pickle(writer):
+    pickle.dump([DATA, Unpicklable()], writer)
+
+
+def failing_numpy_save(writer):
+    np.save(writer, np.arange(300_000))
+    np.save(writer, np.array([DATA, Unpicklable()], dtype=object), allow_pickle=True)
+
+
+def failing_zipfile(writer):
+    with zipfile.ZipFile(writer, "w") as archive:
+        archive.writestr("whole", DATA)
+        with archive.open("half", "w") as member:
+            member.write(DATA)
+            raise ZeroDivisionError("on purpose")
+
+
+def buffered(writer):
+    with io.BufferedWriter(writer, 2 * MIB) as stream:
+        stream.write(DATA)
+        raise ZeroDivisionError("on purpose")
+
+
 EXCEPTIONS = {
     "ordinary": (raising(ZeroDivisionError("on purpose")), ZeroDivisionError),
     "KeyboardInterrupt": (raising(KeyboardInterrupt()), KeyboardInterrupt),
@@ -181,6 +212,11 @@ EXCEPTIONS = {
     "TextIOWrapper": (text_wrapper, ZeroDivisionError),
     "gzip": (gzip_wrapper, ZeroDivisionError),
     "torch.save": (failing_torch_save, ZeroDivisionError),
+    "old torch.save": (failing_old_torch_save, ZeroDivisionError),
+    "pickle": (failing_pickle, ZeroDivisionError),
+    "numpy.save": (failing_numpy_save, ZeroDivisionError),
+    "zipfile": (failing_zipfile, ZeroDivisionError),
+    "BufferedWriter": (buffered, ZeroDivisionError),
 }
 
 

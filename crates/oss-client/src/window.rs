@@ -65,6 +65,12 @@ impl Window {
         self.width
     }
 
+    /// How many requests it never passes.
+    #[must_use]
+    pub fn ceiling(&self) -> usize {
+        self.ceiling
+    }
+
     /// Starts measuring afresh: the workers were idle, so the time since the last round means nothing.
     pub fn resume(&mut self, now: Instant) {
         self.start_round(now);

@@ -300,3 +300,15 @@ fn test_f72_a_forked_child_publishes_and_aborts_nothing() {
     upload.publish(&mut calm).expect("the parent's upload is unharmed");
     assert_eq!(scene.object("key"), Some(bytes(3 * PART, 11)));
 }
+
+#[test]
+fn test_f29_a_throttled_upload_sends_fewer_parts_at_once_and_ends_well() {
+    let scene = Scene::new();
+    let slow_down = json!({"status": 503, "code": "QpsLimitExceeded"});
+    scene.rules(json!([{"match": {"op": "UploadPart", "nth": [3, 4, 5]}, "action": slow_down}]));
+    let data = bytes(40 * PART + 1, 12);
+    scene.save("key", &data, UploadOptions::default()).expect("saved");
+    assert_eq!(scene.object("key"), Some(data));
+    assert_eq!(scene.count("UploadPart"), 41 + 3);
+    assert!(scene.client.stats().get("throttled") >= 3);
+}

@@ -1,9 +1,10 @@
 //! The threads of one upload, and the memory they send from.
 //!
 //! The owner hands over full buffers and takes empty ones back; it waits when as much memory is out as
-//! the window allows, so a producer faster than the network is slowed down, never queued. Threads are
-//! made when parts wait and fewer than `limit` are on their way, and end with the upload. A part from the
-//! caller's own memory is sent by scoped threads that borrow it, under the same limit.
+//! the window allows, so a producer faster than the network is slowed down, never queued. How many parts are
+//! on their way at once is found by goodput, and shrinks when the service throttles; the memory bounds it as
+//! well. Threads are made when parts wait and fewer than that are on their way, and end with the upload. A
+//! part from the caller's own memory is sent by scoped threads that borrow it, under the same limit.
 //!
 //! The lock of the state is taken before that of a list of borrowed parts; no request is made while either
 //! is held.
@@ -18,15 +19,17 @@ use super::failure;
 use super::progress::Counts;
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
 use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex, MutexGuard};
+use crate::window::Window;
 
-/// Parts on their way when the configuration names no bound: 16, as many as the window of 256 MiB holds of
-/// the first size. More threads would wait for bytes, and share one link.
-const MAX_THREADS: u64 = 16;
+/// Parts on their way at most when the configuration names no bound: 64, the original's. Of the first size the
+/// memory of 256 MiB holds 16, so the others serve parts that were configured smaller.
+const MAX_IN_FLIGHT: u64 = 64;
 
 /// A part that the service has, with what we know of its bytes.
 #[derive(Clone, Debug)]
@@ -47,7 +50,6 @@ struct Shared {
     client: Client,
     uri: ObjectUri,
     upload_id: String,
-    limit: usize,
     state: Mutex<State>,
     /// Wakes workers: a part waits, or the upload ends.
     work: Condvar,
@@ -55,8 +57,12 @@ struct Shared {
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// How many parts may be on their way.
+    in_flight: Window,
+    /// Times the service asked to slow down that the window knows of.
+    pacings: u64,
     /// Number, bytes and their CRC-64.
     waiting: VecDeque<(u32, Vec<u8>, u64)>,
     /// Parts from the caller's memory that did not end yet.
@@ -79,8 +85,43 @@ struct State {
 }
 
 impl State {
+    fn new(most_in_flight: usize, pacings: u64, held_bytes: u64) -> Self {
+        State {
+            in_flight: Window::new(most_in_flight, SystemClock.now()),
+            pacings,
+            waiting: VecDeque::new(),
+            borrowed: 0,
+            running: Vec::new(),
+            sent: Vec::new(),
+            sent_bytes: 0,
+            left: 0,
+            free: Vec::new(),
+            held_bytes,
+            failure: None,
+            threads: Vec::new(),
+            parked: 0,
+            ending: false,
+            is_cut_off: false,
+        }
+    }
+
     fn stops(&self) -> bool {
         self.ending || self.failure.is_some()
+    }
+
+    /// As many parts are on their way as may be.
+    fn is_full(&self) -> bool {
+        self.running.len() >= self.in_flight.width()
+    }
+
+    /// Lets the window know of a part that was sent, and of throttling since the last.
+    fn measure(&mut self, size_bytes: u64, pacings: u64) {
+        let now = SystemClock.now();
+        self.in_flight.completed(1, size_bytes, now);
+        if pacings > self.pacings {
+            self.pacings = pacings;
+            self.in_flight.throttled(now);
+        }
     }
 }
 
@@ -88,14 +129,13 @@ impl UploadWorkers {
     /// Makes the workers of an upload, without a thread. `held_bytes` is the memory the owner has already.
     pub(super) fn new(client: &Client, uri: &ObjectUri, upload_id: String, held_bytes: u64) -> Self {
         let limits = &client.config().limits;
-        let limit =
-            limits.upload_max_concurrency.unwrap_or(MAX_THREADS).min(limits.max_worker_threads).max(1);
+        let most = limits.upload_max_concurrency.unwrap_or(MAX_IN_FLIGHT).min(limits.max_worker_threads);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let shared = Shared {
             client: client.clone(),
             uri: uri.clone(),
             upload_id,
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            state: Mutex::new(State { held_bytes, ..State::default() }),
+            state: Mutex::new(State::new(most, client.pressure().pacings, held_bytes)),
             work: Condvar::new(),
             changed: Condvar::new(),
         };
@@ -132,7 +172,7 @@ impl UploadWorkers {
         let mut state = self.shared.state.lock();
         state.left += 1;
         state.waiting.push_back((number, bytes, crc64));
-        let wants_thread = state.parked == 0 && state.threads.len() < self.shared.limit;
+        let wants_thread = state.parked == 0 && state.threads.len() < state.in_flight.width();
         drop(state);
         self.shared.work.notify_one();
         if wants_thread {
@@ -162,12 +202,11 @@ impl UploadWorkers {
     /// Sends parts straight from the caller's memory; returns when no other thread uses the memory any more.
     pub(super) fn send_borrowed(&self, parts: VecDeque<(u32, &[u8])>, watch: Watch<'_>) -> Result<(), Error> {
         let shared = &*self.shared;
-        let threads = shared.limit.min(parts.len());
-        {
-            let mut state = shared.state.lock();
-            state.borrowed = parts.len();
-            state.left += parts.len();
-        }
+        let mut state = shared.state.lock();
+        state.borrowed = parts.len();
+        state.left += parts.len();
+        let threads = state.in_flight.ceiling().min(parts.len());
+        drop(state);
         let parts = Mutex::new(parts);
         sync::scope(|scope| {
             let work = || shared.send_from(&parts);
@@ -274,7 +313,7 @@ impl Shared {
             if state.stops() {
                 return;
             }
-            if state.waiting.is_empty() || state.running.len() >= self.limit {
+            if state.waiting.is_empty() || state.is_full() {
                 state.parked += 1;
                 // The owner wakes us; the slice only bounds what a lost wake would cost.
                 state = self.work.wait_for(state, 20 * SLICE);
@@ -287,7 +326,7 @@ impl Shared {
     fn work_off(&self) {
         loop {
             let mut state = self.state.lock();
-            if state.stops() || state.running.len() >= self.limit {
+            if state.stops() || state.is_full() {
                 return;
             }
             let Some((number, mut bytes, crc64)) = state.waiting.pop_front() else { return };
@@ -305,7 +344,7 @@ impl Shared {
     fn send_from(&self, parts: &Mutex<VecDeque<(u32, &[u8])>>) {
         loop {
             let mut state = self.state.lock();
-            while !state.stops() && state.running.len() >= self.limit {
+            while !state.stops() && state.is_full() {
                 state = self.work.wait_for(state, SLICE);
             }
             if state.stops() {
@@ -364,7 +403,10 @@ impl Shared {
         state.running.retain(|(running, _)| *running != number);
         let mut siblings = Vec::new();
         match outcome {
-            Ok(part) => state.enter(part),
+            Ok(part) => {
+                state.measure(part.size_bytes, self.client.pressure().pacings);
+                state.enter(part);
+            }
             Err(error) if state.stops() => drop(error),
             Err(error) => {
                 state.is_cut_off |= error.ambiguous;
