@@ -199,6 +199,16 @@ def test_ranges_of_many_files_come_in_their_order(fs):
         fs.cat_ranges("bucket/a", 0, 1)
 
 
+def test_neighbouring_ranges_of_a_file_travel_in_one_request(bare, fs):
+    data = bytes(range(256)) * 1000
+    fs.pipe("bucket/k", data)
+    starts = list(range(0, 100_000, 1000))
+    before = len(bare.oss.requests("GetObject"))
+    found = fs.cat_ranges(["bucket/k"] * 100, starts, [start + 900 for start in starts])
+    assert found == [data[start : start + 900] for start in starts]
+    assert len(bare.oss.requests("GetObject")) - before <= 2
+
+
 def test_many_files_are_fetched_as_a_dict(tree):
     assert tree.cat("bucket/d/*") == {"bucket/d/a": b"a", "bucket/d/b.txt": b"bb"}
     assert tree.cat("bucket/d", recursive=True)["bucket/d/sub/deep/e"] == b"eeee"

@@ -236,9 +236,8 @@ def _ranges(reader: ObjectReader, slices: Sequence[tuple[int | None, int | None]
     spans = [slice(start, end).indices(size_bytes)[:2] for start, end in slices]
     pieces = [bytearray(max(0, end - start)) for start, end in spans]
     wanted = [(start, piece) for (start, _), piece in zip(spans, pieces, strict=True) if piece]
-    for offset, piece in wanted:
-        reader.seek(offset)
-        reader.readinto(piece)
+    if wanted:
+        reader.readinto_ranges(wanted)
     return [bytes(piece) for piece in pieces]
 
 
