@@ -25,7 +25,6 @@ CONTRACT = {
 }
 TO_COME = {
     "OssDCPFileSystem",
-    "OssSafetensor",
     "OssStorageReader",
     "OssStorageWriter",
     "generate_tar_archive",
@@ -102,3 +101,14 @@ def test_without_torch_a_dataset_names_what_to_install():
         "osstorchconnector.OssCheckpoint"
     )
     assert "pip install 'osstorchconnector[torch]'" in said
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_without_its_libraries_safetensors_names_what_to_install(library):
+    said = run(
+        f"import sys; sys.modules['{library}'] = None\n"
+        "import osstorchconnector\n"
+        "try: osstorchconnector.OssSafetensor\n"
+        "except ImportError as missing: print(missing)\n"
+    )
+    assert f"needs {library}: pip install 'osstorchconnector[safetensors]'" in said

@@ -17,7 +17,7 @@ import zipfile
 import torch
 from torch.utils.data import DataLoader
 
-from osstorchconnector import DataObject, OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset
+from osstorchconnector import DataObject, OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset, OssSafetensor
 from osstorchconnector import imagenet_manifest_parser, new_data_object, stats
 from osstorchconnector.errors import NotFoundError, OssError, UploadError
 
@@ -48,6 +48,11 @@ except UploadError as failed:
     state: str = failed.state
 except OssError as failure:
     code: str = failure.code
+tensors = OssSafetensor()
+tensors.save_file({"weight": torch.ones(3)}, "oss://bucket/m", metadata={"epoch": "1"})
+weights: dict[str, torch.Tensor] = tensors.load_file("oss://bucket/m", device=0)
+with tensors.safe_open("oss://bucket/m", device="cpu") as opened:
+    part: torch.Tensor = opened.get_slice(opened.keys()[0])[1:, ...]
 named: DataObject = new_data_object("oss://bucket/key", label="x")
 total: int | float = stats()["requests"]
 """

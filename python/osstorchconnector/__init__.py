@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from osstorchconnector.dataset import OssIterableDataset as OssIterableDataset
     from osstorchconnector.dataset import OssMapDataset as OssMapDataset
     from osstorchconnector.manifest import imagenet_manifest_parser as imagenet_manifest_parser
+    from osstorchconnector.safetensors import OssSafetensor as OssSafetensor
 
     __version__: str
 
@@ -26,12 +27,12 @@ _HOMES = {
     "OssClient": "client",
     "OssIterableDataset": "dataset",
     "OssMapDataset": "dataset",
+    "OssSafetensor": "safetensors",
     "imagenet_manifest_parser": "manifest",
     "new_data_object": "data_object",
 }
 _TO_COME = {
     "OssDCPFileSystem": "torch's distributed checkpoints",
-    "OssSafetensor": "safetensors",
     "OssStorageReader": "torch's distributed checkpoints",
     "OssStorageWriter": "torch's distributed checkpoints",
     "generate_tar_archive": "tar archives",
@@ -75,10 +76,12 @@ def _imported(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "torch":
+        library = (missing.name or "").partition(".")[0]
+        if library not in ("numpy", "torch"):
             raise
+        extra = "safetensors" if _HOMES[name] == "safetensors" else "torch"
         raise ImportError(
-            f"osstorchconnector.{name} needs torch: pip install 'osstorchconnector[torch]'"
+            f"osstorchconnector.{name} needs {library}: pip install 'osstorchconnector[{extra}]'"
         ) from missing
     globals()[name] = value
     return value

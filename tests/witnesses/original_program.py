@@ -69,6 +69,39 @@ def prefetching_read(original, arguments, task):
         return digest(stream.read())
 
 
+def tensors_of(seed):
+    """Make tensors that another process can make too."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        "weight": torch.randn(7, 5, generator=generator),
+        "half": torch.randn(3, generator=generator).to(torch.bfloat16),
+        "step": torch.tensor(seed),
+        "bytes": torch.randint(0, 256, (300_001,), dtype=torch.uint8, generator=generator),
+    }
+
+
+def save_tensors(original, arguments, task):
+    """Save tensors as a safetensors file."""
+    original.OssSafetensor(**arguments).save_file(tensors_of(task["seed"]), task["uri"], task["metadata"])
+
+
+def load_tensors(original, arguments, task):
+    """Load a safetensors file; say whether it holds what was saved, and its metadata."""
+    import torch
+
+    if not user_faults_work():
+        return None
+    connector, expected = original.OssSafetensor(**arguments), tensors_of(task["seed"])
+    loaded = connector.load_file(task["uri"])
+    same = sorted(loaded) == sorted(expected) and all(
+        torch.equal(loaded[name], expected[name]) for name in expected
+    )
+    with connector.safe_open(task["uri"]) as opened:
+        return [same, opened.metadata()]
+
+
 def iterate(original, arguments, task):
     """Read a dataset to its end, in this process or in workers."""
     factory = getattr(getattr(original, task["kind"]), task["factory"])

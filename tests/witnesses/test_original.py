@@ -15,7 +15,10 @@ import original_program
 import oss2
 import private_names
 import pytest
+import torch
 from witness_data import body, crc64
+
+from osstorchconnector import OssSafetensor
 
 HOME = Path(__file__).parents[2] / ".cache" / "original"
 HOST = "oss-cn-local.test"
@@ -188,6 +191,30 @@ def test_it_reads_checkpoints_ahead(run, oss_emulator):
     if answer is None:
         cannot_witness("its prefetching reader needs userfaultfd, which this machine does not give")
     assert answer == digest(data)
+
+
+def ours(oss_emulator):
+    return OssSafetensor(**oss_emulator.arguments())
+
+
+def test_safetensors_files_that_it_writes_are_read(run, oss_emulator):
+    uri, expected = f"oss://{BUCKET}/m", original_program.tensors_of(7)
+    run(do="save_tensors", uri=uri, seed=7, metadata={"epoch": "3"})
+    with ours(oss_emulator).safe_open(uri) as opened:
+        assert opened.keys() == opened.offset_keys() == list(expected)
+        assert opened.metadata() == {"epoch": "3"}
+    loaded = ours(oss_emulator).load_file(uri)
+    assert list(loaded) == list(expected)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+
+
+def test_it_reads_safetensors_files_that_are_written_here(run, oss_emulator):
+    uri = f"oss://{BUCKET}/m"
+    ours(oss_emulator).save_file(original_program.tensors_of(9), uri, {"epoch": "4"})
+    answer = run(do="load_tensors", uri=uri, seed=9)
+    if answer is None:
+        cannot_witness("its prefetching reader needs userfaultfd, which this machine does not give")
+    assert answer == [True, {"epoch": "4"}]
 
 
 SAMPLES = {f"data/{number:03}": body(1000 + number, number) for number in range(40)} | {"data/中 +%": b"odd"}
