@@ -38,6 +38,7 @@ LIMITS = {
     "checkpoint_whole": "raw ranges",
     "checkpoint_read": "raw ranges, fresh memory",
     "checkpoint_write": "raw parts",
+    "safetensors_load": "raw ranges, fresh memory",
 }
 
 

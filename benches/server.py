@@ -1,7 +1,7 @@
 """nginx over memory-backed files, answering as OSS would for plain reads, one listing and one multipart upload.
 
-What it serves, path-style at `http://127.0.0.1:PORT/bucket/`: `train/00000000.bin` and its like, `big.bin`, and
-ListObjectsV2 of `train/` in pages of 1,000 keys. Each answer carries nginx's own ETag (the listing names the same)
+What it serves, path-style at `http://127.0.0.1:PORT/bucket/`: `train/00000000.bin` and its like, `big.bin`, which
+is a safetensors file (`tensors.py`), and ListObjectsV2 of `train/` in pages of 1,000 keys. Each answer carries nginx's own ETag (the listing names the same)
 and the true `x-oss-hash-crc64ecma`, so a client that checks has something to check. Signatures are not looked at.
 """
 
@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import tensors
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -140,7 +142,9 @@ class Server:
 
     def _fill(self) -> None:
         sizes = (self.served.objects, self.served.object_bytes, self.served.big_bytes)
-        subprocess.run([self.raw_client, "fill", self.directory, *map(str, sizes)], check=True)
+        head = self.directory / "head"
+        head.write_bytes(tensors.head(self.served.big_bytes))
+        subprocess.run([self.raw_client, "fill", self.directory, *map(str, sizes), head], check=True)
         lists = self.directory / "lists"
         lists.mkdir()
         pages = range(0, self.served.objects, KEYS_PER_PAGE)

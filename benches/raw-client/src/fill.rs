@@ -13,31 +13,43 @@ const FIRST_MTIME: u64 = 1_700_000_000;
 /// Bytes made and written at a time.
 const BLOCK_BYTES: usize = 1024 * 1024;
 
-/// Writes `count` objects below `directory/bucket/train/`, one large `directory/bucket/big.bin`, and
-/// `directory/crc.map` with a line `path checksum;` for each.
-pub(crate) fn fill(directory: &Path, count: u64, object_bytes: u64, big_bytes: u64) -> Result<(), Failure> {
+/// Writes `count` objects below `directory/bucket/train/`, one large `directory/bucket/big.bin` that begins with
+/// `head`, and `directory/crc.map` with a line `path checksum;` for each.
+pub(crate) fn fill(
+    directory: &Path,
+    count: u64,
+    object_bytes: u64,
+    big_bytes: u64,
+    head: &[u8],
+) -> Result<(), Failure> {
     create_dir_all(directory.join("bucket/train"))?;
     let mut map = BufWriter::new(File::create(directory.join("crc.map"))?);
     let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
     for number in 0..count {
         let path = format!("bucket/train/{number:08}.bin");
-        let crc = write_object(&directory.join(&path), object_bytes, FIRST_MTIME + number, &mut noise)?;
+        let crc = write_object(&directory.join(&path), object_bytes, FIRST_MTIME + number, &[], &mut noise)?;
         writeln!(map, "/{path} {crc};")?;
     }
-    let crc = write_object(&directory.join("bucket/big.bin"), big_bytes, FIRST_MTIME, &mut noise)?;
+    let crc = write_object(&directory.join("bucket/big.bin"), big_bytes, FIRST_MTIME, head, &mut noise)?;
     writeln!(map, "/bucket/big.bin {crc};")?;
     map.flush()?;
     Ok(())
 }
 
-/// Writes one object of noise and returns its CRC-64.
-fn write_object(path: &Path, bytes: u64, mtime: u64, noise: &mut Noise) -> Result<u64, Failure> {
+/// Writes one object of noise behind `head`, which fits a block, and returns its CRC-64.
+fn write_object(path: &Path, bytes: u64, mtime: u64, head: &[u8], noise: &mut Noise) -> Result<u64, Failure> {
     let mut file = File::create(path)?;
     let mut block = vec![0; BLOCK_BYTES.min(bytes.try_into()?)];
     let (mut crc, mut left) = (0, bytes);
     while left > 0 {
         let now = block.len().min(left.try_into()?);
         noise.fill(&mut block[..now]);
+        if left == bytes {
+            block[..now]
+                .get_mut(..head.len())
+                .ok_or("the head is longer than a block")?
+                .copy_from_slice(head);
+        }
         crc = crc64(crc, &block[..now]);
         file.write_all(&block[..now])?;
         left -= now as u64;

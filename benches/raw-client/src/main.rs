@@ -5,7 +5,7 @@
 //! writes down their CRC-64; `crc64` tells that of a byte that is repeated.
 //!
 //! ```text
-//! raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
+//! raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES HEAD_FILE
 //! raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
 //! raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE
 //! raw-client parts ADDRESS BYTES PART_BYTES THREADS
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// Whatever went wrong, as one line: a benchmark stops at the first failure.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-const USAGE: &str = "usage: raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
+const USAGE: &str = "usage: raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES HEAD_FILE
        raw-client objects ADDRESS COUNT DISTINCT OBJECT_BYTES THREADS RECEIVE
        raw-client ranges ADDRESS BIG_BYTES RANGE_BYTES THREADS each|whole|first RECEIVE
        raw-client parts ADDRESS BYTES PART_BYTES THREADS
@@ -37,8 +37,10 @@ const USAGE: &str = "usage: raw-client fill DIR COUNT OBJECT_BYTES BIG_BYTES
 
 fn run(arguments: &[&str]) -> Result<(), Failure> {
     match *arguments {
-        ["fill", directory, count, object_bytes, big_bytes] => {
-            fill::fill(directory.as_ref(), count.parse()?, object_bytes.parse()?, big_bytes.parse()?)
+        ["fill", directory, count, object_bytes, big_bytes, head_file] => {
+            let (count, object_bytes, big_bytes) =
+                (count.parse()?, object_bytes.parse()?, big_bytes.parse()?);
+            fill::fill(directory.as_ref(), count, object_bytes, big_bytes, &std::fs::read(head_file)?)
         }
         ["objects", address, count, distinct, object_bytes, threads, receive] => {
             let (count, distinct) = (count.parse()?, distinct.parse()?);
