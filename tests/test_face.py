@@ -24,9 +24,6 @@ CONTRACT = {
     "new_data_object",
 }
 TO_COME = {
-    "OssDCPFileSystem",
-    "OssStorageReader",
-    "OssStorageWriter",
     "generate_tar_archive",
 }
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from osstorchconnector.data_object import new_data_object as new_data_object
     from osstorchconnector.dataset import OssIterableDataset as OssIterableDataset
     from osstorchconnector.dataset import OssMapDataset as OssMapDataset
+    from osstorchconnector.dcp import OssDCPFileSystem as OssDCPFileSystem
+    from osstorchconnector.dcp import OssStorageReader as OssStorageReader
+    from osstorchconnector.dcp import OssStorageWriter as OssStorageWriter
     from osstorchconnector.manifest import imagenet_manifest_parser as imagenet_manifest_parser
     from osstorchconnector.safetensors import OssSafetensor as OssSafetensor
 
@@ -25,16 +28,16 @@ _HOMES = {
     "DataObject": "data_object",
     "OssCheckpoint": "checkpoint",
     "OssClient": "client",
+    "OssDCPFileSystem": "dcp",
     "OssIterableDataset": "dataset",
     "OssMapDataset": "dataset",
     "OssSafetensor": "safetensors",
+    "OssStorageReader": "dcp",
+    "OssStorageWriter": "dcp",
     "imagenet_manifest_parser": "manifest",
     "new_data_object": "data_object",
 }
 _TO_COME = {
-    "OssDCPFileSystem": "torch's distributed checkpoints",
-    "OssStorageReader": "torch's distributed checkpoints",
-    "OssStorageWriter": "torch's distributed checkpoints",
     "generate_tar_archive": "tar archives",
 }
 

@@ -45,6 +45,30 @@ class AbandonedUpload(NamedTuple):
     shape: Literal["ours", "empty", "other"]
 
 
+class ObjectInfo(Protocol):
+    """What a store says of an object without reading it; None where it does not say."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def etag(self) -> str | None:
+        """Its version."""
+
+    @property
+    def crc64(self) -> int | None:
+        """CRC-64/XZ of its bytes."""
+
+    @property
+    def last_modified(self) -> float | None:
+        """Seconds since the epoch, by the clock of the store."""
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """User metadata."""
+
+
 class RowIndex(Protocol):
     """Rows by position: a mapped index file, or rows in memory."""
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from osstorchconnector import __version__
-    from osstorchconnector.cli import uploads
+    from osstorchconnector.cli import checkpoints, uploads
 
     parser = argparse.ArgumentParser(
         prog="ossconnector", description="Tools between PyTorch and Alibaba Cloud OSS."
@@ -45,4 +45,5 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("emulator", help="run a local OSS; `ossconnector emulator --help` lists its options")
     uploads.add_to(commands)
+    checkpoints.add_to(commands)
     return parser

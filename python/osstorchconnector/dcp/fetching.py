@@ -1,0 +1,318 @@
+"""Bringing the items of a load plan here: coalesced ranges, straight into the tensors where they can land.
+
+Items are fetched in batches of one data object, several batches at a time. A tensor whose place within its item is
+in the manifest, and whose whole chunk is wanted as it is stored, is read into the tensor of the model itself. What
+lands is compared with the item's CRC-64 before the planner hears of it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.distributed._shard._utils import narrow_tensor_by_index
+from torch.distributed.checkpoint.planner import LoadItemType
+
+from osstorchconnector.checksum import crc64, crc64_combine
+from osstorchconnector.errors import FormatError, IntegrityError
+from osstorchconnector.uri import as_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
+    from torch.distributed.checkpoint.planner import LoadPlanner, ReadItem
+
+    from osstorchconnector.connection import OssStore
+    from osstorchconnector.dcp.manifest import Item
+    from osstorchconnector.dcp.progress import Progress
+    from osstorchconnector.streams import ObjectReader
+
+# Data objects that are read at a time; each fans out into ranges by itself.
+_READERS = 8
+# Large enough for many ranges, small enough that the first tensors are put in place while the rest arrives.
+_BATCH_BYTES = 128 << 20
+# Memory for what cannot land in place, at most, beyond one batch.
+_WAITING_BYTES = 512 << 20
+_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One stored item, and everything that the plan wants of it."""
+
+    info: _StorageInfo
+    item: Item | None
+    reads: list[ReadItem]
+    # Size of the stored chunk.
+    chunk: torch.Size | None
+
+
+@dataclass
+class _Landing:
+    """An item on its way: the memory that it lands in, piece by piece.
+
+    Attributes:
+        tensor: what the payload piece lands in; None if the item lands as plain bytes.
+        is_in_place: `tensor` is the model's own.
+    """
+
+    wanted: Wanted
+    pieces: list[Any]
+    tensor: torch.Tensor | None = None
+    is_in_place: bool = False
+
+    @property
+    def ranges(self) -> list[tuple[int, Any]]:
+        offset = self.wanted.info.offset
+        starts = itertools.accumulate((len(piece) for piece in self.pieces), initial=offset)
+        return [(start, piece) for start, piece in zip(starts, self.pieces, strict=False) if len(piece)]
+
+    @property
+    def scratch_bytes(self) -> int:
+        return 0 if self.is_in_place else self.wanted.info.length
+
+    def is_whole(self, crc64s: list[int]) -> bool:
+        """Compare the CRC-64 of the pieces, in order, with the item's."""
+        item = self.wanted.item
+        if item is None or item.crc64 is None:
+            return True
+        total = 0
+        sizes = (len(piece) for piece in self.pieces if len(piece))
+        for part_crc64, size_bytes in zip(crc64s, sizes, strict=True):
+            total = crc64_combine(total, part_crc64, size_bytes)
+        return total == item.crc64
+
+
+class Fetcher:
+    """Fetches the items of one rank's load plan.
+
+    Args:
+        path: `/bucket/checkpoint`.
+        sizes: of the data objects, as far as the manifest tells them.
+        transform: undoes torch's extensions of a stream.
+        check_object: looks at the bytes of an item that is no tensor before the planner gets them.
+    """
+
+    def __init__(
+        self,
+        store: OssStore,
+        path: str,
+        sizes: dict[str, int],
+        planner: LoadPlanner,
+        transform: Callable[[ReadItem, Sequence[str], Any], Any],
+        check_object: Callable[[ReadItem, bytes], None] | None,
+        progress: Progress,
+    ) -> None:
+        self._store, self._path, self._sizes = store, path, sizes
+        self._planner = planner
+        self._transform = transform
+        self._check_object = check_object
+        self._progress = progress
+
+    def fetch(self, wanted: Iterable[Wanted]) -> None:
+        """Bring everything, and give it to the planner, on this thread."""
+        waiting: deque[tuple[Future[None], list[_Landing]]] = deque()
+        held_bytes = 0
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="oss-dcp-load") as pool:
+            try:
+                for batch in _batches(wanted):
+                    landings = [self._landing(one) for one in batch]
+                    waiting.append((pool.submit(self._read, batch[0].info.relative_path, landings), landings))
+                    held_bytes += sum(landing.scratch_bytes for landing in landings)
+                    while held_bytes > _WAITING_BYTES or len(waiting) > 2 * _READERS:
+                        held_bytes -= self._take(*waiting.popleft())
+                while waiting:
+                    self._take(*waiting.popleft())
+            finally:
+                # What has not begun shall not; what has begun writes into our memory, and is waited for.
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _landing(self, wanted: Wanted) -> _Landing:
+        shape_and_type = _payload_type(wanted)
+        if shape_and_type is None:
+            return _Landing(wanted, [bytearray(wanted.info.length)])
+        assert wanted.item is not None
+        payload = wanted.item.payload
+        assert payload is not None
+        shape, dtype = shape_and_type
+        target = self._own_target(wanted, shape, dtype)
+        tensor = torch.empty(shape, dtype=dtype) if target is None else target
+        end = payload.offset + tensor.nbytes
+        pieces = [
+            bytearray(payload.offset),
+            _memory(tensor),
+            bytearray(wanted.info.length - end),
+        ]
+        return _Landing(wanted, pieces, tensor, target is not None)
+
+    def _own_target(self, wanted: Wanted, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
+        """Return the model's tensor if the item can be read straight into it."""
+        if len(wanted.reads) != 1:
+            return None
+        read = wanted.reads[0]
+        if any(read.storage_offsets) or tuple(read.lengths) != shape:
+            return None
+        target: torch.Tensor = self._planner.resolve_tensor(read).detach()
+        fits = (
+            type(target) is torch.Tensor
+            and target.device.type == "cpu"
+            and target.dtype == dtype
+            and tuple(target.shape) == shape
+            and target.is_contiguous()
+        )
+        return target if fits else None
+
+    def _read(self, name: str, landings: list[_Landing]) -> None:
+        """Read a batch of one data object; runs on a thread of the pool."""
+        at = f"{self._path}/{name}"
+        broken = landings
+        with self._progress.stage("read"), self._store.open_reader(at, self._sizes.get(name)) as reader:
+            for _ in range(_TRIES):
+                broken = _read_once(reader, broken)
+                if not broken:
+                    break
+        if broken:
+            read = broken[0].wanted.reads[0]
+            raise IntegrityError(
+                f"load {as_uri(at)}: the bytes of {read.storage_index.fqn!r} do not have the CRC-64 with which they "
+                f"were written, read {_TRIES} times; load an older checkpoint",
+                operation="load",
+                uri=as_uri(at),
+            )
+        for landing in landings:
+            self._progress.moved(landing.wanted.info.length)
+
+    def _take(self, reading: Future[None], landings: list[_Landing]) -> int:
+        """Give a batch to the planner; return the memory that it held."""
+        reading.result()
+        with self._progress.stage("place"):
+            for landing in landings:
+                self._place(landing)
+        self._progress.part_done()
+        return sum(landing.scratch_bytes for landing in landings)
+
+    def _place(self, landing: _Landing) -> None:
+        wanted = landing.wanted
+        if landing.is_in_place:
+            assert landing.tensor is not None
+            self._planner.commit_tensor(wanted.reads[0], landing.tensor)
+            return
+        for read in wanted.reads:
+            if read.type == LoadItemType.BYTE_IO:
+                self._place_object(read, wanted, landing.pieces[0])
+            else:
+                tensor = landing.tensor
+                self._place_tensor(read, self._unwrapped(read, landing) if tensor is None else tensor)
+
+    def _place_object(self, read: ReadItem, wanted: Wanted, data: bytearray) -> None:
+        plain = self._plain(read, wanted.info, data).read(-1)
+        if self._check_object is not None:
+            self._check_object(read, plain)
+        self._planner.load_bytes(read, io.BytesIO(plain))
+
+    def _place_tensor(self, read: ReadItem, stored: torch.Tensor) -> None:
+        try:
+            part = narrow_tensor_by_index(stored, read.storage_offsets, read.lengths)
+        except (IndexError, RuntimeError) as wrong:
+            raise self._misfit(read, stored.shape, f"asked for {list(read.lengths)}") from wrong
+        target = self._planner.resolve_tensor(read).detach()
+        if target.size() != part.size():
+            raise self._misfit(read, part.shape, f"the model's has {list(target.shape)}")
+        target.copy_(part)
+        self._planner.commit_tensor(read, target)
+
+    def _unwrapped(self, read: ReadItem, landing: _Landing) -> torch.Tensor:
+        stream = self._plain(read, landing.wanted.info, landing.pieces[0])
+        if not stream.seekable():
+            stream = io.BytesIO(stream.read(-1))
+        loaded = torch.load(stream, map_location="cpu", weights_only=True)
+        if not isinstance(loaded, torch.Tensor):
+            raise FormatError(
+                f"load {self._uri_of(landing.wanted)}: {read.storage_index.fqn!r} is stored as "
+                f"{type(loaded).__name__}, a tensor is wanted; load it as an object",
+                operation="load",
+                uri=self._uri_of(landing.wanted),
+            )
+        return loaded
+
+    def _plain(self, read: ReadItem, info: _StorageInfo, data: bytearray) -> Any:
+        return self._transform(read, info.transform_descriptors or (), io.BytesIO(data))
+
+    def _uri_of(self, wanted: Wanted) -> str:
+        return as_uri(f"{self._path}/{wanted.info.relative_path}")
+
+    def _misfit(self, read: ReadItem, shape: Sequence[int], wish: str) -> FormatError:
+        return FormatError(
+            f"load {as_uri(self._path)}: {read.storage_index.fqn!r} is stored with the shape {list(shape)}, {wish}; "
+            "load it into a model of the same shape",
+            operation="load",
+            uri=as_uri(self._path),
+        )
+
+
+def _filled(reader: ObjectReader, offset: int, piece: Any) -> int:
+    """Fill a piece of memory from an offset on; return its CRC-64."""
+    reader.seek(offset)
+    with memoryview(piece) as view:
+        done = 0
+        while done < len(view):
+            count = reader.readinto(view[done:])
+            if count == 0:
+                # Shorter than the metadata says: the checksum, which is that of all bytes, tells.
+                break
+            done += count
+        return crc64(view[:done])
+
+
+def _memory(tensor: torch.Tensor) -> memoryview:
+    """Return the elements of a contiguous tensor as bytes."""
+    octets: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(octets)
+
+
+def _read_once(reader: ObjectReader, landings: list[_Landing]) -> list[_Landing]:
+    """Read all ranges of landings at once; return those whose CRC-64 is not the item's."""
+    ranges = [landing.ranges for landing in landings]
+    crc64s = iter([_filled(reader, offset, piece) for some in ranges for offset, piece in some])
+    return [
+        landing
+        for landing, some in zip(landings, ranges, strict=True)
+        if not landing.is_whole(list(itertools.islice(crc64s, len(some))))
+    ]
+
+
+def _payload_type(wanted: Wanted) -> tuple[tuple[int, ...], torch.dtype] | None:
+    """Return shape and dtype of the plain elements within an item, if the manifest and the metadata tell them."""
+    if wanted.item is None or wanted.item.crc64 is None or wanted.item.payload is None:
+        return None
+    if wanted.info.transform_descriptors or wanted.chunk is None:
+        return None
+    payload = wanted.item.payload
+    dtype = getattr(torch, payload.dtype, None)
+    if not isinstance(dtype, torch.dtype) or tuple(wanted.chunk) != payload.shape:
+        return None
+    if payload.offset + prod(payload.shape) * dtype.itemsize > wanted.info.length:
+        return None
+    return payload.shape, dtype
+
+
+def _batches(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
+    """Gather items into batches, each of one data object, in the order of their offsets."""
+    by_shard = sorted(wanted, key=lambda one: (one.info.relative_path, one.info.offset))
+    for _, items in itertools.groupby(by_shard, key=lambda one: one.info.relative_path):
+        batch: list[Wanted] = []
+        size_bytes = 0
+        for one in items:
+            if batch and size_bytes + one.info.length > _BATCH_BYTES:
+                yield batch
+                batch, size_bytes = [], 0
+            batch.append(one)
+            size_bytes += one.info.length
+        yield batch

@@ -1,0 +1,184 @@
+"""What goes, and when: the objects of saves that were replaced or that died, and old checkpoints.
+
+Nothing that the current metadata names ever goes. The objects of a replaced save stay for a grace time after it was
+replaced, since an evaluator may be loading them. Those of a save that died were never named by any metadata.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osstorchconnector.dcp import checkpoints, naming
+from osstorchconnector.errors import ConfigError, FormatError, OssError
+from osstorchconnector.uri import as_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from osstorchconnector.connection import OssStore
+    from osstorchconnector.dcp.checkpoints import Contents, Group
+
+_log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 3600.0
+# By hand nobody knows whether a save is running: one that has published nothing for a day is taken for dead.
+GC_GRACE_SECONDS = 86400.0
+
+
+@dataclass(frozen=True)
+class Before:
+    """What lay below the path when a save began."""
+
+    contents: Contents
+    live: set[str]
+
+
+def look_before(store: OssStore, path: str) -> Before | None:
+    """Look below the path when a save begins; None, and a warning, if that cannot be done."""
+    try:
+        contents = checkpoints.look(store, path)
+        return Before(contents, checkpoints.live_saves(store, path, contents))
+    except OssError as failure:
+        _log.warning("save %s: old objects stay, because they cannot be told: %s", as_uri(path), failure)
+        return None
+
+
+def collect_after(store: OssStore, path: str, before: Before, grace_seconds: float) -> None:
+    """Remove what a save that has just ended well makes superfluous; a failure is a warning.
+
+    Its own objects are not among `before`, so whatever is neither live nor replaced in there is dead.
+    """
+    if not before.contents.groups:
+        return
+    try:
+        # The time of OSS: this machine's clock may be off by more than the grace.
+        now = store.head_object(f"{path}/{naming.METADATA}").last_modified or time.time()
+        names = superfluous(before.contents, before.live, now, grace_seconds, 0.0, committed_at=now)
+        remove(store, path, names)
+    except OssError as failure:
+        _log.warning(
+            "save %s: old objects could not be removed, the next save tries again: %s", as_uri(path), failure
+        )
+
+
+def superfluous(
+    contents: Contents,
+    live: set[str],
+    now: float,
+    grace_seconds: float,
+    dead_grace_seconds: float,
+    committed_at: float | None = None,
+) -> list[str]:
+    """Choose the objects that may go, in the order in which they go: a save's manifest after its data.
+
+    Pure. Manifests tell the order of saves; one that is later than the live save's was written by a save that died
+    just before its metadata.
+
+    Args:
+        live: saves that the current metadata names.
+        committed_at: when a save that is not among `contents` replaced the live ones; None if none did.
+    """
+    order = sorted(
+        (group.manifest_at, save_id)
+        for save_id, group in contents.groups.items()
+        if group.manifest_at is not None
+    )
+    last_live = max((entry for entry in order if entry[1] in live), default=None)
+    committed = [entry for entry in order if last_live is not None and entry <= last_live]
+    replaced_at: dict[str, float | None] = {
+        save_id: later for (_, save_id), (later, _) in itertools.pairwise(committed)
+    }
+    for save_id in live:
+        replaced_at[save_id] = committed_at
+    names: list[str] = []
+    for save_id, group in sorted(contents.groups.items()):
+        if save_id in replaced_at:
+            since = replaced_at[save_id]
+            goes = since is not None and now - since >= grace_seconds
+        else:
+            goes = now - group.newest_at >= dead_grace_seconds
+        if goes:
+            names += _names(save_id, group)
+    return names
+
+
+def _names(save_id: str, group: Group) -> list[str]:
+    return [
+        *group.shards,
+        *([naming.manifest_name(save_id)] if group.manifest_at is not None else []),
+    ]
+
+
+def remove(store: OssStore, path: str, names: list[str]) -> None:
+    """Delete objects below a path, in their order."""
+    if names:
+        store.remove_all([f"{path}/{name}" for name in names])
+        _log.info("%s: removed %d objects of saves that were replaced or died", as_uri(path), len(names))
+
+
+def latest(store: OssStore, prefix: str, allow_classes: Iterable[type] = ()) -> str | None:
+    """Find the newest checkpoint below a prefix that loads; None if there is none."""
+    for path, name in checkpoints.by_age(checkpoints.find(store, prefix)):
+        if checkpoints.is_loadable(store, path, name, allow_classes):
+            return as_uri(path)
+    return None
+
+
+def keep_last(store: OssStore, prefix: str, count: int, allow_classes: Iterable[type] = ()) -> list[str]:
+    """Remove all but the newest `count` checkpoints below a prefix; return the URIs of those that went.
+
+    The newest one that loads stays, even if it is not among them. What has no metadata is no checkpoint, and stays.
+    """
+    found = checkpoints.find(store, prefix)
+    aged = checkpoints.by_age(found)
+    kept = {path for path, _ in aged[: checked_count(count)]}
+    for path, name in aged:
+        if checkpoints.is_loadable(store, path, name, allow_classes):
+            kept.add(path)
+            break
+    else:
+        # Nothing loads as it is: whatever there is may be needed to find out why.
+        return []
+    gone = [path for path, _ in aged if path not in kept]
+    for path in gone:
+        parts = found[path].parts
+        # Metadata first: what is half removed is no checkpoint any more.
+        metadata = [name for name in parts if naming.is_metadata(name)]
+        store.remove_all([f"{path}/{name}" for name in metadata])
+        store.remove_all([f"{path}/{name}" for name in parts if name not in metadata])
+        _log.info("removed the checkpoint %s, to keep the last %d", as_uri(path), count)
+    return [as_uri(path) for path in gone]
+
+
+def checked_count(count: int) -> int:
+    """Return a number of checkpoints to keep.
+
+    Raises:
+        ConfigError: it is below one.
+    """
+    if count < 1:
+        raise ConfigError(f"keep_last must be 1 or more, not {count}")
+    return count
+
+
+def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, list[str]]:
+    """Find what may go below a prefix, by the path of its checkpoint; nothing is removed.
+
+    A checkpoint whose metadata cannot be read keeps everything.
+    """
+    now = time.time()
+    found = {}
+    for path, contents in sorted(checkpoints.find(store, prefix).items()):
+        try:
+            live = checkpoints.live_saves(store, path, contents)
+        except FormatError as wrong:
+            _log.warning("%s keeps everything: %s", as_uri(path), wrong)
+            continue
+        names = superfluous(contents, live, now, grace_seconds, grace_seconds)
+        if names:
+            found[path] = names
+    return found

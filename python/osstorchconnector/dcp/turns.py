@@ -1,0 +1,86 @@
+"""One save at a time: a second one waits until the first has ended, and the two never mix.
+
+Two saves at once would answer each other's collectives, and a staged copy that is reused would be overwritten while
+it is sent. `dcp.async_save` saves on a thread of its own, which ends with the save; that is how the end is known
+even when another rank's failure ended it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from osstorchconnector.errors import UploadError
+
+# A save thread starts at once; a stager that is used by itself never starts one.
+_START_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
+
+
+class Turns:
+    """Whose turn it is in this process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._owner: threading.Thread | None = None
+        # Until when the thread of a save that was staged may still begin.
+        self._expected_until = 0.0
+
+    def stage(self) -> None:
+        """Wait for the save before; the state may be copied then. Called by the program's own thread."""
+        me = threading.current_thread()
+        with self._changed:
+            if self._owner is me:
+                # It would not be here if its save had not ended.
+                self._owner = None
+            self._wait_for_expected()
+            self._wait_for_owner(me, None)
+            self._expected_until = time.monotonic() + _START_SECONDS
+
+    def forget_expected(self) -> None:
+        """Expect no thread: the save goes on in another process."""
+        with self._changed:
+            self._expected_until = 0.0
+            self._changed.notify_all()
+
+    def begin(self, limit_seconds: float, uri: str) -> None:
+        """Take the turn.
+
+        Raises:
+            UploadError: the save before did not end within the limit.
+        """
+        me = threading.current_thread()
+        with self._changed:
+            if me is threading.main_thread():
+                self._wait_for_expected()
+            if not self._wait_for_owner(me, limit_seconds):
+                raise UploadError(
+                    f"save {uri}: another save of this process is still running; wait for its future first",
+                    operation="save",
+                    uri=uri,
+                    state="not_committed",
+                )
+            self._owner, self._expected_until = me, 0.0
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Give the turn back; a second call does nothing."""
+        with self._changed:
+            if self._owner is threading.current_thread():
+                self._owner = None
+                self._changed.notify_all()
+
+    def _wait_for_expected(self) -> None:
+        while time.monotonic() < self._expected_until:
+            self._changed.wait(_LOOK_SECONDS)
+
+    def _wait_for_owner(self, me: threading.Thread, limit_seconds: float | None) -> bool:
+        until = None if limit_seconds is None else time.monotonic() + limit_seconds
+        while self._owner is not None and self._owner is not me and self._owner.is_alive():
+            if until is not None and time.monotonic() >= until:
+                return False
+            self._changed.wait(_LOOK_SECONDS)
+        return True
+
+
+TURNS = Turns()

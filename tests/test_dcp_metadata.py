@@ -1,0 +1,200 @@
+"""The metadata of a stranger: nothing of it may run, and nothing may take the memory of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import resource
+import time
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributed.checkpoint import CheckpointException
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    BytesStorageMetadata,
+    ChunkStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    StorageMeta,
+    TensorProperties,
+    TensorStorageMetadata,
+)
+
+from dcp_states import PATH, failure, file_system, load, save
+from osstorchconnector.dcp import unpickling
+from osstorchconnector.errors import ConfigError, FormatError
+
+URI = "oss://bucket/run/step/.metadata"
+
+
+def metadata(name="__0_0.distcp", planner_data=None):
+    """Make what torch writes for one tensor and one object."""
+    chunk = ChunkStorageMetadata(torch.Size([0, 0]), torch.Size([3, 4]))
+    kinds = (torch.float32, torch.bfloat16, torch.float8_e4m3fn)
+    tensors = {
+        f"t{number}": TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size([3, 4]), [chunk])
+        for number, dtype in enumerate(kinds)
+    }
+    return Metadata(
+        {**tensors, "o": BytesStorageMetadata()},
+        planner_data or {"o": ("outer", "o"), "t0": ("t", 0)},
+        {
+            MetadataIndex("t0", [0, 0], 0): _StorageInfo(name, 0, 100),
+            MetadataIndex("o"): _StorageInfo(name, 100, 5),
+        },
+        StorageMeta("oss://bucket/run/step", "save", "load", ["module"]),
+        "1.0.0",
+    )
+
+
+class Marker:
+    """A pickle that makes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+class Trusted:
+    """A class of a user's planner."""
+
+    word = "planned"
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_torchs_metadata_is_read_back_whole(protocol):
+    read = unpickling.read_metadata(pickle.dumps(metadata(), protocol), URI)
+    assert read == metadata()
+
+
+def test_s07_a_pickle_that_runs_a_command_is_refused_and_does_not_run(site, tmp_path):
+    marker = tmp_path / "marker"
+    fs = file_system(site)
+    save(fs)
+    for hostile in (Marker(marker), metadata(planner_data={"x": Marker(marker)})):
+        site.fill({"run/step/.metadata": pickle.dumps(hostile)})
+        with pytest.raises(CheckpointException) as raised:
+            load(fs)
+        error = failure(raised)[1]
+        assert isinstance(error, FormatError)
+        assert "posix.system" in str(error)
+        assert "allow_classes=[system]" in str(error)
+        assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("builtins", "eval"),
+        ("builtins", "getattr"),
+        ("torch", "load"),
+        ("torch", "serialization.load"),
+        ("torch.serialization", "load"),
+        ("torch.distributed.checkpoint.metadata", "os.system"),
+        ("torch.distributed.checkpoint.filesystem", "pickle.loads"),
+        ("collections", "OrderedDict.fromkeys"),
+        ("copyreg", "_reconstructor"),
+    ],
+)
+def test_s07_a_name_beside_the_list_is_refused_even_in_a_listed_module(module, name):
+    stack_global = b"\x80\x04\x8c" + bytes([len(module)]) + module.encode()
+    stack_global += b"\x8c" + bytes([len(name)]) + name.encode() + b"\x93."
+    for attempt in (stack_global, f"c{module}\n{name}\n.".encode()):
+        with pytest.raises(FormatError, match="allow_classes"):
+            unpickling.read_metadata(attempt, URI)
+
+
+def test_a_class_that_the_user_allows_is_read(site):
+    own = metadata(planner_data=Trusted())
+    with pytest.raises(FormatError, match=r"allow_classes=\[Trusted\]"):
+        unpickling.read_metadata(pickle.dumps(own), URI)
+    read = unpickling.read_metadata(pickle.dumps(own), URI, [Trusted])
+    assert read.planner_data.word == "planned"
+    with pytest.raises(ConfigError, match="classes"):
+        file_system(site).reader(PATH, allow_classes=["os.system"])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b".",
+        b"not a pickle",
+        pickle.dumps({"a": 1}),
+        pickle.dumps(metadata())[:-9],
+        pickle.dumps(Metadata({}, None, None)),
+        pickle.dumps(Metadata([], None, {})),
+        pickle.dumps(metadata("../../elsewhere")),
+        pickle.dumps(metadata("/etc/passwd")),
+        pickle.dumps(metadata("")),
+        pickle.dumps(Metadata({}, None, {MetadataIndex("x"): _StorageInfo("a", -1, 5)})),
+        pickle.dumps(Metadata({}, None, {"x": _StorageInfo("a", 0, 5)})),
+    ],
+    ids=range(12),
+)
+def test_what_is_no_metadata_is_one_error(wrong):
+    with pytest.raises(FormatError, match="malformed") as raised:
+        unpickling.read_metadata(wrong, URI)
+    assert URI in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        b"\x80\x04K\x01r\xff\xff\xff\x7f.",
+        b"\x80\x04B\xff\xff\xff\x7f.",
+        b"\x80\x05\x96\xff\xff\xff\xff\x0f\x00\x00\x00.",
+        b"\x80\x04\x8e\xff\xff\xff\xff\x0f\x00\x00\x00.",
+        b"\x80\x02\x8b\xff\xff\xff\x7f.",
+        b"I1\np2147483647\n.",
+        b"I" + b"1" * 1_000_000 + b"\n.",
+    ],
+    ids=["memo", "bytes", "bytearray", "bytes8", "long", "text-memo", "digits"],
+)
+def test_a_short_pickle_cannot_ask_for_much_memory(bomb):
+    begun = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FormatError):
+        unpickling.read_metadata(bomb, URI)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+    assert time.monotonic() - begun < 1
+
+
+def test_metadata_beyond_the_cap_is_not_read(site, monkeypatch):
+    fs = file_system(site)
+    save(fs)
+    monkeypatch.setattr("osstorchconnector.dcp.checkpoints.MAX_BYTES", 100)
+    with pytest.raises(CheckpointException) as raised:
+        load(fs)
+    assert "more than the" in str(failure(raised)[1])
+
+
+_GOOD = pickle.dumps(metadata())
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(_GOOD) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(0, len(_GOOD)),
+)
+def test_s07_damaged_metadata_is_read_or_refused(changes, end):
+    data = bytearray(_GOOD)
+    for at, octet in changes:
+        data[at] = octet
+    for attempt in (bytes(data), bytes(data[:end])):
+        with contextlib.suppress(FormatError):
+            assert isinstance(unpickling.read_metadata(attempt, URI), Metadata)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200))
+def test_s07_rubbish_is_refused(data):
+    with pytest.raises(FormatError):
+        unpickling.read_metadata(data, URI)
