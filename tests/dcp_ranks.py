@@ -22,12 +22,20 @@ GROUP_SECONDS = 15
 class Ranks:
     """A running world; `with` waits for its end and leaves no process behind."""
 
-    def __init__(self, world_size, function, *arguments, group_seconds=GROUP_SECONDS):
+    def __init__(self, world_size, function, *arguments, group_seconds=GROUP_SECONDS, waiting=False):
         self._directory = tempfile.TemporaryDirectory()
         self._meeting = os.path.join(self._directory.name, "meeting")
+        self._gate, self._opener = os.pipe()
         self.pids, self._pipes = [], []
         for rank in range(world_size):
             self._fork(rank, world_size, function, arguments, group_seconds)
+        if not waiting:
+            self.go()
+
+    def go(self):
+        """Let the ranks begin; with `waiting=True` they wait for it."""
+        os.close(self._opener)
+        os.close(self._gate)
 
     def _fork(self, rank, world_size, function, arguments, group_seconds):
         reading, writing = os.pipe()
@@ -36,6 +44,8 @@ class Ranks:
             code = 1
             try:
                 os.close(reading)
+                os.close(self._opener)
+                assert os.read(self._gate, 1) == b"", "the gate is open when its other end is closed"
                 outcome = self._be(rank, world_size, function, arguments, group_seconds)
                 with os.fdopen(writing, "wb") as pipe:
                     pipe.write(outcome)

@@ -173,9 +173,10 @@ class Fetcher:
         """Read a batch of one data object; runs on a thread of the pool."""
         at = f"{self._path}/{name}"
         broken = landings
-        with self._progress.stage("read"), self._store.open_reader(at, self._sizes.get(name)) as reader:
+        with self._progress.stage("read"):
             for _ in range(_TRIES):
-                broken = _read_once(reader, broken)
+                with self._store.open_reader(at, self._sizes.get(name)) as reader:
+                    broken = _read_once(reader, broken)
                 if not broken:
                     break
         if broken:
@@ -278,9 +279,12 @@ def _memory(tensor: torch.Tensor) -> memoryview:
 
 
 def _read_once(reader: ObjectReader, landings: list[_Landing]) -> list[_Landing]:
-    """Read all ranges of landings at once; return those whose CRC-64 is not the item's."""
+    """Read all ranges of landings; return those whose CRC-64 is not the item's, all if the object's own is wrong."""
     ranges = [landing.ranges for landing in landings]
-    crc64s = iter([_filled(reader, offset, piece) for some in ranges for offset, piece in some])
+    try:
+        crc64s = iter([_filled(reader, offset, piece) for some in ranges for offset, piece in some])
+    except IntegrityError:
+        return landings
     return [
         landing
         for landing, some in zip(landings, ranges, strict=True)
