@@ -19,7 +19,7 @@ import torch
 from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.planner import LoadItemType
 
-from osstorchconnector.checksum import crc64, crc64_combine
+from osstorchconnector.checksum import crc64_combine
 from osstorchconnector.errors import FormatError, IntegrityError
 from osstorchconnector.uri import as_uri
 
@@ -258,20 +258,6 @@ class Fetcher:
         )
 
 
-def _filled(reader: ObjectReader, offset: int, piece: Any) -> int:
-    """Fill a piece of memory from an offset on; return its CRC-64."""
-    reader.seek(offset)
-    with memoryview(piece) as view:
-        done = 0
-        while done < len(view):
-            count = reader.readinto(view[done:])
-            if count == 0:
-                # Shorter than the metadata says: the checksum, which is that of all bytes, tells.
-                break
-            done += count
-        return crc64(view[:done])
-
-
 def _memory(tensor: torch.Tensor) -> memoryview:
     """Return the elements of a contiguous tensor as bytes."""
     octets: Any = tensor.view(-1).view(torch.uint8).numpy()
@@ -282,7 +268,7 @@ def _read_once(reader: ObjectReader, landings: list[_Landing]) -> list[_Landing]
     """Read all ranges of landings; return those whose CRC-64 is not the item's, all if the object's own is wrong."""
     ranges = [landing.ranges for landing in landings]
     try:
-        crc64s = iter([_filled(reader, offset, piece) for some in ranges for offset, piece in some])
+        crc64s = iter(reader.readinto_ranges(itertools.chain.from_iterable(ranges)))
     except IntegrityError:
         return landings
     return [
