@@ -196,6 +196,14 @@ class Index:
     @staticmethod
     def build(path: str, rows: Iterable[tuple[str, int | None, str | None, str]]) -> Index:
         """Write rows of (uri, size or None, etag or None, label) to `path` unless it is there; open it."""
+    @staticmethod
+    def unpack(data: bytes, path: str) -> Index:
+        """Write what `pack` returned to `path` unless it is there; open it. The fingerprint is checked.
+
+        Raises FormatError if the bytes are no whole packed index of this version.
+        """
+    def pack(self) -> bytes:
+        """Return the index in a form to send or store: front-coded and compressed, about 20 bytes an object."""
     def __len__(self) -> int: ...
     def row(self, position: int) -> tuple[str, int | None, str | None, str]:
         """Return ("/bucket/key", size or None, etag or None, label)."""

@@ -9,9 +9,11 @@ pub mod format;
 pub mod listing;
 pub mod map;
 pub mod order;
+mod pack;
 
 pub use build::{Patience, build, build_from_rows};
 pub use builder::{BuildOutcome, Builder};
 pub use format::Row;
 pub use listing::build_from_listing;
 pub use map::Index;
+pub use pack::{pack, unpack};

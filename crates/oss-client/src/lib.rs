@@ -28,6 +28,7 @@ mod subject;
 pub mod sync;
 mod transport;
 mod usual;
+mod varint;
 pub mod window;
 pub mod workers;
 pub mod write;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oss_client::clock::SystemClock;
-use oss_client::index::{Patience, Row, build_from_rows};
+use oss_client::index::{Patience, Row, build_from_rows, pack, unpack};
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 
 use crate::arguments::object_uri;
 use crate::errors::OrRaise;
@@ -62,6 +64,22 @@ impl Index {
             )
         })?;
         Self::load(py, &path)
+    }
+
+    /// Writes what `pack` returned to `path` unless it is there; opens it.
+    #[staticmethod]
+    fn unpack(py: Python<'_>, data: PyBackedBytes, path: PathBuf) -> PyResult<Self> {
+        without_gil(py, |watch| {
+            let mut patience = Patience { clock: &SystemClock, deadline: BUILD_PATIENCE, watch };
+            unpack(&data, &path, &mut patience)
+        })?;
+        Self::load(py, &path)
+    }
+
+    /// The index in a form to send or store: front-coded and compressed.
+    fn pack<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let packed = without_gil(py, |watch| pack(&self.inner, watch))?;
+        Ok(PyBytes::new(py, &packed))
     }
 
     fn __len__(&self) -> usize {

@@ -94,6 +94,16 @@ impl Builder {
         if self.text.len() >= TEXT_BUFFER_BYTES { self.write_text() } else { Ok(()) }
     }
 
+    /// Rows so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.header.rows
+    }
+
+    /// The fingerprint of the rows so far.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.fingerprint.value()
+    }
+
     fn bucket_number(&mut self, bucket: &str) -> Result<u32, Error> {
         let known = self.buckets.iter().rposition(|name| name == bucket);
         let number = known.unwrap_or_else(|| {
