@@ -205,7 +205,8 @@ impl UploadWorkers {
         let mut state = shared.state.lock();
         state.borrowed = parts.len();
         state.left += parts.len();
-        let threads = state.in_flight.ceiling().min(parts.len());
+        // Twice the present width: it may double while these parts are sent.
+        let threads = (2 * state.in_flight.width()).min(state.in_flight.ceiling()).min(parts.len());
         drop(state);
         let parts = Mutex::new(parts);
         sync::scope(|scope| {
