@@ -267,6 +267,7 @@ def test_f66_a_job_killed_at_any_step_leaves_the_old_checkpoint_or_the_new_one(f
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_f66_five_hundred_kills_over_four_ranks(fs, site):
     new_count, runs = sweep(fs, site, 4, 500)
     assert 0 < new_count < runs == 500
