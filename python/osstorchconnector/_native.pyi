@@ -97,7 +97,7 @@ class Client:
     def list_objects(self, uri: str, delimiter: str | None = None) -> Iterator[tuple[str, int, str]]:
         """Yield (key, size, etag) in byte order of keys, a page at a time; keys without the bucket."""
     def list_entries(
-        self, uri: str, delimiter: str | None = "/", *, page_size: int = 1000
+        self, uri: str, delimiter: str | None = ..., *, page_size: int = 1000
     ) -> Iterator[tuple[str, int | None, str, float]]:
         """Yield (key, size, etag, last modified) of objects and common prefixes, together in byte order.
 
@@ -106,6 +106,7 @@ class Client:
         `list_objects`.
 
         Args:
+            delimiter: "/" if not given.
             page_size: entries a page, 1 to 1000; small when only the first ones matter.
         """
     def put_object(
