@@ -102,6 +102,37 @@ def load_tensors(original, arguments, task):
         return [same, opened.metadata()]
 
 
+def distributed_state(seed):
+    """Make the state of a distributed checkpoint."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(300, 400, generator=generator)
+    return {"model": {"weights": weights, "turned": weights[:, :7].t()}, "lr": 0.25, "steps": [1, 2, seed]}
+
+
+def save_distributed(original, arguments, task):
+    """Save a distributed checkpoint, in one process."""
+    import torch.distributed.checkpoint as dcp
+
+    fs = original.OssDCPFileSystem(**arguments)
+    dcp.save(distributed_state(task["seed"]), storage_writer=fs.writer(task["uri"], thread_count=2))
+
+
+def load_distributed(original, arguments, task):
+    """Load a distributed checkpoint; say whether it holds what was saved."""
+    import torch
+    import torch.distributed.checkpoint as dcp
+
+    if not user_faults_work():
+        return None
+    expected, loaded = distributed_state(task["seed"]), distributed_state(0)
+    fs = original.OssDCPFileSystem(**arguments)
+    dcp.load(loaded, storage_reader=fs.reader(task["uri"]))
+    same = [torch.equal(loaded["model"][name], expected["model"][name]) for name in expected["model"]]
+    return [*same, loaded["lr"], loaded["steps"]]
+
+
 def iterate(original, arguments, task):
     """Read a dataset to its end, in this process or in workers."""
     factory = getattr(getattr(original, task["kind"]), task["factory"])

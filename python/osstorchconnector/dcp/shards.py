@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +86,6 @@ class _Recorder(io.RawIOBase):
         self._sent_bytes = 0
         self._wanted_bytes = -1
         self._payload_at: int | None = None
-        self.upload_seconds = 0.0
 
     def writable(self) -> bool:
         return True
@@ -126,9 +124,7 @@ class _Recorder(io.RawIOBase):
         """Do nothing: an item's end drains."""
 
     def _send(self, data: ReadableBuffer) -> None:
-        begun = time.monotonic()
         size_bytes = self._stream.write(data)
-        self.upload_seconds += time.monotonic() - begun
         self._sent_bytes += size_bytes
         self._progress.moved(size_bytes)
 
@@ -161,18 +157,17 @@ class ShardWriter:
 
     def write(self, shard: PlannedShard) -> list[WriteResult]:
         """Write one data object, whole or not at all."""
-        begun = time.monotonic()
         with self._open_stream(shard.name, shard.size_hint_bytes) as stream:
             recorder = _Recorder(stream, self._progress)
             written = [
                 self._write_item(stream, recorder, shard.name, item, data)
                 for item, data in self._resolved(shard.items)
             ]
-            settling = time.monotonic()
-            self._progress.add("serialise", settling - begun - recorder.upload_seconds)
-            self._progress.add("upload", recorder.upload_seconds)
             size_bytes, crc64 = stream.tell(), stream.crc64
-        self._progress.add("settle", time.monotonic() - settling)
+        took = stream.timings
+        self._progress.add("serialise", took.serialise_seconds)
+        self._progress.add("upload", took.upload_seconds)
+        self._progress.add("settle", took.settle_seconds)
         self._progress.part_done()
         return [
             WriteResult(
