@@ -203,10 +203,8 @@ pub struct Limits {
     pub max_worker_threads: u64,
     /// Bytes in flight when reading: 64 MiB.
     pub max_bytes_in_flight: u64,
-    /// First range of an object of unknown size: 16 MiB.
-    pub first_range_bytes: u64,
-    /// Smallest range a reader asks for while reading ahead: 1 MiB.
-    pub min_range_bytes: u64,
+    /// The user's lower bound for the ranges that a reader asks for.
+    pub min_range_bytes: Option<u64>,
     /// First part size of an upload: 16 MiB.
     pub part_size_bytes: u64,
     /// Upper bound of the buffers of one writer, and so twice that of a part; `None` = 256 MiB or two parts.
@@ -230,8 +228,7 @@ impl Default for Limits {
             max_requests_per_second: None,
             max_worker_threads: 256,
             max_bytes_in_flight: 64 << 20,
-            first_range_bytes: 16 << 20,
-            min_range_bytes: 1 << 20,
+            min_range_bytes: None,
             part_size_bytes: 16 << 20,
             upload_buffer_bytes: None,
             floor_bytes_per_second: 1 << 10,

@@ -107,6 +107,31 @@ pub(crate) fn copy(from: &[u8], into: &mut [MaybeUninit<u8>]) -> usize {
     count
 }
 
+/// Makes pages that `memory` lies on and that are not there yet, all at once.
+///
+/// The first byte written to a fresh page otherwise costs a fault, one every 4 KiB, amid the receiving. Whether they
+/// are fresh is judged by the first page: a caller's used memory is left alone. Where the system cannot do this,
+/// nothing happens, and the faults come.
+pub(crate) fn populate(memory: &mut [MaybeUninit<u8>]) {
+    const PAGE_BYTES: usize = 4096;
+    let start = memory.as_mut_ptr().addr();
+    let first = start.next_multiple_of(PAGE_BYTES);
+    let Some(size_bytes) = (start + memory.len()).checked_sub(first).filter(|&bytes| bytes >= PAGE_BYTES)
+    else {
+        return;
+    };
+    let first = memory.as_mut_ptr().with_addr(first).cast::<libc::c_void>();
+    let mut is_there = 0_u8;
+    #[expect(unsafe_code, reason = "std cannot ask whether a page is there, nor make it")]
+    // SAFETY: `first` is page-aligned and lies in `memory`, which is borrowed here alone, with `size_bytes` behind it;
+    // mincore writes one byte for its one page, and populating changes no byte of what is there.
+    unsafe {
+        if libc::mincore(first, 1, &raw mut is_there) == 0 && is_there & 1 == 0 {
+            libc::madvise(first, size_bytes, libc::MADV_POPULATE_WRITE);
+        }
+    }
+}
+
 /// Cuts `buffer` from `offset` on into pieces of `part_bytes`, the last one shorter, in order.
 pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>, Vec<Piece<B>>) {
     assert!(part_bytes > 0, "a piece has at least one byte");

@@ -1,13 +1,18 @@
 //! Random access to one object.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
 
 use memchr::memchr;
 use oss_client::error::{Error, ErrorKind};
+use oss_client::fork;
 use oss_client::interrupt::Watch;
 use oss_client::lend::Lend;
-use oss_client::read::object::{DIRECT_BYTES, ObjectReader};
-use pyo3::exceptions::PyValueError;
+use oss_client::read::object::ObjectReader;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -20,11 +25,60 @@ use crate::waiting::without_gil;
 pub(crate) struct Reader {
     uri: String,
     inner: Mutex<Option<ObjectReader>>,
+    /// Which thread works with the reader, by the address of a variable of its own; 0 = none.
+    holder: AtomicUsize,
+    /// In which generation of forks the lock was last taken.
+    held_in: AtomicU32,
+}
+
+/// How often, and how far apart, a child looks again at a lock that seems to be held by a thread of its parent: one of
+/// its own may have taken it this moment.
+const LOOKS: u32 = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static OWN: u8 = const { 0 };
+}
+
+/// A number that no other living thread has; never 0.
+fn this_thread() -> usize {
+    OWN.with(|own| std::ptr::from_ref(own).addr())
+}
+
+/// The reader, while one thread works with it.
+struct Held<'a> {
+    guard: MutexGuard<'a, Option<ObjectReader>>,
+    holder: &'a AtomicUsize,
+}
+
+impl Deref for Held<'_> {
+    type Target = Option<ObjectReader>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.guard
+    }
+}
+
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.guard
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.holder.store(0, Ordering::Release);
+    }
 }
 
 impl Reader {
     pub(crate) fn new(reader: ObjectReader) -> Self {
-        Self { uri: reader.uri().to_string(), inner: Mutex::new(Some(reader)) }
+        Self {
+            uri: reader.uri().to_string(),
+            inner: Mutex::new(Some(reader)),
+            holder: AtomicUsize::new(0),
+            held_in: AtomicU32::new(fork::generation()),
+        }
     }
 
     /// Runs `work` on the open reader without the GIL; other threads wait their turn.
@@ -33,16 +87,55 @@ impl Reader {
         py: Python<'_>,
         work: impl FnOnce(&mut ObjectReader, Watch<'_>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
+        self.refuse_reentry()?;
         without_gil(py, |watch| {
-            let mut guard = self.lock();
+            let mut guard = self.lock()?;
             let reader = guard.as_mut().ok_or_else(|| self.closed_error())?;
             work(reader, watch)
         })
     }
 
     /// To be called without the GIL: who holds the lock takes the GIL now and then, to look for signals.
-    fn lock(&self) -> MutexGuard<'_, Option<ObjectReader>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    ///
+    /// # Errors
+    /// `Forked` if a thread of the parent held it when this process was forked: it will never let go.
+    fn lock(&self) -> Result<Held<'_>, Error> {
+        let mut looks = 0;
+        let guard = loop {
+            match self.inner.try_lock() {
+                Ok(guard) => break guard,
+                Err(TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+                Err(TryLockError::WouldBlock)
+                    if self.held_in.load(Ordering::Acquire) == fork::generation() =>
+                {
+                    break self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(TryLockError::WouldBlock) if looks < LOOKS => {
+                    looks += 1;
+                    thread::sleep(BETWEEN_LOOKS);
+                }
+                Err(TryLockError::WouldBlock) => return Err(self.forked_error()),
+            }
+        };
+        self.held_in.store(fork::generation(), Ordering::Release);
+        self.holder.store(this_thread(), Ordering::Release);
+        Ok(Held { guard, holder: &self.holder })
+    }
+
+    /// Refuses a signal handler that uses the very reader its thread waits for, as Python's own files do.
+    fn refuse_reentry(&self) -> PyResult<()> {
+        if self.holder.load(Ordering::Acquire) == this_thread() {
+            return Err(PyRuntimeError::new_err(format!(
+                "reentrant call: a signal handler used the reader of {} while it reads; use another reader there",
+                self.uri
+            )));
+        }
+        Ok(())
+    }
+
+    fn forked_error(&self) -> Error {
+        let text = "another thread used the reader when the process forked; open it again in this process";
+        Error::new(ErrorKind::Forked, "read", text).with_uri(&self.uri)
     }
 
     fn closed_error(&self) -> Error {
@@ -123,13 +216,17 @@ impl Reader {
 
     /// The pinned version's ETag, once it is known.
     #[getter]
-    fn etag(&self, py: Python<'_>) -> Option<String> {
-        py.detach(|| self.lock().as_ref().and_then(|reader| reader.etag().map(str::to_owned)))
+    fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.refuse_reentry()?;
+        let etag =
+            py.detach(|| Ok(self.lock()?.as_ref().and_then(|reader| reader.etag().map(str::to_owned))));
+        etag.or_raise(py)
     }
 
     #[getter]
-    fn closed(&self, py: Python<'_>) -> bool {
-        py.detach(|| self.lock().is_none())
+    fn closed(&self, py: Python<'_>) -> PyResult<bool> {
+        self.refuse_reentry()?;
+        py.detach(|| Ok(self.lock()?.is_none())).or_raise(py)
     }
 
     /// At most `size` bytes from the position on, all that remain if it is negative; short only at the end.
@@ -140,8 +237,11 @@ impl Reader {
         }
         let size = u64::try_from(size).unwrap_or(u64::MAX);
         loop {
-            let likely = size.min(self.remaining(py)?);
-            if likely < DIRECT_BYTES {
+            let (likely, is_direct) = self.run(py, |reader, watch| {
+                let likely = size.min(reader.remaining(watch)?);
+                Ok((likely, reader.is_direct(likely)))
+            })?;
+            if !is_direct {
                 return self.read_small(py, size, likely);
             }
             if let Some(bytes) = self.read_large(py, likely)? {
@@ -215,9 +315,13 @@ impl Reader {
         self.run(py, |reader, _| Ok(reader.position()))
     }
 
-    fn close(&self, py: Python<'_>) {
-        let reader = py.detach(|| self.lock().take());
-        drop(reader);
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.refuse_reentry()?;
+        py.detach(|| {
+            drop(self.lock()?.take());
+            Ok(())
+        })
+        .or_raise(py)
     }
 }
 

@@ -11,6 +11,7 @@ use super::Broken;
 use super::stream::{Stream, is_tick, land};
 use super::watch::{Phase, Watch};
 use crate::cancel::Interrupt;
+use crate::lend::populate;
 use crate::sync::Arc;
 
 /// Received at first: a head and the first bytes of the body, 4 KiB.
@@ -186,6 +187,9 @@ impl Connection {
         let mut filled = waiting;
         while filled < into.len() {
             let end = into.len().min(filled + SLICE_BYTES);
+            if end - filled == SLICE_BYTES {
+                populate(&mut into[filled..end]);
+            }
             match self.stream.fill(&mut into[filled..end], crc.as_deref_mut()) {
                 Ok(0) => return Err(self.ended(watch)),
                 Ok(count) => {

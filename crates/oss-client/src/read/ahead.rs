@@ -30,6 +30,9 @@ const FIRST_PART_BYTES: u64 = 256 * 1024;
 /// Bytes kept on the wire ahead of a reader that reads in order.
 const AHEAD_BYTES: u64 = 16 * 1024 * 1024;
 
+/// A read that passes over no more than this is still in order: archives pad what they hold.
+const PADDING_BYTES: u64 = 128 * 1024;
+
 /// The version of the object that a reader stays with.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
@@ -72,6 +75,10 @@ pub(crate) struct Ahead {
     tail: Option<Part>,
     /// Where the last read ended: a read that starts here is in order.
     in_order_at: u64,
+    /// Size of the first part after a jump, of the parts of a long stream, and of what they are together.
+    first_bytes: u64,
+    part_bytes: u64,
+    ahead_bytes: u64,
     /// How many bytes to keep ahead; doubles while reads are in order.
     depth_bytes: u64,
     /// Memory of parts that were read, for parts to come: fresh memory costs a page fault every 4 KiB.
@@ -82,6 +89,9 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     pub(crate) fn new(client: &Client, workers: &Workers, uri: &ObjectUri) -> Self {
+        let least_bytes = client.config().limits.min_range_bytes.unwrap_or(0);
+        let (first_bytes, part_bytes) =
+            (FIRST_PART_BYTES.max(least_bytes), plan::PART_BYTES.max(least_bytes));
         Self {
             client: client.clone(),
             workers: workers.clone(),
@@ -89,7 +99,10 @@ impl Ahead {
             stream: VecDeque::new(),
             tail: None,
             in_order_at: 0,
-            depth_bytes: FIRST_PART_BYTES,
+            first_bytes,
+            part_bytes,
+            ahead_bytes: AHEAD_BYTES.max(part_bytes),
+            depth_bytes: first_bytes,
             spare: Vec::new(),
             bell: Bell::new(),
             part_count: 0,
@@ -101,19 +114,31 @@ impl Ahead {
         self.parts().any(|part| part.range.contains(&position))
     }
 
+    /// True if `position` lies in the stream, not in the tail.
+    pub(crate) fn streams(&self, position: u64) -> bool {
+        self.stream.iter().any(|part| part.range.contains(&position))
+    }
+
     /// The ranges of the parts that were asked for.
     pub(crate) fn ranges(&self) -> Vec<Range<u64>> {
         self.parts().map(|part| part.range.clone()).collect()
     }
 
-    /// True if a read that starts at `position` goes on where the last one ended.
-    pub(crate) fn is_in_order(&self, position: u64) -> bool {
-        position == self.in_order_at
+    /// Size of the ranges that large reads are cut to.
+    pub(crate) fn part_bytes(&self) -> u64 {
+        self.part_bytes
     }
 
-    /// Takes note that everything before `position` was read.
+    /// True if a read that starts at `position` goes on about where the last one ended.
+    pub(crate) fn is_in_order(&self, position: u64) -> bool {
+        position.checked_sub(self.in_order_at).is_some_and(|passed| passed <= PADDING_BYTES)
+    }
+
+    /// Takes note that the bytes before `position` were read last; a visit to the tail does not count.
     pub(crate) fn read_to(&mut self, position: u64) {
-        self.in_order_at = position;
+        if self.tail.as_ref().is_none_or(|tail| position <= tail.range.start) {
+            self.in_order_at = position;
+        }
     }
 
     /// Bytes from `position` on that are in memory, up to the end of their part.
@@ -130,20 +155,24 @@ impl Ahead {
         if !self.covers(position) {
             self.start_at(position, version);
         }
-        while self.stream.front().is_some_and(|part| part.range.end <= position) {
-            self.stream.pop_front().into_iter().for_each(|part| self.reclaim(part));
-            self.depth_bytes = (self.depth_bytes * 2).min(AHEAD_BYTES);
-        }
-        if self.stream.front().is_some_and(|part| part.range.contains(&position)) {
+        // A visit to the tail leaves the stream alone.
+        if self.streams(position) {
+            self.pass_to(position);
             self.extend(position, version);
         }
+    }
+
+    /// Asks for what follows a large read that ends at `end` and lies in the stream.
+    pub(crate) fn reach_behind(&mut self, end: u64, version: &Version) {
+        self.depth_bytes = self.ahead_bytes;
+        self.extend(end, version);
     }
 
     /// Asks for what follows a large read that ends at `end`, so that the next one finds bytes waiting.
     pub(crate) fn follow(&mut self, end: u64, version: &Version) {
         self.drop_stream();
-        self.depth_bytes = AHEAD_BYTES;
-        for range in plan::cut(end..version.size.min(end + AHEAD_BYTES), plan::PART_BYTES) {
+        self.depth_bytes = self.ahead_bytes;
+        for range in plan::cut(end..self.limit(version).min(end + self.ahead_bytes), self.part_bytes) {
             let part = self.ask(range, version);
             self.stream.push_back(part);
         }
@@ -178,30 +207,44 @@ impl Ahead {
         self.stream.iter().chain(&self.tail)
     }
 
+    /// Where the stream ends: at the end of the object, or where the tail begins, which is there already.
+    fn limit(&self, version: &Version) -> u64 {
+        self.tail.as_ref().map_or(version.size, |tail| tail.range.start)
+    }
+
     fn start_at(&mut self, position: u64, version: &Version) {
-        let tail_start = version.size.saturating_sub(TAIL_BYTES);
+        let stream_end = self.stream.back().map_or(0, |part| part.range.end);
+        let tail_start = version.size.saturating_sub(TAIL_BYTES).max(stream_end.min(position));
         if position >= tail_start && tail_start > 0 && !self.is_in_order(position) {
             self.tail = Some(self.ask(tail_start..version.size, version));
             return;
         }
         if !self.is_in_order(position) {
-            self.depth_bytes = FIRST_PART_BYTES;
+            self.depth_bytes = self.first_bytes;
         }
         self.drop_stream();
         self.in_order_at = position;
-        let end = position + self.depth_bytes.min(plan::PART_BYTES);
-        let part = self.ask(position..version.size.min(end), version);
+        let end = position + self.depth_bytes.min(self.part_bytes);
+        let part = self.ask(position..self.limit(version).min(end), version);
         self.stream.push_back(part);
+    }
+
+    /// Lets go of the parts of the stream before `position`; each was read to its end, so the reader keeps in order.
+    fn pass_to(&mut self, position: u64) {
+        while self.stream.front().is_some_and(|part| part.range.end <= position) {
+            self.stream.pop_front().into_iter().for_each(|part| self.reclaim(part));
+            self.depth_bytes = (self.depth_bytes * 2).min(self.ahead_bytes);
+        }
     }
 
     /// Asks for parts behind the stream, as deep as the reader's habit allows.
     fn extend(&mut self, position: u64, version: &Version) {
-        let part_bytes = self.depth_bytes.min(plan::PART_BYTES);
+        let (part_bytes, limit) = (self.depth_bytes.min(self.part_bytes), self.limit(version));
         while let Some(end) = self.stream.back().map(|part| part.range.end) {
-            if end >= version.size || end >= position + self.depth_bytes {
+            if end >= limit || end >= position + self.depth_bytes {
                 break;
             }
-            let part = self.ask(end..version.size.min(end + part_bytes), version);
+            let part = self.ask(end..limit.min(end + part_bytes), version);
             self.stream.push_back(part);
         }
     }
@@ -223,17 +266,15 @@ impl Ahead {
 
     fn drop_stream(&mut self) {
         while let Some(part) = self.stream.pop_front() {
-            if part.bytes.is_none() {
-                part.cancel.cancel();
-            }
             self.reclaim(part);
         }
     }
 
-    /// Keeps the memory of a part that is no longer needed; as much as the stream is deep.
+    /// Keeps the memory of a part that is no longer needed, as much as the stream is deep; cancels what is not here.
     fn reclaim(&mut self, part: Part) {
-        let most = usize::try_from(AHEAD_BYTES / plan::PART_BYTES).unwrap_or(1);
-        if let Some(bytes) = part.bytes.filter(|_| self.spare.len() < most) {
+        let most = usize::try_from(self.ahead_bytes / self.part_bytes).unwrap_or(1);
+        let Some(bytes) = part.bytes else { return part.cancel.cancel() };
+        if self.spare.len() < most {
             self.spare.push(bytes);
         }
     }

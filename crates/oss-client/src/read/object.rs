@@ -9,28 +9,23 @@
 
 mod ranges;
 
-use std::ops::Range;
-
 use oss_protocol::uri::ObjectUri;
 
-use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::interrupt::{SLICE, Watch};
-use crate::lend::Lend;
+use crate::lend::{self, Lend};
 use crate::read::ahead::{Ahead, Version};
-use crate::read::engine::{ReadEngine, call, wait_watched};
-use crate::read::fetch::{self, Fetched, Landing, Want};
-use crate::read::plan;
-use crate::read::slot::{Bell, Slot};
+use crate::read::engine::{ReadEngine, call};
+use crate::read::fetch;
+use crate::read::slot::Slot;
 use crate::read::tiles::Tiles;
 use crate::stats::Counter;
-use crate::sync::Arc;
-use crate::workers::{Job, Workers};
+use crate::workers::Workers;
 
 /// Reads at least this large go straight into the caller's memory.
-pub const DIRECT_BYTES: u64 = 1024 * 1024;
+const DIRECT_BYTES: u64 = 1024 * 1024;
 
 /// A reader of one object. Used by one thread at a time.
 #[derive(Debug)]
@@ -156,18 +151,40 @@ impl ObjectReader {
     ///
     /// # Errors
     /// Those of GetObject, `ObjectChanged` (see [`ObjectReader::begins_again`]), `Integrity`, and of `watch`; the
-    /// loan was given back by then and holds unspecified bytes.
+    /// loan was given back by then and holds unspecified bytes, and the position is where it was.
     pub fn read_into<B: Lend>(&mut self, mut buffer: B, watch: Watch<'_>) -> Result<B, Error> {
-        let count = buffer.memory().len();
-        let end = self.position + count as u64;
+        let (start, count) = (self.position, buffer.memory().len() as u64);
         self.open(watch)?;
-        let offset = self.copy_ahead(&mut buffer, watch)?;
-        if offset < count {
-            buffer = self.read_direct(Landing { buffer, offset }, self.position..end, watch)?;
-            self.move_to(end);
+        if !self.is_direct(count) {
+            self.read_small(&mut buffer, watch).inspect_err(|_| self.position = start)?;
+            return Ok(buffer);
         }
-        self.check_whole()?;
+        let buffer = self.read_large(start..start + count, buffer, watch)?;
+        self.move_to(start + count);
         Ok(buffer)
+    }
+
+    /// True if a read of `count` bytes goes straight into the caller's memory: a large one, and the whole object at
+    /// once, which is then compared with its checksum, and fetched again, before anything of it is told.
+    #[must_use]
+    pub fn is_direct(&self, count: u64) -> bool {
+        let is_whole = || self.version.as_ref().is_some_and(|version| version.size == count);
+        count >= DIRECT_BYTES || (count > 0 && self.position == 0 && is_whole())
+    }
+
+    /// Fills `buffer` with what is read ahead.
+    fn read_small<B: Lend>(&mut self, buffer: &mut B, watch: Watch<'_>) -> Result<(), Error> {
+        let mut offset = 0;
+        while offset < buffer.memory().len() {
+            self.fill_once(watch)?;
+            let taken = lend::copy(self.buffered(), &mut buffer.memory()[offset..]);
+            if taken == 0 {
+                return Err(Error::internal("read", "a read beyond the end was asked for"));
+            }
+            self.advance(taken);
+            offset += taken;
+        }
+        Ok(())
     }
 
     /// Gives up what is on the wire.
@@ -234,101 +251,6 @@ impl ObjectReader {
             self.note_crc(part.object_crc64);
         }
         Ok(())
-    }
-
-    /// Copies what was read ahead to the front of `buffer`; returns how many bytes.
-    fn copy_ahead<B: Lend>(&mut self, buffer: &mut B, watch: Watch<'_>) -> Result<usize, Error> {
-        let mut offset = 0;
-        while self.ahead.covers(self.position) {
-            let room = &mut buffer.memory()[offset..];
-            if room.is_empty() {
-                break;
-            }
-            self.fill_once(watch)?;
-            let bytes = self.buffered();
-            let taken = bytes.len().min(room.len());
-            for (to, from) in room.iter_mut().zip(bytes) {
-                to.write(*from);
-            }
-            self.advance(taken);
-            offset += taken;
-        }
-        Ok(offset)
-    }
-
-    /// Fans `range` out over the workers, straight into the caller's memory, and keeps the wire busy behind it.
-    fn read_direct<B: Lend>(
-        &mut self,
-        landing: Landing<B>,
-        range: Range<u64>,
-        watch: Watch<'_>,
-    ) -> Result<B, Error> {
-        let version = self.open(watch)?.clone();
-        if range.end > version.size {
-            return Err(Error::internal("read", "a read beyond the end was asked for"));
-        }
-        let is_in_order = self.ahead.is_in_order(range.start);
-        let slot = Slot::new(0, &Bell::new());
-        let finish = {
-            let slot = Arc::clone(&slot);
-            Box::new(move |outcome| slot.put(outcome))
-        };
-        let want = version.want(&self.uri, None);
-        let requests = fetch::in_parts(&self.client, want, range.clone(), plan::PART_BYTES, landing, finish);
-        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
-        self.workers.submit(jobs);
-        if is_in_order {
-            self.ahead.follow(range.end, &version);
-        }
-        let fetched = match wait_watched(&self.workers, &slot, watch) {
-            Ok(outcome) => outcome?,
-            Err(interrupt) => {
-                cancels.iter().for_each(Cancel::cancel);
-                self.close();
-                // The workers may write into the loan until the last of them has let go of it.
-                self.outlast(&slot);
-                return Err(interrupt);
-            }
-        };
-        self.settle_direct(fetched, range, &version, watch)
-    }
-
-    /// Checks a direct read that is the whole object before it is returned; repeats it when it is damaged.
-    fn settle_direct<B: Lend>(
-        &mut self,
-        fetched: Fetched<B>,
-        range: Range<u64>,
-        version: &Version,
-        watch: Watch<'_>,
-    ) -> Result<B, Error> {
-        self.note_crc(fetched.object_crc64);
-        let expected = fetched.object_crc64.or(version.crc64);
-        let is_whole = range == (0..version.size);
-        if !is_whole || expected.is_none_or(|expected| expected == fetched.crc64) {
-            self.tiles.add(range, fetched.crc64);
-            return Ok(fetched.buffer);
-        }
-        self.client.count(Counter::CrcMismatched);
-        let again = self.read_damaged(version.want(&self.uri, None).after_damage(), fetched.buffer, watch)?;
-        self.tiles.add(range, again.crc64);
-        Ok(again.buffer)
-    }
-
-    /// Reads again, by one request, what came damaged; the loan is back also when `watch` breaks this off.
-    fn read_damaged<B: Lend>(&self, want: Want, buffer: B, watch: Watch<'_>) -> Result<Fetched<B>, Error> {
-        let (slot, cancel) = (Slot::new(0, &Bell::new()), Cancel::new());
-        let job = {
-            let (client, slot, cancel) = (self.client.clone(), Arc::clone(&slot), cancel.clone());
-            Box::new(move || {
-                slot.put(fetch::guarded(|| fetch::into_lent(&client, &want, buffer, &cancel)));
-                0_u64
-            }) as Job
-        };
-        self.workers.submit([job]);
-        wait_watched(&self.workers, &slot, watch).inspect_err(|_| {
-            cancel.cancel();
-            self.outlast(&slot);
-        })?
     }
 
     /// Waits until the jobs of `slot`, which were cancelled, have ended; does them where nobody else can.

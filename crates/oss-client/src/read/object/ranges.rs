@@ -11,7 +11,6 @@ use crate::read::ahead::Version;
 use crate::read::coalesce::{self, Span, Stretch};
 use crate::read::engine::wait_watched;
 use crate::read::fetch::Want;
-use crate::read::plan;
 use crate::read::scatter::{self, Scattered, Share};
 use crate::read::slot::{Bell, Slot};
 use crate::read::tiles::Tiles;
@@ -35,7 +34,6 @@ impl ObjectReader {
         watch: Watch<'_>,
     ) -> Result<Vec<(B, u64)>, Error> {
         let version = self.open(watch)?.clone();
-        let before = self.tiles.clone();
         let (mut spans, mut buffers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
         for (number, (offset, mut buffer)) in targets.into_iter().enumerate() {
             let range = offset..offset.saturating_add(buffer.memory().len() as u64);
@@ -45,13 +43,27 @@ impl ObjectReader {
             spans.push(Span { range, buffer: number, at: 0 });
             buffers.push(buffer);
         }
-        let (held, missing) = coalesce::divide(spans.clone(), &self.ahead.ranges());
-        let stretches = coalesce::stretches(missing, plan::PART_BYTES);
-        let want = version.want(&self.uri, None);
-        let scattered = self.scatter(want, buffers, stretches, held, watch)?;
-        let scattered = self.settle(scattered, spans, &before, &version, watch)?;
+        let filled = self.fill_spans(buffers, spans, None, &version, watch)?;
         self.is_told = true;
-        Ok(scattered.buffers.into_iter().zip(scattered.crc64).collect())
+        Ok(filled.buffers.into_iter().zip(filled.crc64).collect())
+    }
+
+    /// Fills `buffer` with `range`, and keeps the wire busy behind it if reads come in order.
+    pub(super) fn read_large<B: Lend>(
+        &mut self,
+        range: Range<u64>,
+        buffer: B,
+        watch: Watch<'_>,
+    ) -> Result<B, Error> {
+        let version = self.open(watch)?.clone();
+        if range.end > version.size {
+            return Err(Error::internal("read", "a read beyond the end was asked for"));
+        }
+        let follows = self.ahead.is_in_order(range.start) || self.ahead.streams(range.start);
+        let then = follows.then_some(range.end);
+        let mut filled =
+            self.fill_spans(vec![buffer], vec![Span { range, buffer: 0, at: 0 }], then, &version, watch)?;
+        filled.buffers.pop().ok_or_else(|| Error::internal("read", "a buffer was lost"))
     }
 
     fn beyond_the_end(&self, range: &Range<u64>, size_bytes: u64) -> Error {
@@ -62,30 +74,54 @@ impl ObjectReader {
         Error::new(ErrorKind::Config, "read", text).with_uri(self.uri.to_string())
     }
 
-    /// Runs the requests of a plan, copies `held` from what was read ahead meanwhile, and waits for all of it.
+    /// Fills the buffers: asks for what is missing first, copies what was read ahead while that is on its way.
     ///
-    /// The loans are back also when `watch` breaks this off.
-    fn scatter<B: Lend>(
+    /// `then` is where the next read is expected: what lies behind it is asked for as well.
+    fn fill_spans<B: Lend>(
         &mut self,
-        want: Want,
         buffers: Vec<B>,
-        stretches: Vec<Stretch>,
-        held: Vec<Span>,
+        spans: Vec<Span>,
+        then: Option<u64>,
+        version: &Version,
         watch: Watch<'_>,
     ) -> Result<Scattered<B>, Error> {
-        let slot = Slot::new(0, &Bell::new());
-        let finish = {
-            let slot = Arc::clone(&slot);
-            Box::new(move |outcome| slot.put(outcome))
-        };
-        let (mut share, requests) = scatter::scatter(&self.client, want, buffers, stretches, held, finish);
-        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
-        self.workers.submit(jobs);
-        let copied = self.copy_held(&mut share, watch);
+        let before = self.tiles.clone();
+        let (held, missing) = coalesce::divide(spans.clone(), &self.ahead.ranges());
+        let is_held = missing.is_empty();
+        let stretches = coalesce::stretches(missing, self.ahead.part_bytes());
+        let (want, all) = (version.want(&self.uri, None), 0..version.size);
+        // Such a request is compared with the object's checksum, and repeated, by the transport.
+        let is_settled = stretches.iter().any(|stretch| stretch.range == all);
+        let mut scattering = Scattering::new(self, want, buffers, stretches, held);
+        if let Some(end) = then.filter(|_| is_held) {
+            self.ahead.reach_behind(end, version);
+        }
+        let copied = self.copy_held(&mut scattering.share, watch);
+        if let Some(end) = then.filter(|_| !is_held && copied.is_ok()) {
+            self.ahead.follow(end, version);
+        }
+        let filled = self.wait_for(scattering, copied, watch)?;
+        if is_settled {
+            self.note_crc(filled.object_crc64);
+            self.tiles = Tiles::default();
+            return Ok(filled);
+        }
+        self.settle(filled, spans, &before, version, watch)
+    }
+
+    /// Ends the caller's share and waits for the others; the loans are back also when something breaks this off.
+    fn wait_for<B: Lend>(
+        &mut self,
+        scattering: Scattering<B>,
+        copied: Result<(), Error>,
+        watch: Watch<'_>,
+    ) -> Result<Scattered<B>, Error> {
+        let Scattering { share, slot, cancels } = scattering;
         share.end(copied.as_ref().err().map(|_| Error::cancelled("GetObject")));
         let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, watch));
         outcome.inspect_err(|_| {
             cancels.iter().for_each(Cancel::cancel);
+            self.close();
             // The workers may write into the loans until the last of them has let go of them.
             self.outlast(&slot);
         })?
@@ -132,9 +168,10 @@ impl ObjectReader {
         }
         self.client.count(Counter::CrcMismatched);
         self.close();
-        let stretches = coalesce::whole(spans, version.size, &before.edges(), plan::PART_BYTES);
+        let stretches = coalesce::whole(spans, version.size, &before.edges(), self.ahead.part_bytes());
         let want = version.want(&self.uri, None).after_damage();
-        let again = self.scatter(want, scattered.buffers, stretches, Vec::new(), watch)?;
+        let again = Scattering::new(self, want, scattered.buffers, stretches, Vec::new());
+        let again = self.wait_for(again, Ok(()), watch)?;
         if !before.agree_with(&again.marks) {
             return Err(self.damaged_earlier());
         }
@@ -145,5 +182,33 @@ impl ObjectReader {
     fn damaged_earlier(&self) -> Error {
         let text = "bytes that were read before differ from what OSS keeps: they were damaged on the way; read again";
         Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string())
+    }
+}
+
+/// Requests under way, and the caller's own share of their work.
+struct Scattering<B: Lend> {
+    share: Share<B>,
+    slot: Arc<Slot<Scattered<B>>>,
+    cancels: Vec<Cancel>,
+}
+
+impl<B: Lend> Scattering<B> {
+    /// Puts the requests of `stretches` on the wire.
+    fn new(
+        reader: &ObjectReader,
+        want: Want,
+        buffers: Vec<B>,
+        stretches: Vec<Stretch>,
+        held: Vec<Span>,
+    ) -> Self {
+        let slot = Slot::new(0, &Bell::new());
+        let finish = {
+            let slot = Arc::clone(&slot);
+            Box::new(move |outcome| slot.put(outcome))
+        };
+        let (share, requests) = scatter::scatter(&reader.client, want, buffers, stretches, held, finish);
+        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
+        reader.workers.submit(jobs);
+        Self { share, slot, cancels }
     }
 }

@@ -1,0 +1,126 @@
+"""One reader, and everything that may happen to it while a thread waits in it: signals, forks, other threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+MIB = 1 << 20
+# A body that stalls until the timer of the reader ends it, and then goes on.
+STALLING = [{"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}, "times": 1}]
+
+OPENING = """
+import os, signal, sys, threading
+from osstorchconnector import OssCheckpoint
+from osstorchconnector.errors import ClosedError, ForkedHandleError
+
+endpoint, region, cred_path, config_path = sys.argv[1:]
+reader = OssCheckpoint(endpoint, cred_path, config_path, region=region).reader("oss://bucket/k")
+size = reader.size
+"""
+
+
+def run(site, script, stall_seconds=1):
+    """Run the script in a process of its own: what hangs with the GIL held cannot be ended from inside.
+
+    It may wait for a line on stdin: that comes when its read has begun to stall.
+    """
+    site.fill({"k": bytes(3 * MIB)})
+    site.oss.rules(STALLING)
+    arguments = site.configured(network={"readStallSeconds": stall_seconds, "tickSeconds": 0.05})
+    names = ("endpoint", "region", "cred_path", "config_path")
+    command = [
+        sys.executable,
+        "-c",
+        OPENING + textwrap.dedent(script),
+        *(str(arguments[name]) for name in names),
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not site.oss.rule_hits()[0]["hits"]:
+            pass
+        _, errors = process.communicate("\n", timeout=30)
+    assert process.returncode == 0, errors
+
+
+def test_a_signal_handler_that_uses_the_waiting_reader_is_refused(site):
+    run(
+        site,
+        """
+        refusals, source = [], reader._source
+
+        def handler(*_):
+            for use in (lambda: source.read(1), source.close, lambda: source.readinto(bytearray(5))):
+                try:
+                    use()
+                except RuntimeError as refused:
+                    refusals.append(str(refused))
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert len(reader.read()) == size
+        assert len(refusals) == 3, refusals
+        assert all("reentrant" in text for text in refusals)
+        """,
+    )
+
+
+def test_a_reader_in_use_at_a_fork_is_refused_in_the_child_and_never_hangs(site):
+    run(
+        site,
+        """
+        thread = threading.Thread(target=reader.read)
+        thread.start()
+        sys.stdin.readline()
+        child = os.fork()
+        if child == 0:
+            try:
+                reader.read(1)
+            except ForkedHandleError as refused:
+                os._exit(0 if "open it again" in str(refused) else 3)
+            os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        thread.join()
+        assert reader.tell() == size
+        """,
+    )
+
+
+def test_a_reader_that_nobody_uses_goes_on_in_the_child(site):
+    run(
+        site,
+        """
+        assert len(reader.read(100)) == 100
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if len(reader.read()) == size - 100 else 2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert len(reader.read()) == size - 100
+        """,
+    )
+
+
+def test_f79_a_reader_closed_by_another_thread_gives_everything_or_says_closed(site):
+    run(
+        site,
+        """
+        outcomes = []
+
+        def read():
+            try:
+                outcomes.append(len(reader.read()))
+            except ClosedError:
+                outcomes.append(size)
+
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        sys.stdin.readline()
+        reader.close()
+        for thread in threads:
+            thread.join()
+        # Those that came after the first found the end.
+        assert set(outcomes) <= {0, size} and size in outcomes, outcomes
+        assert reader.closed
+        """,
+    )
