@@ -68,7 +68,6 @@ def test_units_become_ours():
     )
     assert read.options == {
         "max_bytes_in_flight": 16 << 20,
-        "first_range_bytes": 4 << 20,
         "read_stall_seconds": 2.5,
         "fast_list": True,
         "min_range_bytes": 2 << 20,
@@ -144,9 +143,13 @@ def test_an_unknown_key_is_one_warning_that_names_the_nearest_known_one(caplog):
     assert "logPath" in texts[1]
 
 
-def test_a_range_above_the_originals_bound_becomes_the_bound(caplog):
-    assert parsed(datasetConfig={"prefetchUnitMB": 100}).options == {"first_range_bytes": 64 << 20}
-    assert "64" in caplog.text
+def test_a_first_range_is_accepted_and_said_to_have_no_effect(caplog):
+    caplog.set_level("INFO")
+    for _ in range(2):
+        assert parsed(datasetConfig={"prefetchUnitMB": 100}).options == {}
+    [record] = [record for record in caplog.records if "prefetchUnitMB=100" in record.message]
+    assert "plain GET" in record.message
+    assert record.levelname == "INFO"
 
 
 def test_what_has_no_effect_is_silent_at_its_idle_value_and_warned_of_otherwise(caplog):

@@ -86,9 +86,9 @@ class _Key:
         scale: factor from the file's unit to ours.
         original: the original's default where equal values are no choice.
         idle: the value that means nothing; any other is ignored with a warning.
-        most: larger values mean this one, as in the original.
         words: the texts allowed.
         is_to_come: whether asking for it is an error, because this release cannot do it.
+        idle_because: why it is accepted without an effect, for one line in the log.
     """
 
     kind: Literal["count", "number", "switch", "text", "bytes", "level"]
@@ -97,9 +97,9 @@ class _Key:
     scale: float = 1
     original: int | None = None
     idle: Option | None = None
-    most: int | None = None
     words: tuple[str, ...] = ()
     is_to_come: bool = False
+    idle_because: str = ""
 
 
 _KEYS: dict[str, _Key] = {
@@ -110,7 +110,9 @@ _KEYS: dict[str, _Key] = {
     "datasetConfig.prefetchConcurrency": _Key("count", "dataset_max_concurrency", original=24),
     "datasetConfig.prefetchWorker": _Key("count"),
     "datasetConfig.prefetchMB": _Key("count", "max_bytes_in_flight", scale=_MIB),
-    "datasetConfig.prefetchUnitMB": _Key("count", "first_range_bytes", scale=_MIB, most=64),
+    "datasetConfig.prefetchUnitMB": _Key(
+        "count", idle_because="an object of unknown size travels by one plain GET, without a first range"
+    ),
     "datasetConfig.enableFastList": _Key("switch", "fast_list"),
     "datasetConfig.listConcurrency": _Key("count", "list_max_concurrency", original=16),
     "datasetConfig.listWorker": _Key("count"),
@@ -273,6 +275,8 @@ def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks)
         return None
     if key.is_to_come and checked:
         raise ConfigError(f"{name} in {source} is not in this release; remove it")
+    if key.idle_because and checked:
+        remarks.inform(name, f"={value}", f"has no effect here: {key.idle_because}")
     if not key.target or (key.kind == "text" and checked == ""):
         return None
     if isinstance(checked, str | bool) or key.kind == "level":
@@ -280,9 +284,6 @@ def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks)
     if checked == 0:
         remarks.warn(name, "is 0: the default is used")
         return None
-    if key.most is not None and checked > key.most:
-        remarks.warn(name, f"is {checked}, above its bound: {key.most} is used")
-        checked = key.most
     if key.original is not None and checked == key.original:
         return None
     scaled = checked * key.scale
