@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.metadata import (
 
 from dcp_states import PATH, failure, file_system, load, save
 from osstorchconnector.dcp import unpickling
+from osstorchconnector.dcp.manifest import Item, Manifest, Payload, Shard, decode
 from osstorchconnector.errors import ConfigError, FormatError
 
 URI = "oss://bucket/run/step/.metadata"
@@ -198,3 +199,63 @@ def test_s07_damaged_metadata_is_read_or_refused(changes, end):
 def test_s07_rubbish_is_refused(data):
     with pytest.raises(FormatError):
         unpickling.read_metadata(data, URI)
+
+
+_MANIFEST = Manifest(
+    "20260101T000000000000-0123456789abcdef",
+    (
+        Shard(
+            "__a_0_0.distcp",
+            200,
+            2**64 - 1,
+            (Item(0, 150, 7, Payload(64, "float32", (3, 4))), Item(150, 50, None)),
+        ),
+    ),
+).encode()
+
+
+def test_a_manifest_is_read_back_whole():
+    read = decode(_MANIFEST, URI)
+    assert read.encode() == _MANIFEST
+    assert read.item("__a_0_0.distcp", 150, 50) == Item(150, 50, None)
+    assert read.item("__a_0_0.distcp", 150, 51) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(_MANIFEST) - 1), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(0, len(_MANIFEST)),
+)
+def test_a_damaged_manifest_is_read_or_refused(changes, end):
+    data = bytearray(_MANIFEST)
+    for at, octet in changes:
+        data[at] = octet
+    for attempt in (bytes(data), bytes(data[:end])):
+        with contextlib.suppress(FormatError):
+            assert isinstance(decode(attempt, URI), Manifest)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('"size":200', '"size":199'),
+        ('"size":200', '"size":-1'),
+        ('"size":200', '"size":1e3'),
+        ('"size":200', '"size":true'),
+        ('"__a_0_0.distcp"', '"../__a_0_0.distcp"'),
+        ('"18446744073709551615"', '"18446744073709551616"'),
+        ('"18446744073709551615"', "5"),
+        ("[64,", "[149,"),
+        ('"version":1', '"version":2'),
+        ('"shards":[', '"shards":[5,'),
+        ('"shards":[', '"shards":[' + "[" * 100_000),
+    ],
+    ids=range(11),
+)
+def test_a_manifest_that_cannot_be_is_refused(change):
+    wrong = _MANIFEST.decode().replace(*change).encode()
+    assert wrong != _MANIFEST
+    with pytest.raises(FormatError, match="manifest is malformed") as raised:
+        decode(wrong, URI)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000

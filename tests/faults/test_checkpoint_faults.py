@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 import warnings
 
@@ -14,7 +15,8 @@ from torch.distributed.checkpoint import CheckpointException
 from dcp_ranks import Ranks, on_ranks
 from dcp_states import PATH, blank, equal, failure, file_system, load, names, save, state
 from osstorchconnector.dcp import naming
-from osstorchconnector.errors import FormatError, IntegrityError
+from osstorchconnector.dcp.turns import Turns
+from osstorchconnector.errors import FormatError, IntegrityError, UploadError
 
 WORLD = 2
 GROUP_SECONDS = 10
@@ -182,6 +184,28 @@ def test_f69_a_save_that_failed_keeps_nobody_waiting(fs, site):
         dcp.save(state(3.0), storage_writer=fs.writer(PATH))
     assert time.monotonic() - begun < 2
     assert equal(load(fs), state(3.0))
+
+
+def test_f69_a_save_that_never_ends_is_said_and_not_waited_for_forever():
+    turns, stop = Turns(), threading.Event()
+    began = threading.Event()
+
+    def save_for_ever():
+        turns.begin(1.0, PATH)
+        began.set()
+        stop.wait(30)
+
+    other = threading.Thread(target=save_for_ever)
+    other.start()
+    began.wait(10)
+    for wait in (turns.stage, turns.begin):
+        with pytest.raises(UploadError, match="still running") as raised:
+            wait(0.05, PATH)
+        assert raised.value.state == "not_committed"
+    stop.set()
+    other.join()
+    turns.begin(0.0, PATH)
+    turns.end()
 
 
 def shared(rank, value):

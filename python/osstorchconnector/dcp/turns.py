@@ -7,6 +7,7 @@ even when another rank's failure ended it.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -21,20 +22,28 @@ class Turns:
     """Whose turn it is in this process."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, as a forked child must: its parent's threads are not there, and may have held the lock."""
         self._changed = threading.Condition()
         self._owner: threading.Thread | None = None
         # Until when the thread of a save that was staged may still begin.
         self._expected_until = 0.0
 
-    def stage(self) -> None:
-        """Wait for the save before; the state may be copied then. Called by the program's own thread."""
+    def stage(self, limit_seconds: float, uri: str) -> None:
+        """Wait for the save before; the state may be copied then. Called by the program's own thread.
+
+        Raises:
+            UploadError: the save before did not end within the limit.
+        """
         me = threading.current_thread()
         with self._changed:
             if self._owner is me:
                 # It would not be here if its save had not ended.
                 self._owner = None
             self._wait_for_expected()
-            self._wait_for_owner(me, None)
+            self._wait_for_owner(me, limit_seconds, uri)
             self._expected_until = time.monotonic() + _START_SECONDS
 
     def forget_expected(self) -> None:
@@ -53,13 +62,7 @@ class Turns:
         with self._changed:
             if me is threading.main_thread():
                 self._wait_for_expected()
-            if not self._wait_for_owner(me, limit_seconds):
-                raise UploadError(
-                    f"save {uri}: another save of this process is still running; wait for its future first",
-                    operation="save",
-                    uri=uri,
-                    state="not_committed",
-                )
+            self._wait_for_owner(me, limit_seconds, uri)
             self._owner, self._expected_until = me, 0.0
             self._changed.notify_all()
 
@@ -74,13 +77,18 @@ class Turns:
         while time.monotonic() < self._expected_until:
             self._changed.wait(_LOOK_SECONDS)
 
-    def _wait_for_owner(self, me: threading.Thread, limit_seconds: float | None) -> bool:
-        until = None if limit_seconds is None else time.monotonic() + limit_seconds
+    def _wait_for_owner(self, me: threading.Thread, limit_seconds: float, uri: str) -> None:
+        until = time.monotonic() + limit_seconds
         while self._owner is not None and self._owner is not me and self._owner.is_alive():
-            if until is not None and time.monotonic() >= until:
-                return False
+            if time.monotonic() >= until:
+                raise UploadError(
+                    f"save {uri}: another save of this process is still running; wait for its future first",
+                    operation="save",
+                    uri=uri,
+                    state="not_committed",
+                )
             self._changed.wait(_LOOK_SECONDS)
-        return True
 
 
 TURNS = Turns()
+os.register_at_fork(after_in_child=TURNS.forget)

@@ -100,7 +100,7 @@ class OssStorageWriter(FileSystemWriter):
         Tensors are copied to this host's memory, everything else is copied deeply: what training changes
         afterwards is not in the checkpoint.
         """
-        TURNS.stage()
+        TURNS.stage(_TURN_SECONDS, self._uri)
         staged = super().stage(state_dict)
         memo = {id(tensor): tensor for tensor in _tensors(staged)}
         return {name: copy.deepcopy(value, memo) for name, value in staged.items()}
