@@ -14,8 +14,10 @@ __all__ = [
     "Client",
     "Index",
     "ObjectInfo",
+    "Order",
     "Prefetch",
     "Reader",
+    "Share",
     "Writer",
     "__version__",
     "crc64",
@@ -180,11 +182,22 @@ class Client:
     def prefetch(
         self,
         index: Index,
-        positions: Sequence[int] | range,
+        positions: Share | Sequence[int] | range,
         *,
+        order: Order | None = None,
         missing: Literal["raise", "skip"] = "raise",
+        changed: Literal["raise", "reread"] = "reread",
+        failures: Literal["raise", "yield"] = "raise",
+        ordered: bool = True,
     ) -> Prefetch:
-        """Fetch whole objects ahead, in the order of `positions`, under the byte budget."""
+        """Fetch whole objects ahead, those at `positions` of `order`, under the byte budget.
+
+        Args:
+            order: None is the order of the index.
+            changed: what happens with an object that was replaced after it was listed.
+            failures: with "yield", an error is the item of its position, and the iteration goes on.
+            ordered: False delivers objects as they arrive.
+        """
     def stats(self) -> dict[str, int]:
         """Counters of this process and client; flat, names documented in docs/stats.md."""
 
@@ -214,14 +227,46 @@ class Index:
     def left_out_empty(self) -> int: ...
 
 @final
-class Prefetch:
-    """Objects in the order of the positions asked for, each whole and verified.
+class Order:
+    """The order of one epoch over an index: a pure function of rows, fingerprint, seed and epoch.
 
-    Yields (position, data). With `missing="skip"` a missing object yields (position, None).
+    Without a fingerprint it is the order of the index.
+    """
+
+    def __new__(cls, rows: int, fingerprint: str | None = None, seed: int = 0, epoch: int = 0) -> Order: ...
+    def row_at(self, position: int) -> int:
+        """Return the row at a position; positions beyond the last begin again at the first."""
+
+@final
+class Share:
+    """The positions that one worker of one rank reads, as numbers and not as a list.
+
+    Positions from `first` on in steps of `step` are the rank's; its workers are dealt runs of `run` of them. Of this
+    worker's, those at places `start` to `stop` are meant, but those in `without`.
+    """
+
+    def __new__(
+        cls,
+        first: int,
+        step: int,
+        run: int,
+        worker: int,
+        workers: int,
+        start: int,
+        stop: int,
+        without: Sequence[int] = (),
+    ) -> Share: ...
+
+@final
+class Prefetch:
+    """Objects in the order of the positions asked for or as they arrive, each whole and verified.
+
+    Yields (position, data). With `missing="skip"` a missing object yields (position, None), with `failures="yield"`
+    a failed one (position, error).
     """
 
     def __iter__(self) -> Prefetch: ...
-    def __next__(self) -> tuple[int, bytes | None]: ...
+    def __next__(self) -> tuple[int, bytes | Exception | None]: ...
     @property
     def wait_seconds(self) -> float:
         """Seconds the consumer waited for data so far."""

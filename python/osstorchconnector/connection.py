@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from osstorchconnector import _native, config, credentials, logs
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.local import LocalStore
+from osstorchconnector.order import native_positions
+from osstorchconnector.sharding import Rest
 from osstorchconnector.sources import PrefixSource
 from osstorchconnector.store import AbandonedUpload
 from osstorchconnector.streams import ObjectReader
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import Entry, Row, RowIndex, RowSource, Store
+    from osstorchconnector.store import Entry, Positions, Reading, Row, RowIndex, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
@@ -146,12 +148,18 @@ class OssStore:
         rows: Iterable[Row] = source.rows(self)
         return _native.Index.build(file.path, rows)
 
-    def prefetch(
-        self, index: RowIndex, positions: range | list[int], *, skip_missing: bool
-    ) -> _native.Prefetch:
-        """Fetch whole objects ahead, in order, under the byte budget."""
+    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> _native.Prefetch:
+        """Fetch whole objects ahead, under the byte budget."""
         assert isinstance(index, _native.Index), "an index of this store"
-        return self.native.prefetch(index, positions, missing="skip" if skip_missing else "raise")
+        return self.native.prefetch(
+            index,
+            native_positions(positions) if isinstance(positions, Rest) else positions,
+            order=reading.order,
+            missing="skip" if reading.skip_missing else "raise",
+            changed="raise" if reading.pin_versions else "reread",
+            failures="yield",
+            ordered=reading.ordered,
+        )
 
     def fetch(self, row: Row) -> bytes:
         """Fetch one whole object, verified."""

@@ -11,23 +11,27 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypedDict
 
+from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from osstorchconnector.client import OssClient
 from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.delivery import Delivery, OnMissing, Options, Worker
+from osstorchconnector.delivery import Delivery, Worker
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.manifest import ManifestParser, ManifestSource
-from osstorchconnector.sharding import positions_of_worker
+from osstorchconnector.policy import OnChanged, OnError, OnMissing, Policy
+from osstorchconnector.schedule import Epochs, Schedule, Shard
 from osstorchconnector.sources import CallableSource, ObjectsSource, PrefixSource
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
+    from osstorchconnector.ranks import Group
+    from osstorchconnector.sharding import Uneven
     from osstorchconnector.store import RowSource
 
 Path = str | os.PathLike[str]
@@ -37,6 +41,29 @@ GetDatasetObjects = Callable[[Any], Iterable[DataObject]]
 # A DataLoader's queue drops what it cannot pickle and then waits for ever. A delivered object is all in memory, so it
 # may take that way, and only that: elsewhere a stream refuses to be pickled, as the contract says.
 ForkingPickler.register(ObjectReader, ObjectReader.carry)
+
+
+class EpochOptions(TypedDict, total=False):
+    """Keywords of `OssIterableDataset` alone, described there; a map dataset takes a sampler instead."""
+
+    shuffle: bool
+    seed: int
+    shard: Shard | None
+    uneven: Uneven
+    ordered: bool
+    batch_size: int
+    rank: int | None
+    world_size: int | None
+    strict_resume: bool
+
+
+class Reading(EpochOptions, total=False):
+    """Keywords of every way to make a dataset, described at `OssIterableDataset`."""
+
+    on_error: OnError | None
+    on_changed: OnChanged | None
+    error_budget: float | None
+    pin_versions: bool | None
 
 
 def identity(obj: Any) -> Any:
@@ -54,7 +81,8 @@ class _OssDataset:
         connection: Connection,
         objects: GetDatasetObjects | RowSource | None,
         transform: Transform | None,
-        options: Options,
+        policy: Policy,
+        allow_empty: bool | None,
     ) -> None:
         if objects is None:
             raise ConfigError(
@@ -62,7 +90,9 @@ class _OssDataset:
             )
         if callable(objects):
             objects = CallableSource(objects, functools.partial(OssClient.over, connection))
-        self._delivery = Delivery(connection, objects, identity if transform is None else transform, options)
+        self._delivery = Delivery(
+            connection, objects, identity if transform is None else transform, policy, allow_empty=allow_empty
+        )
 
     @classmethod
     def from_prefix(
@@ -79,6 +109,7 @@ class _OssDataset:
         allow_empty: bool | None = None,
         on_missing: OnMissing | None = None,
         addressing: str | None = None,
+        **reading: Unpack[Reading],
     ) -> Self:
         """Make a dataset of everything below a prefix, in byte order of keys.
 
@@ -94,6 +125,7 @@ class _OssDataset:
             allow_empty: deliver nothing where nothing is found, instead of raising.
             on_missing: "raise", "skip", or a function that gets a detached object and gives what goes to `transform`.
             addressing: `auto`, `virtual`, `path` or `cname`.
+            reading: order, division and failures; see the class.
 
         Raises:
             ConfigError: an argument is wrong; nothing was sent.
@@ -109,6 +141,7 @@ class _OssDataset:
             allow_empty=allow_empty,
             on_missing=on_missing,
             addressing=addressing,
+            **reading,
         )
 
     @classmethod
@@ -124,6 +157,7 @@ class _OssDataset:
         region: str | None = "",
         on_missing: OnMissing | None = None,
         addressing: str | None = None,
+        **reading: Unpack[Reading],
     ) -> Self:
         """Make a dataset of named objects, in the order given; duplicates are samples of their own.
 
@@ -140,6 +174,7 @@ class _OssDataset:
             region=region,
             on_missing=on_missing,
             addressing=addressing,
+            **reading,
         )
 
     @classmethod
@@ -158,6 +193,7 @@ class _OssDataset:
         allow_empty: bool | None = None,
         on_missing: OnMissing | None = None,
         addressing: str | None = None,
+        **reading: Unpack[Reading],
     ) -> Self:
         """Make a dataset of the objects that a manifest names, in its order, with its labels.
 
@@ -177,6 +213,7 @@ class _OssDataset:
             allow_empty=allow_empty,
             on_missing=on_missing,
             addressing=addressing,
+            **reading,
         )
 
     @classmethod
@@ -206,16 +243,35 @@ class _OssDataset:
 
 
 class OssIterableDataset(_OssDataset, IterableDataset[Any]):
-    """Objects one after the other; each exactly once over all workers of a DataLoader, in index order.
+    """Objects one after the other; each exactly once an epoch over all workers of a DataLoader, in a defined order.
+
+    The sequence of an epoch is a function of what is listed, `seed` and the epoch, never of time.
 
     Args:
         endpoint: see `from_prefix`, as all that follow up to `transform`.
         get_dataset_objects: called with an `OssClient`; returns DataObjects, whose names are the index.
-        from_tar: must be False in this release; so must `shuffle`, which is for archives.
+        from_tar: must be False in this release.
+        shuffle: draw a new order for each epoch; say `set_epoch(n)` before each.
         allow_empty: deliver nothing where nothing is found, instead of raising.
         on_missing: "raise", "skip", or a function: it gets the nameless rest (a detached DataObject), and its
             result goes to `transform` in the object's place.
         addressing: `auto`, `virtual`, `path` or `cname`.
+        seed: of all orders.
+        shard: "rank" divides each epoch over the ranks of the job; "none" has each rank read all of it, as does a
+            call that says nothing (with one warning if there are several ranks).
+        uneven: with "rank", what happens if the objects do not suffice for a last round of all ranks: "drop" leaves
+            them out, "pad" repeats others, "allow" lets some ranks have one more.
+        ordered: False delivers objects as they arrive.
+        batch_size: that of the DataLoader. With it, the ranks' batches are the epoch's sequence in its order,
+            whatever the number of workers.
+        rank: of this process, with `world_size`; by default that of torch.distributed, or of `RANK` and
+            `WORLD_SIZE` in the environment.
+        on_error: as `on_missing`, for objects that cannot be read; a function gets the error as well.
+        on_changed: as `on_missing`, for objects that were replaced after they were listed; pins versions.
+        error_budget: objects that one process may leave out in all, or the part of its share if it is a float;
+            by default a tenth, and ten in any case.
+        pin_versions: refuse an object that was replaced after it was listed; else it is read in its new version.
+        strict_resume: refuse a state if what is listed has changed since.
     """
 
     def __init__(
@@ -234,24 +290,76 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
         allow_empty: bool | None = None,
         on_missing: OnMissing | None = None,
         addressing: str | None = None,
+        seed: int = 0,
+        shard: Shard | None = None,
+        uneven: Uneven = "drop",
+        ordered: bool = True,
+        batch_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
+        on_error: OnError | None = None,
+        on_changed: OnChanged | None = None,
+        error_budget: float | None = None,
+        pin_versions: bool | None = None,
+        strict_resume: bool = True,
     ) -> None:
         super().__init__()
-        if from_tar or shuffle:
-            raise NotImplementedError(
-                "from_tar and shuffle are not in this release: they come with the tar archives"
-            )
+        if from_tar:
+            raise NotImplementedError("from_tar is not in this release: it comes with the tar archives")
+        epochs = Epochs(bool(shuffle), seed, shard, uneven, bool(ordered), batch_size, strict_resume)
+        self._schedule = Schedule(epochs, rank, world_size, _process_group)
         connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
-        options = Options.checked(connection, allow_empty, on_missing)
-        self._set_up(connection, get_dataset_objects, transform, options)
+        policy = Policy.checked(
+            connection,
+            on_missing=on_missing,
+            on_changed=on_changed,
+            on_error=on_error,
+            error_budget=error_budget,
+            pin_versions=pin_versions,
+        )
+        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield this worker's share; all of it outside of a DataLoader's workers."""
-        worker = _worker()
         delivery = self._delivered()
-        yield from delivery.run(positions_of_worker(delivery.count(), worker.id, worker.count))
+        run = self._schedule.begin(delivery.count(), delivery.fingerprint(), _worker())
+        return delivery.run(run.rest, run, ordered=self._schedule.ordered)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the iterations that begin from now on are of; workers that live already see it."""
+        self._schedule.set_epoch(epoch, _worker())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tell where this process is in the epoch: a small value that JSON can hold.
+
+        It fits the same layout of ranks and workers; torchdata's `StatefulDataLoader` calls it in each worker.
+        """
+        delivery = self._delivered()
+        return self._schedule.state(delivery.count(), delivery.fingerprint(), _worker())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration go on where a state says: one of `state_dict`, or of `state_at`.
+
+        Raises:
+            ConfigError: it is no state, or one of another seed. One of other objects or another layout is refused
+                when the iteration begins.
+        """
+        self._schedule.load(state, _worker())
+
+    def state_at(self, samples_consumed_by_job: int) -> dict[str, Any]:
+        """Tell where the job is: {fingerprint, seed, epoch, position}, which any number of ranks and workers loads.
+
+        Say how many samples of this epoch all ranks together have used; a resumed epoch is counted from its
+        beginning. What is ahead in a DataLoader's queues is not used, so it comes again. `batch_size` must be that
+        of the DataLoader.
+        """
+        delivery = self._delivered()
+        return self._schedule.state_at(
+            samples_consumed_by_job, delivery.count(), delivery.fingerprint(), _worker()
+        )
 
     def __len__(self) -> int:
-        """Count the objects, once they were listed.
+        """Count the samples of this rank in an epoch, once the objects were listed.
 
         Raises:
             TypeError: they were not; `prepare()` lists.
@@ -261,7 +369,7 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
             raise TypeError(
                 "the length of this dataset is not known before it was listed; call prepare() first"
             )
-        return count
+        return self._schedule.length(count)
 
     def shuffle(self, generator: Any = None) -> NoReturn:
         """Refuse: it is for archives, which are not in this release."""
@@ -295,14 +403,31 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
         allow_empty: bool | None = None,
         on_missing: OnMissing | None = None,
         addressing: str | None = None,
+        on_error: OnError | None = None,
+        on_changed: OnChanged | None = None,
+        error_budget: float | None = None,
+        pin_versions: bool | None = None,
+        **epochs: Unpack[EpochOptions],
     ) -> None:
+        if epochs:
+            raise TypeError(
+                f"OssMapDataset takes no {', '.join(sorted(epochs))}: its order and division are those of the sampler, "
+                "such as DataLoader(shuffle=True) or DistributedSampler"
+            )
         if tar_uri or tar_index_uri:
             raise NotImplementedError(
                 "tar_uri and tar_index_uri are not in this release: they come with the tar archives"
             )
         connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
-        options = Options.checked(connection, allow_empty, on_missing)
-        self._set_up(connection, get_dataset_objects, transform, options)
+        policy = Policy.checked(
+            connection,
+            on_missing=on_missing,
+            on_changed=on_changed,
+            on_error=on_error,
+            error_budget=error_budget,
+            pin_versions=pin_versions,
+        )
+        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty)
 
     def __len__(self) -> int:
         """Count the objects; lists on first use."""
@@ -332,3 +457,10 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
 def _worker() -> Worker:
     info = get_worker_info()
     return Worker() if info is None else Worker(info.id, info.num_workers, is_child=True)
+
+
+def _process_group() -> Group | None:
+    """Return rank and world size of torch's process group, which a forked child knows as well."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed.get_rank(), distributed.get_world_size()

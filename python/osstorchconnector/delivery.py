@@ -10,25 +10,31 @@ import functools
 import logging
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from osstorchconnector import counters, logs
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.errors import ConfigError, EmptyDatasetError, NotFoundError
+from osstorchconnector.errors import EmptyDatasetError, OssError
 from osstorchconnector.index import IndexFile, build_announced
+from osstorchconnector.policy import Policy, Tally, instead, kind_of
 from osstorchconnector.sources import ObjectsSource, PrefixSource
+from osstorchconnector.store import Reading
 from osstorchconnector.streams import ObjectReader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from osstorchconnector.connection import Connection
     from osstorchconnector.counters import Stats
-    from osstorchconnector.store import Deliveries, RowIndex, RowSource, Store
+    from osstorchconnector.order import Order
+    from osstorchconnector.schedule import Run
+    from osstorchconnector.store import Deliveries, Positions, RowIndex, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
-OnMissing = Literal["raise", "skip"] | Callable[[DataObject], Any]
+# Stands for an object that was left out.
+_NOTHING = object()
 
 # After so many objects the native side's log records are taken over, besides at the end of each batch and epoch.
 _LOG_EVERY = 64
@@ -43,43 +49,13 @@ class Worker:
     is_child: bool = False
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a dataset does in the cases that are errors by default.
-
-    Attributes:
-        allow_empty: deliver nothing where nothing is, instead of raising.
-        on_missing: what happens for an object that is not there.
-    """
-
-    allow_empty: bool = False
-    on_missing: OnMissing = "raise"
-
-    @classmethod
-    def checked(
-        cls, connection: Connection, allow_empty: bool | None, on_missing: OnMissing | None
-    ) -> Options:
-        """Fill what the caller left open from the config file.
-
-        Raises:
-            ConfigError: `on_missing` is none of its values.
-        """
-        if on_missing is None:
-            on_missing = "skip" if connection.config.missing == "skip" else "raise"
-        if not callable(on_missing) and on_missing not in ("raise", "skip"):
-            raise ConfigError(f'on_missing must be "raise", "skip" or a function, not {on_missing!r}')
-        if allow_empty is None:
-            allow_empty = connection.config.empty_prefix == "allow"
-        return cls(allow_empty, on_missing)
-
-
 @dataclass
 class _Counters:
     """What this process delivered, and how long its consumers waited."""
 
     objects: int = 0
     bytes: int = 0
-    missing: int = 0
+    tally: Tally = field(default_factory=Tally)
     waited_seconds: float = 0.0
     running: set[Deliveries] = field(default_factory=set)
 
@@ -88,7 +64,9 @@ class _Counters:
         return {
             "dataset_objects": self.objects,
             "dataset_bytes": self.bytes,
-            "dataset_missing_skipped": self.missing,
+            "dataset_missing_skipped": self.tally.met["missing"],
+            "dataset_changed_skipped": self.tally.met["changed"],
+            "dataset_errors_skipped": self.tally.met["error"],
             "dataset_wait_seconds": waited,
         }
 
@@ -133,16 +111,26 @@ class Delivery:
         connection: where they are.
         source: which they are.
         transform: called once with each object; its result is what the user gets.
-        options: what to do in the cases that are errors by default.
+        policy: what to do about an object that cannot be delivered.
+        allow_empty: deliver nothing where nothing is, instead of raising; None leaves it to the config file.
     """
 
     def __init__(
-        self, connection: Connection, source: RowSource, transform: Callable[[Any], Any], options: Options
+        self,
+        connection: Connection,
+        source: RowSource,
+        transform: Callable[[Any], Any],
+        policy: Policy,
+        *,
+        allow_empty: bool | None,
     ) -> None:
         self._connection = connection
         self._source = source
         self._transform = transform
-        self._options = options
+        self._policy = policy
+        self._allow_empty = (
+            connection.config.empty_prefix == "allow" if allow_empty is None else bool(allow_empty)
+        )
         self._file = IndexFile()
         self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         self._worker = Worker()
@@ -165,33 +153,49 @@ class Delivery:
             return None
         return self.count()
 
-    def run(self, positions: range | list[int]) -> Iterator[Any]:
-        """Yield the transformed objects of `positions`, in order; what is in flight goes when the iterator goes."""
+    def fingerprint(self) -> str:
+        """Return the hash of what is listed."""
+        return self._here().index.fingerprint
+
+    def run(self, positions: Positions, plan: Run | None = None, *, ordered: bool = True) -> Iterator[Any]:
+        """Yield the transformed objects of `positions`; what is in flight goes when the iterator goes.
+
+        Args:
+            positions: of the index, or of the plan's order.
+            plan: tells the order, and is told how far the iteration came.
+            ordered: deliver in the order of `positions`, not as objects arrive.
+        """
         here = self._here()
-        skips = self._options.on_missing != "raise"
-        deliveries = here.store.prefetch(here.index, positions, skip_missing=skips)
-        delivered, duties, transform = here.counters, here.duties, self._transform
-        delivered.running.add(deliveries)
+        order = None if plan is None else plan.order
+        deliveries = here.store.prefetch(here.index, positions, self._reading(order, ordered=ordered))
+        done, duties, transform = here.counters, here.duties, self._transform
+        done.running.add(deliveries)
         try:
-            for position, data in self._explained(deliveries):
-                path, _, _, label = here.index.row(position)
-                if data is None:
-                    substitute = self._missing(here, path, label)
-                    if substitute is None:
-                        continue
-                    yield transform(substitute[0])
+            for position, data in deliveries:
+                row = position if order is None else order.row_at(position)
+                path, _, _, label = here.index.row(row)
+                if isinstance(data, bytes):
+                    done.objects += 1
+                    done.bytes += len(data)
+                    sample = transform(ObjectReader.of_bytes(data, path, label))
                 else:
-                    delivered.objects += 1
-                    delivered.bytes += len(data)
-                    yield transform(ObjectReader.of_bytes(data, path, label))
+                    substitute = self._instead(
+                        here, data, row, path, label, None if plan is None else plan.share.count
+                    )
+                    sample = _NOTHING if substitute is None else transform(substitute[0])
+                # A state that is taken while the user has this sample says that the next one is to come.
+                if plan is not None:
+                    plan.passed(position)
+                if sample is not _NOTHING:
+                    yield sample
                 for duty in duties:
                     duty.if_due()
-                if not delivered.objects % _LOG_EVERY:
+                if not done.objects % _LOG_EVERY:
                     logs.emit_waiting()
         finally:
             deliveries.close()
-            delivered.running.discard(deliveries)
-            delivered.waited_seconds += deliveries.wait_seconds
+            done.running.discard(deliveries)
+            done.waited_seconds += deliveries.wait_seconds
             logs.emit_waiting()
             if here.publication is not None:
                 here.publication.now()
@@ -206,25 +210,47 @@ class Delivery:
 
         Raises:
             IndexError: there is no such position.
-            NotFoundError: the object is gone; unless `on_missing` is a function, whose result is used.
+            OssError: it cannot be delivered; unless the policy for that is a function, whose result is used.
         """
         position = self.position(index)
         here = self._here()
-        row = here.index.row(position)
+        path, _, _, label = here.index.row(position)
         try:
             with logs.emitting():
-                data = here.store.fetch(row)
-        except NotFoundError as failure:
-            if not callable(self._options.on_missing):
-                failure.advise(_MISSING_ADVICE)
+                data = self._fetched(here, position)
+        except OssError as failure:
+            kind = kind_of(failure)
+            if kind is not None and self._policy.choice(kind) == "skip":
+                # There is no way to leave out what was asked for by its number.
                 raise
-            substitute = self._missing(here, row[0], row[3])
+            substitute = self._instead(here, failure, position, path, label)
             return None if substitute is None else self._transform(substitute[0])
         here.counters.objects += 1
         here.counters.bytes += len(data)
         for duty in here.duties:
             duty.if_due()
-        return self._transform(ObjectReader.of_bytes(data, row[0], row[3]))
+        return self._transform(ObjectReader.of_bytes(data, path, label))
+
+    def _fetched(self, here: _Process, position: int) -> bytes:
+        if not self._policy.pin_versions:
+            return here.store.fetch(here.index.row(position))
+        deliveries = here.store.prefetch(here.index, [position], self._reading(None, ordered=True))
+        try:
+            _, data = next(deliveries)
+        finally:
+            deliveries.close()
+        if isinstance(data, bytes):
+            return data
+        assert isinstance(data, OssError), "missing objects come as errors where they are not skipped"
+        raise data
+
+    def _reading(self, order: Order | None, *, ordered: bool) -> Reading:
+        return Reading(
+            order=order,
+            ordered=ordered,
+            skip_missing=self._policy.on_missing != "raise",
+            pin_versions=self._policy.pin_versions,
+        )
 
     def position(self, index: SupportsIndex) -> int:
         """Turn an index, negative ones counted from the end, into a position.
@@ -285,7 +311,7 @@ class Delivery:
 
     def _refuse_empty(self, left_out: int) -> None:
         name = self._source.name
-        if self._options.allow_empty:
+        if self._allow_empty:
             _log.warning("%s: no objects", name)
             return
         found = (
@@ -301,22 +327,21 @@ class Delivery:
             uri=name if isinstance(self._source, PrefixSource) else "",
         )
 
-    def _explained(self, deliveries: Deliveries) -> Iterator[tuple[int, bytes | None]]:
-        """Name the way out where a missing object ends the iteration."""
-        try:
-            yield from deliveries
-        except NotFoundError as failure:
-            failure.advise(_MISSING_ADVICE)
-            raise
-
-    def _missing(self, here: _Process, path: str, label: str) -> tuple[Any] | None:
-        """Apply `on_missing`: a value to deliver, in a tuple, or None to go on without."""
-        here.counters.missing += 1
-        if here.counters.missing == 1:
-            _log.warning("oss:/%s is missing; stats() counts this and all further ones", path)
-        if callable(self._options.on_missing):
-            return (self._options.on_missing(DataObject(path, None, label)),)
-        return None
+    def _instead(
+        self,
+        here: _Process,
+        failure: Exception | None,
+        row: int,
+        path: str,
+        label: str,
+        count: int | None = None,
+    ) -> tuple[Any] | None:
+        """Apply the policy: a value to deliver, in a tuple, or None to go on without."""
+        if failure is not None and not isinstance(failure, OssError):
+            raise failure
+        named = DataObject(path, None, label)
+        count = len(here.index) // self._worker.count if count is None else count
+        return instead(self._policy, here.counters.tally, failure, named, row, count)
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry values; a long list of objects goes by its index file."""
@@ -332,8 +357,3 @@ class Delivery:
         self.__dict__.update(state)
         self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         counters.register(self)
-
-
-_MISSING_ADVICE = (
-    'pass on_missing="skip" (compatibility.missing = "skip" in the config file) to leave missing objects out'
-)

@@ -9,19 +9,15 @@ left is removed by the next one that builds an index.
 
 from __future__ import annotations
 
-import atexit
+import functools
+import hashlib
 import os
-import secrets
-import socket
-import stat
-import tempfile
 import time
 import weakref
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.errors import ConfigError
+from osstorchconnector.private_files import Lease, new_lease, own_name, private_directory, remove_stale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,22 +42,30 @@ class MemoryIndex:
         """Return one row."""
         return self._rows[position]
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash all rows in their order."""
+        digest = hashlib.blake2b(digest_size=8)
+        for row in self._rows:
+            digest.update(repr(row).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
 
 class IndexFile:
     """The name of one dataset's index file, and who removes it."""
 
     def __init__(self) -> None:
-        self.name = f"{_machine():08x}-{os.getpid()}-{_start_time(os.getpid())}-{secrets.token_hex(8)}"
+        self.name = own_name()
         self._directory: str | None = None
-        self._lease: _Lease | None = _new_lease(self.name)
+        self._lease: Lease | None = new_lease(self.name)
         weakref.finalize(self, self._lease.dataset_gone).atexit = False
 
     @property
     def directory(self) -> str:
         """The private directory; made on first use."""
         if self._directory is None or not os.path.isdir(self._directory):
-            self._directory = _private_directory()
-            _remove_stale(self._directory)
+            self._directory = private_directory()
+            remove_stale(self._directory)
         if self._lease is not None:
             self._lease.directory = self._directory
         return self._directory
@@ -97,101 +101,6 @@ class IndexFile:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over the name; the owner stays who it is."""
         self.__dict__.update(state)
-
-
-class _Lease:
-    """The duty of one process to remove the files of one index."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.owner = os.getpid()
-        self.directory: str | None = None
-        self.until_exit = False
-
-    def dataset_gone(self) -> None:
-        """Remove the files, unless a pickle may still name them."""
-        if not self.until_exit:
-            _leases.discard(self)
-            self.end()
-
-    def end(self) -> None:
-        """Remove the files, if they are this process's."""
-        if self.directory is not None and os.getpid() == self.owner:
-            for file in Path(self.directory).glob(f"{self.name}.*"):
-                file.unlink(missing_ok=True)
-
-
-_leases: set[_Lease] = set()
-
-
-def _new_lease(name: str) -> _Lease:
-    if not _leases:
-        atexit.unregister(_end_all)
-        atexit.register(_end_all)
-    lease = _Lease(name)
-    _leases.add(lease)
-    return lease
-
-
-def _end_all() -> None:
-    for lease in _leases:
-        lease.end()
-
-
-def _private_directory() -> str:
-    """Make `<temporary directory>/osstorchconnector-<uid>`, 0700, and trust it only if it is ours.
-
-    Raises:
-        ConfigError: something else lies there.
-    """
-    uid = os.getuid()
-    directory = os.path.join(tempfile.gettempdir(), f"osstorchconnector-{uid}")
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    found = os.lstat(directory)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
-        raise ConfigError(
-            f"{directory} is not a private directory of user {uid}; remove it, or set TMPDIR to another place"
-        )
-    return directory
-
-
-def _remove_stale(directory: str) -> None:
-    """Remove the files of processes of this machine that are gone."""
-    here = f"{_machine():08x}"
-    for file in Path(directory).iterdir():
-        machine, pid, started, *_ = [*file.name.split("-"), "", "", ""]
-        if machine == here and pid.isdecimal() and _start_time(int(pid)) != started:
-            file.unlink(missing_ok=True)
-
-
-def _machine() -> int:
-    """Number the set of processes that can see each other: host and process namespace."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return zlib.crc32(f"{socket.gethostname()} {namespace}".encode())
-
-
-def _start_time(pid: int) -> str:
-    """Tell two processes of one number apart; "" when there is no such process."""
-    try:
-        # proc(5): field 22 is the start time; the second, the command in brackets, may hold blanks.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return _start_time_without_proc(pid)
-
-
-def _start_time_without_proc(pid: int) -> str:
-    if os.path.isdir("/proc/self"):
-        return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "0"
 
 
 def build_announced(name: str, build: Callable[[], RowIndex], announce: Callable[[str], None]) -> RowIndex:

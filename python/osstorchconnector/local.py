@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import AbandonedUpload, Row, RowIndex, RowSource
+    from osstorchconnector.store import AbandonedUpload, Positions, Reading, Row, RowIndex, RowSource
 
 
 class LocalStore:
@@ -37,11 +37,9 @@ class LocalStore:
             return MemoryIndex(self.rows(source.path))
         return MemoryIndex(source.rows(self))
 
-    def prefetch(
-        self, index: RowIndex, positions: range | list[int], *, skip_missing: bool
-    ) -> LocalDeliveries:
+    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> LocalDeliveries:
         """Read whole files, one after the other."""
-        return LocalDeliveries(self, index, positions, skip_missing)
+        return LocalDeliveries(self, index, positions, reading)
 
     def fetch(self, row: Row) -> bytes:
         """Read one whole file."""
@@ -138,28 +136,26 @@ class LocalStore:
 class LocalDeliveries:
     """Whole files in the order asked for."""
 
-    def __init__(
-        self, store: LocalStore, index: RowIndex, positions: range | list[int], skip_missing: bool
-    ) -> None:
+    def __init__(self, store: LocalStore, index: RowIndex, positions: Positions, reading: Reading) -> None:
         self._store = store
         self._index = index
         self._positions = iter(positions)
-        self._skip_missing = skip_missing
+        self._reading = reading
         self.wait_seconds = 0.0
 
     def __iter__(self) -> LocalDeliveries:
         """Return itself."""
         return self
 
-    def __next__(self) -> tuple[int, bytes | None]:
+    def __next__(self) -> tuple[int, bytes | Exception | None]:
         """Read the next file."""
         position = next(self._positions)
+        order = self._reading.order
+        row = self._index.row(position if order is None else order.row_at(position))
         try:
-            return position, self._store.fetch(self._index.row(position))
-        except NotFoundError:
-            if not self._skip_missing:
-                raise
-            return position, None
+            return position, self._store.fetch(row)
+        except NotFoundError as failure:
+            return position, None if self._reading.skip_missing else failure
 
     def close(self) -> None:
         """Stop."""
@@ -254,4 +250,4 @@ def _opened(path: str) -> Any:
 
 
 def _missing(path: str) -> NotFoundError:
-    return NotFoundError(f"open {path}: the file does not exist", operation="open")
+    return NotFoundError(f"open {path}: the file does not exist", operation="open", code="NoSuchKey")

@@ -5,6 +5,7 @@ Only types: the stores themselves are `connection.OssStore` and `local.LocalStor
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
+    from osstorchconnector.order import Order
+    from osstorchconnector.sharding import Rest
     from osstorchconnector.streams import ObjectReader
+
+    Positions = range | list[int] | Rest
 
 # ("/bucket/key", size or None, etag or None, label)
 Row = tuple[str, int | None, str | None, str]
@@ -78,15 +83,36 @@ class RowIndex(Protocol):
     def row(self, position: int) -> Row:
         """Return one row, 0 <= position < len."""
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all rows in their order, as 16 hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How objects are fetched ahead.
+
+    Attributes:
+        order: what the positions are of; None is the order of the index.
+        ordered: deliver in the order of the positions, not as objects arrive.
+        skip_missing: deliver None for a missing object.
+        pin_versions: an object that was replaced after it was listed is an error, and not read anew.
+    """
+
+    order: Order | None = None
+    ordered: bool = True
+    skip_missing: bool = False
+    pin_versions: bool = False
+
 
 class Deliveries(Protocol):
-    """Whole objects on their way, in the order asked for; a missing one may come as None."""
+    """Whole objects on their way; a failed one comes as its error, a missing one that is to be skipped as None."""
 
-    def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes | Exception | None]]:
         """Return itself."""
 
-    def __next__(self) -> tuple[int, bytes | None]:
-        """Return the next position and its bytes."""
+    def __next__(self) -> tuple[int, bytes | Exception | None]:
+        """Return the next position and its bytes, or why there are none."""
 
     @property
     def wait_seconds(self) -> float:
@@ -102,8 +128,8 @@ class Store(Protocol):
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """Open the index of `source`, building it if nobody has."""
 
-    def prefetch(self, index: RowIndex, positions: range | list[int], *, skip_missing: bool) -> Deliveries:
-        """Fetch whole objects ahead, in order."""
+    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> Deliveries:
+        """Fetch whole objects ahead."""
 
     def fetch(self, row: Row) -> bytes:
         """Fetch one whole object."""

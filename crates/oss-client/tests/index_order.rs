@@ -1,6 +1,6 @@
 //! Orders of an epoch: every row exactly once, and the same in every process.
 
-use oss_client::index::order::Order;
+use oss_client::index::order::{Order, Share};
 use proptest::prelude::*;
 
 #[test]
@@ -25,6 +25,14 @@ fn epochs_and_seeds_give_other_orders() {
     assert_ne!(first, take(Order::shuffled(1000, 8, 1, 0)));
     let stayed = first.iter().enumerate().filter(|(n, row)| *n as u64 == **row).count();
     assert!(stayed < 20, "{stayed} of 1000 rows kept their place");
+}
+
+#[test]
+fn a_share_is_dealt_in_runs_to_the_workers_of_a_rank() {
+    let share = Share { first: 1, step: 2, run: 3, worker: 1, workers: 2 };
+    // The rank has 1, 3, 5, ...; its first worker takes 1 3 5, its second 7 9 11, and so on in turn.
+    let positions: Vec<u64> = (0..6).map(|place| share.position_at(place)).collect();
+    assert_eq!(positions, [7, 9, 11, 19, 21, 23]);
 }
 
 proptest! {

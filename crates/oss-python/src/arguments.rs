@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyMapping, PyRange, PyRangeMethods, PyString};
 
 use crate::errors::OrRaise;
+use crate::order::Share;
 
 /// A URI that names an object: `oss://bucket/key` or `/bucket/key`.
 pub(crate) fn object_uri(py: Python<'_>, text: &str) -> PyResult<ObjectUri> {
@@ -45,8 +46,11 @@ fn option_value(value: &Bound<'_, PyAny>) -> PyResult<OptionValue> {
     }
 }
 
-/// Positions of an index: a `range`, or any sequence of integers.
+/// Positions of an index: a `Share`, a `range`, or any sequence of integers.
 pub(crate) fn positions(given: &Bound<'_, PyAny>) -> PyResult<Box<dyn Iterator<Item = u64> + Send>> {
+    if let Ok(share) = given.cast::<Share>() {
+        return Ok(share.get().positions());
+    }
     if let Ok(range) = given.cast::<PyRange>() {
         let (start, stop, step) = (range.start()?, range.stop()?, range.step()?);
         let count = range.len()?;

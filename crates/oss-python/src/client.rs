@@ -9,10 +9,10 @@ use oss_client::config::{self, ClientConfig, Place};
 use oss_client::error::Error;
 use oss_client::index::{Patience, build_from_listing};
 use oss_client::list::ListOptions;
-use oss_client::objects::OneObject;
+use oss_client::objects::{ObjectSource, OneObject};
 use oss_client::read::engine::ReadEngine;
 use oss_client::read::object::ObjectReader;
-use oss_client::read::prefetch::{Missing, Prefetch as PrefetchEngine};
+use oss_client::read::prefetch::{Changed, Completion, Missing, Prefetch as PrefetchEngine};
 use oss_client::write::UploadOptions;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -24,7 +24,8 @@ use crate::credentials;
 use crate::errors::OrRaise;
 use crate::index::Index;
 use crate::listing::{Entries, Listing};
-use crate::prefetch::Prefetch;
+use crate::order::Order;
+use crate::prefetch::{Failures, Prefetch};
 use crate::process;
 use crate::reader::Reader;
 use crate::uploads;
@@ -135,7 +136,7 @@ impl Client {
         let source = Arc::new(OneObject { uri: object_uri(py, uri)?, size, etag });
         let position = Box::new(std::iter::once(0));
         let engine = PrefetchEngine::new(&self.datasets, source, position, Missing::Raise).or_raise(py)?;
-        let (_, bytes) = Prefetch::new(engine).next(py)?.unwrap_or_default();
+        let bytes = Prefetch::new(engine, Failures::Raise).next_bytes(py)?;
         bytes.ok_or_else(|| Error::internal("GetObject", "one object was asked for, none came")).or_raise(py)
     }
 
@@ -277,26 +278,30 @@ impl Client {
         Ok(built.left_out_empty)
     }
 
-    /// Fetches whole objects ahead, in the order of `positions`.
-    #[pyo3(signature = (index, positions, *, missing = "raise"))]
+    /// Fetches whole objects ahead, those at `positions` of `order`.
+    #[pyo3(signature = (index, positions, *, order = None, missing = "raise", changed = "reread", failures = "raise", ordered = true))]
+    #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn prefetch(
         &self,
         py: Python<'_>,
         index: &Index,
         positions: &Bound<'_, PyAny>,
+        order: Option<&Order>,
         missing: &str,
+        changed: &str,
+        failures: &str,
+        ordered: bool,
     ) -> PyResult<Prefetch> {
-        let missing = match missing {
-            "raise" => Missing::Raise,
-            "skip" => Missing::Skip,
-            other => {
-                return Err(PyValueError::new_err(format!("missing is 'raise' or 'skip', not {other:?}")));
-            }
-        };
+        let missing = one_of("missing", missing, [("raise", Missing::Raise), ("skip", Missing::Skip)])?;
+        let changed = one_of("changed", changed, [("raise", Changed::Raise), ("reread", Changed::Reread)])?;
+        let failures =
+            one_of("failures", failures, [("raise", Failures::Raise), ("yield", Failures::Yield)])?;
+        let completion = if ordered { Completion::InOrder } else { Completion::AsCompleted };
         let positions = self::positions(positions)?;
-        let source = Arc::clone(&index.inner);
+        let source: Arc<dyn ObjectSource> = Arc::<oss_client::index::Index>::clone(&index.inner);
+        let source = order.map_or_else(|| Arc::clone(&source), |order| order.over(Arc::clone(&source)));
         let engine = PrefetchEngine::new(&self.datasets, source, positions, missing).or_raise(py)?;
-        Ok(Prefetch::new(engine))
+        Ok(Prefetch::new(engine.with(changed, completion), failures))
     }
 
     /// Counters of this process and client.
@@ -310,4 +315,14 @@ fn ceiling(config: &ClientConfig, chosen: Option<u64>) -> usize {
     let limits = &config.limits;
     let most = limits.max_concurrency.min(limits.max_worker_threads);
     usize::try_from(chosen.unwrap_or(most).min(most)).unwrap_or(usize::MAX)
+}
+
+/// The meaning of a keyword's text.
+fn one_of<T>(keyword: &str, given: &str, meanings: [(&str, T); 2]) -> PyResult<T> {
+    let [first, second] = meanings;
+    let text = format!("{keyword} is {:?} or {:?}, not {given:?}", first.0, second.0);
+    [first, second]
+        .into_iter()
+        .find_map(|(name, meaning)| (name == given).then_some(meaning))
+        .ok_or_else(|| PyValueError::new_err(text))
 }

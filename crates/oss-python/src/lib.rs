@@ -8,6 +8,7 @@ mod errors;
 mod index;
 mod listing;
 mod module;
+mod order;
 mod prefetch;
 mod process;
 mod reader;

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use crate::buffer::with_bytes;
 use crate::client::{Client, ObjectInfo};
 use crate::index::Index;
+use crate::order::{Order, Share};
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
@@ -58,8 +59,10 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Client>()?;
     module.add_class::<Index>()?;
+    module.add_class::<Order>()?;
     module.add_class::<Prefetch>()?;
     module.add_class::<Reader>()?;
+    module.add_class::<Share>()?;
     module.add_class::<Writer>()?;
     module.add_class::<ObjectInfo>()?;
     module.add_function(wrap_pyfunction!(crc64, module)?)?;

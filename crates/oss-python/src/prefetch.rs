@@ -17,8 +17,17 @@ use crate::errors::{OrRaise, to_python};
 /// How long `close` waits for memory to come back: well within the 200 ms of an interrupt.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A position, and the object's bytes; None for a missing object that is to be skipped.
-pub(crate) type Item = (u64, Option<Py<PyBytes>>);
+/// A position, and what is there: bytes, None for a missing object that is to be skipped, or the error.
+type Item = (u64, Py<PyAny>);
+
+/// Where the error of one object goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failures {
+    /// It is raised in the object's place; the next call goes on behind it.
+    Raise,
+    /// It is the item, so that the consumer knows the position it belongs to.
+    Yield,
+}
 
 type Engine = oss_client::read::prefetch::Prefetch<LentMemory>;
 
@@ -30,6 +39,7 @@ pub(crate) struct Prefetch {
 
 struct State {
     engine: Engine,
+    failures: Failures,
     waited: Duration,
     is_closed: bool,
 }
@@ -44,13 +54,16 @@ impl From<Error> for Raised {
 }
 
 impl Prefetch {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { state: Mutex::new(State { engine, waited: Duration::ZERO, is_closed: false }) }
+    pub(crate) fn new(engine: Engine, failures: Failures) -> Self {
+        Self { state: Mutex::new(State { engine, failures, waited: Duration::ZERO, is_closed: false }) }
     }
 
-    /// The next object in order; None at the end.
-    pub(crate) fn next(&self, py: Python<'_>) -> PyResult<Option<Item>> {
-        self.with(py, |state| state.next(py))
+    /// The bytes of the next object; None at the end, and for a missing object.
+    pub(crate) fn next_bytes(&self, py: Python<'_>) -> PyResult<Option<Py<PyBytes>>> {
+        match self.with(py, |state| state.next(py))? {
+            Some((_, body)) => into_bytes(py, body.or_raise(py)?),
+            None => Ok(None),
+        }
     }
 
     /// Locks the state, without the GIL while another thread holds it.
@@ -66,7 +79,10 @@ impl Prefetch {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Item>> {
-        self.next(py)
+        self.with(py, |state| match state.next(py)? {
+            Some((position, body)) => Ok(Some((position, state.item(py, body)?))),
+            None => Ok(None),
+        })
     }
 
     /// Seconds the consumer waited for data so far.
@@ -92,7 +108,16 @@ impl Prefetch {
 }
 
 impl State {
-    fn next(&mut self, py: Python<'_>) -> PyResult<Option<Item>> {
+    fn item(&self, py: Python<'_>, body: Result<Body<LentMemory>, Error>) -> PyResult<Py<PyAny>> {
+        match body {
+            Err(error) if self.failures == Failures::Yield => {
+                Ok(to_python(py, &error).into_value(py).into_any())
+            }
+            body => Ok(into_bytes(py, body.or_raise(py)?)?.map_or_else(|| py.None(), Py::into_any)),
+        }
+    }
+
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(u64, Result<Body<LentMemory>, Error>)>> {
         if self.is_closed {
             return Ok(None);
         }
@@ -103,7 +128,7 @@ impl State {
             match self.engine.try_next() {
                 Next::Ready(position, body) => {
                     self.waited += waiting_since.map_or(Duration::ZERO, elapsed);
-                    return Ok(Some((position, into_bytes(py, body.or_raise(py)?)?)));
+                    return Ok(Some((position, body)));
                 }
                 Next::End => return Ok(None),
                 Next::Pending => {

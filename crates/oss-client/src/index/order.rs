@@ -4,6 +4,10 @@
 //! agree: a four-round Feistel network over the smallest even number of bits that holds all rows, walked
 //! until the value falls inside. At most four values in one are outside, so the walk is short.
 
+use std::sync::Arc;
+
+use crate::objects::{ObjectRef, ObjectSource};
+
 /// An order of `rows` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -38,6 +42,61 @@ impl Order {
             Order::Listed { rows } => (position < rows).then_some(position),
             Order::Shuffled { rows, key } => (position < rows).then(|| walk(rows, key, position)),
         }
+    }
+}
+
+/// The positions of an epoch that one of many consumers reads, in its order.
+///
+/// Positions from `first` on are dealt to the ranks one by one. What a rank has is dealt to its workers in runs of
+/// `run`, which is the batch size of whoever puts the workers' batches together in turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The rank's first position.
+    pub first: u64,
+    /// From one position of the rank to the next: the number of ranks.
+    pub step: u64,
+    /// Positions of the rank that follow each other in one worker; at least 1.
+    pub run: u64,
+    /// The worker.
+    pub worker: u64,
+    /// Workers of the rank; at least 1.
+    pub workers: u64,
+}
+
+impl Share {
+    /// The position that this consumer reads as its `place`-th.
+    #[must_use]
+    pub fn position_at(&self, place: u64) -> u64 {
+        let of_rank = (place / self.run * self.workers + self.worker) * self.run + place % self.run;
+        self.first + self.step * of_rank
+    }
+}
+
+/// The objects of a source in the order of an epoch.
+///
+/// Positions beyond the last begin again at the first, for ranks that are to get equally much.
+#[derive(Debug)]
+pub struct Ordered {
+    source: Arc<dyn ObjectSource>,
+    order: Order,
+}
+
+impl Ordered {
+    /// Puts `source` in `order`, which must have as many rows.
+    #[must_use]
+    pub fn new(source: Arc<dyn ObjectSource>, order: Order) -> Self {
+        Self { source, order }
+    }
+}
+
+impl ObjectSource for Ordered {
+    fn count(&self) -> u64 {
+        self.source.count()
+    }
+
+    fn object(&self, position: u64) -> Option<ObjectRef<'_>> {
+        let position = position.checked_rem(self.count())?;
+        self.source.object(self.order.row_at(position)?)
     }
 }
 

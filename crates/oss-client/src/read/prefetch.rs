@@ -1,4 +1,4 @@
-//! Whole objects fetched ahead of a consumer and delivered in the order they were asked for.
+//! Whole objects fetched ahead of a consumer and delivered in the order they were asked for, or as they arrive.
 //!
 //! The consuming thread calls [`Prefetch::top_up`], which lends memory for the next objects and puts their
 //! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
@@ -34,6 +34,24 @@ pub enum Missing {
     Raise,
     /// Deliver [`Body::Missing`] in its place; it is counted.
     Skip,
+}
+
+/// What to do when an object was replaced after it was listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Read it whole in its new version; it is counted.
+    Reread,
+    /// Deliver an `ObjectChanged` error in its place.
+    Raise,
+}
+
+/// In which order objects are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// As they were asked for.
+    InOrder,
+    /// As they arrive.
+    AsCompleted,
 }
 
 /// The body of a delivered object.
@@ -75,6 +93,8 @@ pub struct Prefetch<B: Lend> {
     positions: Box<dyn Iterator<Item = u64> + Send>,
     next_position: Option<u64>,
     missing: Missing,
+    changed: Changed,
+    completion: Completion,
     max_bytes: u64,
     client: Client,
     workers: Workers,
@@ -117,6 +137,8 @@ impl<B: Lend> Prefetch<B> {
             positions,
             next_position,
             missing,
+            changed: Changed::Reread,
+            completion: Completion::InOrder,
             max_bytes: engine.client().config().limits.max_bytes_in_flight,
             workers: engine.workers()?,
             client: engine.client().clone(),
@@ -130,6 +152,13 @@ impl<B: Lend> Prefetch<B> {
             pacings: engine.client().pressure().pacings,
             generation: fork::generation(),
         })
+    }
+
+    /// Chooses what to do with replaced objects, and the order of delivery; before anything is asked for.
+    #[must_use]
+    pub fn with(mut self, changed: Changed, completion: Completion) -> Self {
+        (self.changed, self.completion) = (changed, completion);
+        self
     }
 
     /// Asks for as many of the next objects as window and budget allow; `lend` makes memory of a given size.
@@ -212,6 +241,7 @@ impl<B: Lend> Prefetch<B> {
             client: self.client.clone(),
             cancel: cancel.clone(),
             missing: self.missing,
+            changed: self.changed,
             slot: Arc::clone(slot),
         };
         let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
@@ -242,33 +272,45 @@ impl<B: Lend> Prefetch<B> {
         Ok((cancels, jobs))
     }
 
-    /// Takes the next object in order, if it is there.
+    /// Takes the next object, if it is there.
     pub fn try_next(&mut self) -> Next<B> {
-        let Some(first) = self.asked.front() else {
+        if self.asked.is_empty() {
             return if self.next_position.is_none() { Next::End } else { Next::Pending };
-        };
-        let Some(outcome) = first.slot.take() else { return Next::Pending };
-        let position = first.position;
-        self.asked_bytes -= first.likely_bytes;
-        self.allowance.earn(first.likely_bytes);
-        if first.hedged {
-            // One of the two is still on its way.
-            first.cancels.iter().for_each(Cancel::cancel);
         }
-        self.asked.pop_front();
+        let Some(number) = self.deliverable() else { return Next::Pending };
+        let Some(asked) = self.asked.remove(number) else { return Next::Pending };
+        let Some(outcome) = asked.slot.take() else { return Next::Pending };
+        self.asked_bytes -= asked.likely_bytes;
+        self.allowance.earn(asked.likely_bytes);
+        if asked.hedged {
+            // One of the two is still on its way.
+            asked.cancels.iter().for_each(Cancel::cancel);
+        }
         if let Ok(Body::Native(bytes)) = &outcome {
             self.likely.learn(bytes.len() as u64);
         }
-        Next::Ready(position, outcome)
+        Next::Ready(asked.position, outcome)
     }
 
-    /// Waits for the next object in order, at most `slice`; true if it is there. Asks again for what is late.
+    /// Finds an object that may be delivered now: the first, or any that has arrived.
+    fn deliverable(&self) -> Option<usize> {
+        let among = match self.completion {
+            Completion::InOrder => 1,
+            Completion::AsCompleted => self.asked.len(),
+        };
+        self.asked.iter().take(among).position(|asked| asked.slot.is_done())
+    }
+
+    /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late.
     pub fn wait(&mut self, slice: Duration) -> bool {
         if self.asked.is_empty() || self.workers.run_one() {
             return true;
         }
         let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
-        self.asked.front().is_none_or(|first| first.slot.wait(slice))
+        match self.completion {
+            Completion::InOrder => self.asked.front().is_none_or(|first| first.slot.wait(slice)),
+            Completion::AsCompleted => self.bell.wait_any(slice, || self.deliverable().is_some()),
+        }
     }
 
     /// Sends a second request for each object that is late; false if no object could be found late.
@@ -377,6 +419,7 @@ struct Course<B> {
     client: Client,
     cancel: Cancel,
     missing: Missing,
+    changed: Changed,
     slot: Arc<Slot<Body<B>>>,
 }
 
@@ -411,7 +454,13 @@ impl<B: Lend> Course<B> {
     /// Puts the outcome in its slot, after what an index that is behind the bucket calls for.
     fn settle(self, want: &Want, outcome: Result<Body<B>, Error>, bytes: u64) -> u64 {
         let outcome = match outcome {
-            Err(error) if error.kind == ErrorKind::ObjectChanged && want.etag.is_some() => self.reread(want),
+            Err(error)
+                if error.kind == ErrorKind::ObjectChanged
+                    && want.etag.is_some()
+                    && self.changed == Changed::Reread =>
+            {
+                self.reread(want)
+            }
             other => other,
         };
         let outcome = match outcome {

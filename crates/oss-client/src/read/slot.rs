@@ -14,6 +14,9 @@ use crate::sync::{Condvar, Mutex};
 /// Nobody waits.
 const NOBODY: u64 = u64::MAX;
 
+/// The consumer waits for whichever outcome comes first.
+const ANY: u64 = u64::MAX - 1;
+
 /// Wakes the one consumer of a stream of slots.
 #[derive(Debug)]
 pub(crate) struct Bell {
@@ -28,11 +31,27 @@ impl Bell {
     }
 
     fn ring(&self, number: u64) {
-        if self.awaited.load(Ordering::SeqCst) == number {
+        let awaited = self.awaited.load(Ordering::SeqCst);
+        if awaited == number || awaited == ANY {
             // Taking the lock orders this ring after the consumer's last look, so that it cannot be missed.
             drop(self.lock.lock());
             self.rung.notify_one();
         }
+    }
+
+    /// Waits until `is_there` says so, at most `slice`; true if it does. Every outcome rings meanwhile.
+    pub(crate) fn wait_any(&self, slice: Duration, is_there: impl Fn() -> bool) -> bool {
+        self.wait(ANY, slice, is_there)
+    }
+
+    fn wait(&self, number: u64, slice: Duration, is_there: impl Fn() -> bool) -> bool {
+        self.awaited.store(number, Ordering::SeqCst);
+        let guard = self.lock.lock();
+        if !is_there() {
+            drop(self.rung.wait_for(guard, slice));
+        }
+        self.awaited.store(NOBODY, Ordering::SeqCst);
+        is_there()
     }
 }
 
@@ -47,7 +66,7 @@ pub(crate) struct Slot<T> {
 
 impl<T> Slot<T> {
     pub(crate) fn new(number: u64, bell: &Arc<Bell>) -> Arc<Self> {
-        assert!(number < NOBODY, "the last number means nobody");
+        assert!(number < ANY, "the last two numbers mean any and nobody");
         Arc::new(Self {
             number,
             done: AtomicBool::new(false),
@@ -87,13 +106,7 @@ impl<T> Slot<T> {
 
     /// Waits until the outcome is there, at most `slice`; true if it is.
     pub(crate) fn wait(&self, slice: Duration) -> bool {
-        self.bell.awaited.store(self.number, Ordering::SeqCst);
-        let guard = self.bell.lock.lock();
-        if !self.is_done() {
-            drop(self.bell.rung.wait_for(guard, slice));
-        }
-        self.bell.awaited.store(NOBODY, Ordering::SeqCst);
-        self.is_done()
+        self.bell.wait(self.number, slice, || self.is_done())
     }
 }
 
@@ -124,6 +137,22 @@ mod tests {
             // A lost wake-up would show as a wait of a whole slice, here far beyond the test's patience.
             assert!(slot.wait(Duration::from_secs(30)));
             assert_eq!(slot.take().unwrap().unwrap(), number as u64);
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_consumer_that_takes_any_is_woken_by_whichever_comes() {
+        let bell = Bell::new();
+        let slots: Vec<_> = (0..2000).map(|number| Slot::new(number, &bell)).collect();
+        let workers = slots.clone();
+        let thread = std::thread::Builder::new()
+            .spawn(move || workers.iter().rev().for_each(|slot| slot.put(Ok(slot.number))))
+            .unwrap();
+        let mut left: Vec<_> = slots.iter().collect();
+        while !left.is_empty() {
+            assert!(bell.wait_any(Duration::from_secs(30), || left.iter().any(|slot| slot.is_done())));
+            left.retain(|slot| slot.take().is_none());
         }
         thread.join().unwrap();
     }

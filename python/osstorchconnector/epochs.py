@@ -1,0 +1,91 @@
+"""The number of the epoch, and what happens once in a job, told to DataLoader workers that live already.
+
+A worker that lives over epochs holds a copy of the dataset that its parent no longer reaches. So the parent writes the
+number into a small file of the private directory, and a worker reads it when an iteration begins. The file's name
+carries the parent, not the dataset alone: a dataset that was pickled into many ranks has an epoch in each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import weakref
+from pathlib import Path
+from typing import Any
+
+from osstorchconnector.private_files import Lease, name_of, new_lease, private_directory
+
+_BYTES = 8
+
+
+class SharedEpoch:
+    """The epoch that the user set in a process, as that process and its DataLoader workers see it."""
+
+    def __init__(self) -> None:
+        self._token = secrets.token_hex(8)
+        self._lease: Lease | None = None
+        # Which process this object was unpickled in, and which one pickled it.
+        self._arrived_in: int | None = None
+        self._home = ""
+        self._own: tuple[int, int] | None = None
+
+    def set(self, epoch: int, *, is_worker: bool) -> None:
+        """Set the epoch, for this process and its workers; in a worker for itself alone."""
+        if is_worker:
+            self._own = (os.getpid(), epoch)
+            return
+        descriptor = os.open(self._file("epoch", is_worker=False), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, epoch.to_bytes(_BYTES, "little"), 0)
+        finally:
+            os.close(descriptor)
+
+    def get(self, *, is_worker: bool) -> int | None:
+        """Return the epoch that was set; None if none was."""
+        if is_worker and self._own is not None and self._own[0] == os.getpid():
+            return self._own[1]
+        try:
+            return int.from_bytes(Path(self._file("epoch", is_worker=is_worker)).read_bytes(), "little")
+        except FileNotFoundError:
+            return None
+
+    def is_first(self, name: str, *, is_worker: bool) -> bool:
+        """Say whether nobody asked this before: of a process and its workers, one hears True."""
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            os.close(os.open(self._file(name, is_worker=is_worker), flags, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    def was_asked(self, start: str) -> bool:
+        """Say whether a worker of this process asked for a name that begins so."""
+        path = Path(self._file(start, is_worker=False))
+        return any(path.parent.glob(f"{path.name}*"))
+
+    def _file(self, suffix: str, *, is_worker: bool) -> str:
+        home = self._workers_home() if is_worker else name_of(os.getpid())
+        directory = private_directory()
+        if not is_worker:
+            self._owned(f"{home}-{self._token}").directory = directory
+        return os.path.join(directory, f"{home}-{self._token}.{suffix}")
+
+    def _workers_home(self) -> str:
+        """Name the process that feeds this worker: its parent, or under forkserver the one that pickled."""
+        return self._home if self._arrived_in == os.getpid() else name_of(os.getppid())
+
+    def _owned(self, name: str) -> Lease:
+        """Take over the duty to remove this process's files."""
+        if self._lease is None or self._lease.owner != os.getpid():
+            self._lease = new_lease(name)
+            weakref.finalize(self, self._lease.dataset_gone).atexit = False
+        return self._lease
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Carry who pickled it."""
+        return {**self.__dict__, "_lease": None, "_home": name_of(os.getpid())}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Remember where it came to."""
+        self.__dict__.update(state)
+        self._arrived_in = os.getpid()

@@ -1,0 +1,124 @@
+"""Small files that the processes of a node share, in a private directory; who removes them, and when.
+
+The directory is `<temporary directory>/osstorchconnector-<uid>`, mode 0700. A file's name begins with the machine and
+the process that owns it. The owner removes it; what a killed process left is removed by the next one that comes here.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import socket
+import stat
+import tempfile
+import zlib
+from pathlib import Path
+
+from osstorchconnector.errors import ConfigError
+
+
+class Lease:
+    """The duty of one process to remove the files of one name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.owner = os.getpid()
+        self.directory: str | None = None
+        self.until_exit = False
+
+    def dataset_gone(self) -> None:
+        """Remove the files, unless a pickle may still name them."""
+        if not self.until_exit:
+            _leases.discard(self)
+            self.end()
+
+    def end(self) -> None:
+        """Remove the files, if they are this process's."""
+        if self.directory is not None and os.getpid() == self.owner:
+            for file in Path(self.directory).glob(f"{self.name}.*"):
+                file.unlink(missing_ok=True)
+
+
+_leases: set[Lease] = set()
+
+
+def new_lease(name: str) -> Lease:
+    """Take over the duty for the files called `name`, at exit at the latest."""
+    if not _leases:
+        atexit.unregister(_end_all)
+        atexit.register(_end_all)
+    lease = Lease(name)
+    _leases.add(lease)
+    return lease
+
+
+def _end_all() -> None:
+    for lease in _leases:
+        lease.end()
+
+
+def private_directory() -> str:
+    """Make `<temporary directory>/osstorchconnector-<uid>`, 0700, and trust it only if it is ours.
+
+    Raises:
+        ConfigError: something else lies there.
+    """
+    uid = os.getuid()
+    directory = os.path.join(tempfile.gettempdir(), f"osstorchconnector-{uid}")
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    found = os.lstat(directory)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+        raise ConfigError(
+            f"{directory} is not a private directory of user {uid}; remove it, or set TMPDIR to another place"
+        )
+    return directory
+
+
+def remove_stale(directory: str) -> None:
+    """Remove the files of processes of this machine that are gone."""
+    here = f"{machine():08x}"
+    for file in Path(directory).iterdir():
+        owner, pid, started, *_ = [*file.name.split("-"), "", "", ""]
+        if owner == here and pid.isdecimal() and start_time(int(pid)) != started:
+            file.unlink(missing_ok=True)
+
+
+def own_name() -> str:
+    """Make a name that no other object has: machine, process and a random token."""
+    return f"{name_of(os.getpid())}-{secrets.token_hex(8)}"
+
+
+def name_of(pid: int) -> str:
+    """Name a process: what its files begin with."""
+    return f"{machine():08x}-{pid}-{start_time(pid)}"
+
+
+def machine() -> int:
+    """Number the set of processes that can see each other: host and process namespace."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return zlib.crc32(f"{socket.gethostname()} {namespace}".encode())
+
+
+def start_time(pid: int) -> str:
+    """Tell two processes of one number apart; "" when there is no such process."""
+    try:
+        # proc(5): field 22 is the start time; the second, the command in brackets, may hold blanks.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return _start_time_without_proc(pid)
+
+
+def _start_time_without_proc(pid: int) -> str:
+    if os.path.isdir("/proc/self"):
+        return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "0"

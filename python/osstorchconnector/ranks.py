@@ -1,0 +1,101 @@
+"""Which rank of how many this process is: from arguments, from a process group, or from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from osstorchconnector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Group = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One rank of a job."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class RankSource:
+    """Finds out the rank when it is needed; a picklable value.
+
+    A process group is known where it was initialised and in what was forked there, but not in a process that was
+    spawned: there the pickle tells. A rank that came from the environment is not carried, as a child has the same
+    environment, or one that was set for it.
+
+    Args:
+        rank: the user's argument; with `world_size`, or neither.
+        world_size: the user's argument.
+        group: asks the process group of this process for (rank, world size); None without one.
+
+    Raises:
+        ConfigError: one was given without the other, or they make no sense.
+    """
+
+    def __init__(
+        self,
+        rank: int | None,
+        world_size: int | None,
+        group: Callable[[], Group | None],
+    ) -> None:
+        self._given: Ranks | None = None
+        if (rank is None) != (world_size is None):
+            lone, other = ("rank", "world_size") if world_size is None else ("world_size", "rank")
+            raise ConfigError(f"{lone} is given without {other}; pass both, or neither to have them found")
+        if rank is not None and world_size is not None:
+            self._given = _checked(rank, world_size, "rank and world_size")
+        self._group = group
+        self._carried: Ranks | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user's arguments tell it."""
+        return self._given is not None
+
+    def ranks(self, environ: Mapping[str, str]) -> Ranks:
+        """Return rank and world size; 0 of 1 where nothing tells them.
+
+        Raises:
+            ConfigError: the environment has `WORLD_SIZE` above 1 and no `RANK`, or they make no sense.
+        """
+        if self._given is not None:
+            return self._given
+        group = self._group()
+        if group is not None:
+            return Ranks(*group)
+        return self._carried or _of_environment(environ)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Carry what a spawned process could not find out."""
+        group = self._group()
+        carried = Ranks(*group) if group is not None else self._carried
+        return {**self.__dict__, "_carried": carried}
+
+
+def _of_environment(environ: Mapping[str, str]) -> Ranks:
+    rank, world_size = environ.get("RANK"), environ.get("WORLD_SIZE")
+    if world_size is None or world_size == "1":
+        return Ranks()
+    if rank is None:
+        raise ConfigError(
+            f"the environment has WORLD_SIZE={world_size} and no RANK; set it, or pass rank= and world_size="
+        )
+    try:
+        return _checked(int(rank), int(world_size), "RANK and WORLD_SIZE")
+    except ValueError as wrong:
+        if isinstance(wrong, ConfigError):
+            raise
+        raise ConfigError(
+            f"RANK={rank} and WORLD_SIZE={world_size} of the environment are no numbers; correct them"
+        ) from None
+
+
+def _checked(rank: int, world_size: int, where: str) -> Ranks:
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"{where} say rank {rank} of {world_size}; ranks count from 0")
+    return Ranks(rank, world_size)
