@@ -148,6 +148,10 @@ class OssStore:
         rows: Iterable[Row] = source.rows(self)
         return _native.Index.build(file.path, rows)
 
+    def unpack_index(self, data: bytes, file: IndexFile) -> None:
+        """Write a packed index into the index file, unless it is there."""
+        _native.Index.unpack(data, file.path)
+
     def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> _native.Prefetch:
         """Fetch whole objects ahead, under the byte budget."""
         assert isinstance(index, _native.Index), "an index of this store"

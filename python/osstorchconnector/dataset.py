@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypedDict
 
-from torch import distributed
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from osstorchconnector.client import OssClient
@@ -23,14 +22,15 @@ from osstorchconnector.delivery import Delivery, Worker
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.manifest import ManifestParser, ManifestSource
 from osstorchconnector.policy import OnChanged, OnError, OnMissing, Policy
+from osstorchconnector.rendezvous import process_group, share_index
 from osstorchconnector.schedule import Epochs, Schedule, Shard
 from osstorchconnector.sources import CallableSource, ObjectsSource, PrefixSource
 from osstorchconnector.streams import ObjectReader
+from osstorchconnector.uri import location_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from osstorchconnector.ranks import Group
     from osstorchconnector.sharding import Uneven
     from osstorchconnector.store import RowSource
 
@@ -64,6 +64,7 @@ class Reading(EpochOptions, total=False):
     on_changed: OnChanged | None
     error_budget: float | None
     pin_versions: bool | None
+    index: Path | None
 
 
 def identity(obj: Any) -> Any:
@@ -75,6 +76,8 @@ class _OssDataset:
     """What both datasets are: a delivery, and the ways to say which objects."""
 
     _delivery: Delivery
+    # Whether `prepare` lists once for the job without being told to.
+    _shares_listing = False
 
     def _set_up(
         self,
@@ -83,6 +86,7 @@ class _OssDataset:
         transform: Transform | None,
         policy: Policy,
         allow_empty: bool | None,
+        index: Path | None,
     ) -> None:
         if objects is None:
             raise ConfigError(
@@ -91,7 +95,12 @@ class _OssDataset:
         if callable(objects):
             objects = CallableSource(objects, functools.partial(OssClient.over, connection))
         self._delivery = Delivery(
-            connection, objects, identity if transform is None else transform, policy, allow_empty=allow_empty
+            connection,
+            objects,
+            identity if transform is None else transform,
+            policy,
+            allow_empty=allow_empty,
+            saved=None if index is None else location_text(index, "index"),
         )
 
     @classmethod
@@ -228,9 +237,29 @@ class _OssDataset:
         make: Callable[..., Self] = cls
         return make(get_dataset_objects=source, **given)
 
-    def prepare(self) -> int:
-        """List or read the manifest now; return the number of objects. What is wrong is raised here, early."""
-        return self._delivered().count()
+    def prepare(self, *, shared: bool | None = None) -> int:
+        """List or read the manifest now; return the number of objects. What is wrong is raised here, early.
+
+        Args:
+            shared: list once for the whole job: rank 0 lists and the others receive, over torch.distributed. Every
+                rank must call it. None does so if `shard` was given and the process group is initialised.
+
+        Raises:
+            ConfigError: `shared=True` without a process group.
+        """
+        delivery = self._delivered()
+        group = process_group()
+        if shared and group is None:
+            raise ConfigError("prepare(shared=True) needs a process group; call init_process_group first")
+        wanted = self._shares_listing if shared is None else shared
+        if wanted and group is not None and group[1] > 1 and not (delivery.is_shared or delivery.is_local):
+            share_index(delivery)
+            delivery.is_shared = True
+        return delivery.count()
+
+    def save_index(self, path_or_uri: Path) -> None:
+        """Write the index to a file or to `oss://bucket/key`, for other datasets to take by `index=`."""
+        self._delivered().save(location_text(path_or_uri, "path_or_uri"))
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of this dataset, DataLoader workers included; names and units are in docs/stats.md."""
@@ -271,6 +300,7 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
         error_budget: objects that one process may leave out in all, or the part of its share if it is a float;
             by default a tenth, and ten in any case.
         pin_versions: refuse an object that was replaced after it was listed; else it is read in its new version.
+        index: path or `oss://` URI of what `save_index` wrote, to be used in place of listing.
         strict_resume: refuse a state if what is listed has changed since.
     """
 
@@ -301,13 +331,15 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
         on_changed: OnChanged | None = None,
         error_budget: float | None = None,
         pin_versions: bool | None = None,
+        index: Path | None = None,
         strict_resume: bool = True,
     ) -> None:
         super().__init__()
         if from_tar:
             raise NotImplementedError("from_tar is not in this release: it comes with the tar archives")
         epochs = Epochs(bool(shuffle), seed, shard, uneven, bool(ordered), batch_size, strict_resume)
-        self._schedule = Schedule(epochs, rank, world_size, _process_group)
+        self._shares_listing = shard is not None
+        self._schedule = Schedule(epochs, rank, world_size, process_group)
         connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
         policy = Policy.checked(
             connection,
@@ -317,12 +349,17 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
             error_budget=error_budget,
             pin_versions=pin_versions,
         )
-        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty)
+        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty, index)
 
     def __iter__(self) -> Iterator[Any]:
         """Yield this worker's share; all of it outside of a DataLoader's workers."""
         delivery = self._delivered()
-        run = self._schedule.begin(delivery.count(), delivery.fingerprint(), _worker())
+        run = self._schedule.begin(
+            delivery.count(),
+            delivery.fingerprint(),
+            _worker(),
+            is_shared=delivery.is_shared or delivery.is_local,
+        )
         return delivery.run(run.rest, run, ordered=self._schedule.ordered)
 
     def set_epoch(self, epoch: int) -> None:
@@ -407,6 +444,7 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
         on_changed: OnChanged | None = None,
         error_budget: float | None = None,
         pin_versions: bool | None = None,
+        index: Path | None = None,
         **epochs: Unpack[EpochOptions],
     ) -> None:
         if epochs:
@@ -427,7 +465,7 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
             error_budget=error_budget,
             pin_versions=pin_versions,
         )
-        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty)
+        self._set_up(connection, get_dataset_objects, transform, policy, allow_empty, index)
 
     def __len__(self) -> int:
         """Count the objects; lists on first use."""
@@ -457,10 +495,3 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
 def _worker() -> Worker:
     info = get_worker_info()
     return Worker() if info is None else Worker(info.id, info.num_workers, is_child=True)
-
-
-def _process_group() -> Group | None:
-    """Return rank and world size of torch's process group, which a forked child knows as well."""
-    if not distributed.is_available() or not distributed.is_initialized():
-        return None
-    return distributed.get_rank(), distributed.get_world_size()

@@ -11,16 +11,18 @@ import logging
 import operator
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from osstorchconnector import counters, logs
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.errors import EmptyDatasetError, OssError
+from osstorchconnector.errors import ConfigError, EmptyDatasetError, NotFoundError, OssError
 from osstorchconnector.index import IndexFile, build_announced
 from osstorchconnector.policy import Policy, Tally, instead, kind_of
 from osstorchconnector.sources import ObjectsSource, PrefixSource
 from osstorchconnector.store import Reading
 from osstorchconnector.streams import ObjectReader
+from osstorchconnector.uri import SCHEME, object_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -113,6 +115,7 @@ class Delivery:
         transform: called once with each object; its result is what the user gets.
         policy: what to do about an object that cannot be delivered.
         allow_empty: deliver nothing where nothing is, instead of raising; None leaves it to the config file.
+        saved: path or `oss://` URI of an index that was saved, to be used in place of listing.
     """
 
     def __init__(
@@ -123,7 +126,10 @@ class Delivery:
         policy: Policy,
         *,
         allow_empty: bool | None,
+        saved: str | None = None,
     ) -> None:
+        self._saved = saved
+        self.is_shared = saved is not None
         self._connection = connection
         self._source = source
         self._transform = transform
@@ -156,6 +162,41 @@ class Delivery:
     def fingerprint(self) -> str:
         """Return the hash of what is listed."""
         return self._here().index.fingerprint
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this is local-directory mode, which has no index file."""
+        return self._connection.is_local
+
+    @property
+    def index_path(self) -> str:
+        """The index file, for another process of this machine."""
+        return self._file.path
+
+    def packed(self) -> bytes:
+        """Return the index in a form to send or store."""
+        return self._here().index.pack()
+
+    def take_packed(self, data: bytes) -> None:
+        """Use an index that another process packed."""
+        self._process = None
+        Path(self._file.path).unlink(missing_ok=True)
+        self._connection.store(self._worker.count).unpack_index(data, self._file)
+
+    def take_file(self, path: str) -> None:
+        """Use the index file of another process of this machine."""
+        self._process = None
+        self._file.take(path)
+
+    def save(self, location: str) -> None:
+        """Write the packed index to a path, or an object, whole or not at all."""
+        data = self.packed()
+        if location.startswith(SCHEME):
+            self._here().store.put(object_path(location), data)
+            return
+        temporary = f"{location}.{os.getpid()}.new"
+        Path(temporary).write_bytes(data)
+        os.replace(temporary, location)
 
     def run(self, positions: Positions, plan: Run | None = None, *, ordered: bool = True) -> Iterator[Any]:
         """Yield the transformed objects of `positions`; what is in flight goes when the iterator goes.
@@ -295,6 +336,8 @@ class Delivery:
         return process
 
     def _opened_index(self, store: Store) -> RowIndex:
+        if self._saved is not None and not self._file.is_built:
+            store.unpack_index(self._read_saved(store, self._saved), self._file)
         index = build_announced(
             self._source.name, lambda: store.open_index(self._source, self._file), _log.info
         )
@@ -307,7 +350,34 @@ class Delivery:
             )
         if len(index) == 0:
             self._refuse_empty(left_out)
+        elif self._saved is not None:
+            self._demand_own(index, self._saved)
         return index
+
+    def _read_saved(self, store: Store, location: str) -> bytes:
+        remedy = "save it with save_index on one rank first"
+        if location.startswith(SCHEME):
+            try:
+                return store.fetch((object_path(location, "index"), None, None, ""))
+            except NotFoundError as failure:
+                failure.advise(remedy)
+                raise
+        try:
+            return Path(location).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(f"index {location}: there is no such file; {remedy}") from None
+
+    def _demand_own(self, index: RowIndex, location: str) -> None:
+        """Refuse an index of another prefix."""
+        source = self._source
+        if not isinstance(source, PrefixSource):
+            return
+        for row in (0, len(index) - 1):
+            path = index.row(row)[0]
+            if not path.startswith(source.path):
+                raise ConfigError(
+                    f"index {location} names oss:/{path}, which is not below {source.name}; pass its own"
+                )
 
     def _refuse_empty(self, left_out: int) -> None:
         name = self._source.name

@@ -17,6 +17,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from osstorchconnector.errors import ConfigError
 from osstorchconnector.private_files import Lease, new_lease, own_name, private_directory, remove_stale
 
 if TYPE_CHECKING:
@@ -50,6 +51,16 @@ class MemoryIndex:
             digest.update(repr(row).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
+    def pack(self) -> bytes:
+        """Refuse: files of a directory are listed faster than they are sent.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "local-directory mode has no index file to save or share; list the directory instead"
+        )
+
 
 class IndexFile:
     """The name of one dataset's index file, and who removes it."""
@@ -79,6 +90,11 @@ class IndexFile:
     def is_built(self) -> bool:
         """Whether the file is there."""
         return os.path.exists(self.path)
+
+    def take(self, other: str) -> None:
+        """Take another process's index file of this machine as one's own: one file on disk, and in memory."""
+        Path(self.path).unlink(missing_ok=True)
+        os.link(other, self.path)
 
     def beside(self, suffix: str) -> str:
         """Name a file that goes when the index file goes."""

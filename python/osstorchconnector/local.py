@@ -37,6 +37,10 @@ class LocalStore:
             return MemoryIndex(self.rows(source.path))
         return MemoryIndex(source.rows(self))
 
+    def unpack_index(self, data: bytes, file: IndexFile) -> None:
+        """Refuse as `MemoryIndex.pack`."""
+        MemoryIndex(()).pack()
+
     def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> LocalDeliveries:
         """Read whole files, one after the other."""
         return LocalDeliveries(self, index, positions, reading)

@@ -150,8 +150,11 @@ class Schedule:
         ranks = self._sharing()
         return share_of(count, rank=ranks.rank, world_size=ranks.world_size, uneven=self._epochs.uneven).count
 
-    def begin(self, count: int, fingerprint: str, worker: Worker) -> Run:
+    def begin(self, count: int, fingerprint: str, worker: Worker, *, is_shared: bool = True) -> Run:
         """Begin an iteration over an index; a state that was loaded is used up.
+
+        Args:
+            is_shared: whether all ranks have one index, and not each its own.
 
         Raises:
             ConfigError: the state is of another dataset, layout or epoch.
@@ -163,7 +166,7 @@ class Schedule:
             state = None
         run = self._run_of(count, fingerprint, worker, state, epoch if state is None else state.epoch)
         self._run, self._run_in = run, os.getpid()
-        self._tell(count, run, worker)
+        self._tell(count, run, worker, is_shared=is_shared)
         return run
 
     def state(self, count: int, fingerprint: str, worker: Worker) -> dict[str, Any]:
@@ -279,7 +282,7 @@ class Schedule:
                 f"set_epoch({state.epoch}) to go on with it, or make a new dataset to begin anew"
             )
 
-    def _tell(self, count: int, run: Run, worker: Worker) -> None:
+    def _tell(self, count: int, run: Run, worker: Worker, *, is_shared: bool) -> None:
         """Say once in a job what its user may not expect."""
         ranks = self._job()
         if ranks.rank or worker.id or ranks.world_size == 1:
@@ -293,6 +296,12 @@ class Schedule:
                     ranks.world_size,
                 )
             return
+        if not is_shared and once("told-listing"):
+            _log.warning(
+                "each of the %d ranks lists for itself, and reads its share of what it found; call prepare() in every "
+                "rank after init_process_group, or pass index=, to list once",
+                ranks.world_size,
+            )
         dropped = max(count - run.start, 0) % ranks.world_size if self._epochs.uneven == "drop" else 0
         if dropped and once("told"):
             _log.log(

@@ -87,6 +87,9 @@ class RowIndex(Protocol):
     def fingerprint(self) -> str:
         """A hash of all rows in their order, as 16 hexadecimal digits."""
 
+    def pack(self) -> bytes:
+        """Return the index in a form to send or store."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -127,6 +130,9 @@ class Store(Protocol):
 
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """Open the index of `source`, building it if nobody has."""
+
+    def unpack_index(self, data: bytes, file: IndexFile) -> None:
+        """Write what `RowIndex.pack` returned into the index file, unless it is there."""
 
     def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> Deliveries:
         """Fetch whole objects ahead."""

@@ -1,0 +1,122 @@
+"""Jobs of several ranks, each with DataLoader workers: one listing, and no object read twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from epoch_model import batches_of, epoch_order
+from osstorchconnector import OssIterableDataset, OssMapDataset
+from osstorchconnector.errors import ConfigError, NotFoundError
+
+COUNT = 33
+PROGRAM = Path(__file__).parent / "rank_program.py"
+
+# Ranks and their workers import torch, on a machine that may be busy with other tests.
+SLOW = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def bucket(site):
+    site.oss.fill("bucket", "p/", COUNT, 100)
+    return site
+
+
+def environment(site, **more):
+    kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    return {**kept, **site.oss.environ(), **more}
+
+
+def under_torchrun(site, world_size, *arguments):
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"]
+    done = subprocess.run(
+        [*run, PROGRAM, "env://", *arguments],
+        env=environment(site), capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def one_by_one(site, world_size, *arguments):
+    """Start the ranks as a scheduler does that sets no RANK."""
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, PROGRAM, *arguments],
+            env=environment(site, TEST_RANK=str(rank), TEST_WORLD_SIZE=str(world_size)),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    said = [rank.communicate(timeout=200)[1] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0] * world_size, "".join(said)[-3000:]
+    return said
+
+
+def check(site, results, world_size, listings=1):
+    said = [json.loads(Path(f"{results}.{rank}").read_text()) for rank in range(world_size)]
+    sequence = epoch_order(COUNT, said[0]["fingerprint"], 3, 0)
+    for rank, own in enumerate(said):
+        expected = [row for batch in batches_of(sequence, rank, world_size, 4, "drop") for row in batch]
+        assert own["rows"] == expected
+        assert own["length"] == len(expected)
+    assert len(site.oss.requests("ListObjectsV2")) == listings
+    keys = [entry["key"] for entry in site.oss.requests("GetObject")]
+    assert len(keys) == len(set(keys)) == COUNT - COUNT % world_size
+
+
+@SLOW
+@pytest.mark.parametrize("together", ["together", "apart"])
+def test_a_job_under_torchrun_lists_once_and_reads_no_object_twice(together, bucket, tmp_path):
+    under_torchrun(bucket, 2, "fork", together, tmp_path / "rows")
+    check(bucket, tmp_path / "rows", 2)
+
+
+@SLOW
+@pytest.mark.parametrize(("method", "start_method"), [("tcp", "fork"), ("file", "spawn")])
+def test_a_group_made_by_hand_does_the_same(method, start_method, bucket, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"tcp://127.0.0.1:{port}" if method == "tcp" else f"file://{tmp_path}/rendezvous"
+    one_by_one(bucket, 2, url, start_method, "apart", tmp_path / "rows")
+    check(bucket, tmp_path / "rows", 2)
+
+
+@SLOW
+def test_without_a_group_each_rank_lists_and_says_so(bucket, tmp_path):
+    said = one_by_one(bucket, 2, "none", "fork", "together", tmp_path / "rows")
+    check(bucket, tmp_path / "rows", 2, listings=2)
+    assert "".join(said).count("lists for itself") == 1
+
+
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+@pytest.mark.parametrize("on_oss", [False, True])
+def test_a_saved_index_takes_the_place_of_listing(kind, on_oss, bucket, tmp_path):
+    place = "oss://bucket/index/p" if on_oss else tmp_path / "p.index"
+    first = kind.from_prefix("oss://bucket/p/", **bucket.arguments)
+    first.save_index(place)
+    listings = len(bucket.oss.requests("ListObjectsV2"))
+    second = kind.from_prefix("oss://bucket/p/", index=place, **bucket.arguments)
+    assert [sample.key for sample in second] == [sample.key for sample in first]
+    assert len(bucket.oss.requests("ListObjectsV2")) == listings == 1
+    assert second._delivered().fingerprint() == first._delivered().fingerprint()
+    with pytest.raises(ConfigError, match="not below oss://bucket/other/"):
+        kind.from_prefix("oss://bucket/other/", index=place, **bucket.arguments).prepare()
+
+
+@pytest.mark.parametrize("place", ["oss://bucket/no-index", "/no/such/index"])
+def test_an_index_that_is_not_there_says_how_it_comes_to_be(place, bucket):
+    dataset = OssIterableDataset.from_prefix("oss://bucket/p/", index=place, **bucket.arguments)
+    with pytest.raises(NotFoundError, match="save_index"):
+        dataset.prepare()
+
+
+def test_sharing_needs_a_process_group(bucket):
+    with pytest.raises(ConfigError, match="init_process_group"):
+        OssMapDataset.from_prefix("oss://bucket/p/", **bucket.arguments).prepare(shared=True)
