@@ -254,7 +254,7 @@ class Share:
         workers: int,
         start: int,
         stop: int,
-        without: Sequence[int] = (),
+        without: Sequence[int] | None = None,
     ) -> Share: ...
 
 @final

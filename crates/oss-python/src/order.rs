@@ -61,7 +61,7 @@ pub(crate) struct Share {
 impl Share {
     /// Places `start..stop` of the share, but those in `without`.
     #[new]
-    #[pyo3(signature = (first, step, run, worker, workers, start, stop, without = Vec::new()))]
+    #[pyo3(signature = (first, step, run, worker, workers, start, stop, without = None))]
     #[expect(clippy::too_many_arguments, reason = "five numbers name a share, three what of it is left")]
     fn new(
         first: u64,
@@ -71,13 +71,13 @@ impl Share {
         workers: u64,
         start: u64,
         stop: u64,
-        without: Vec<u64>,
+        without: Option<Vec<u64>>,
     ) -> PyResult<Self> {
         if run == 0 || workers == 0 {
             return Err(PyValueError::new_err("a share has workers, and runs of at least one position"));
         }
         let places = Places { first, step, run, worker, workers };
-        Ok(Self { places, start, stop, without: without.into_iter().collect() })
+        Ok(Self { places, start, stop, without: without.unwrap_or_default().into_iter().collect() })
     }
 }
 

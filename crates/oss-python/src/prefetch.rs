@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// A position, and what is there: bytes, None for a missing object that is to be skipped, or the error.
 type Item = (u64, Py<PyAny>);
 
+/// What a worker made of one object.
+type Outcome = Result<Body<LentMemory>, Error>;
+
 /// Where the error of one object goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failures {
@@ -108,7 +111,7 @@ impl Prefetch {
 }
 
 impl State {
-    fn item(&self, py: Python<'_>, body: Result<Body<LentMemory>, Error>) -> PyResult<Py<PyAny>> {
+    fn item(&self, py: Python<'_>, body: Outcome) -> PyResult<Py<PyAny>> {
         match body {
             Err(error) if self.failures == Failures::Yield => {
                 Ok(to_python(py, &error).into_value(py).into_any())
@@ -117,7 +120,7 @@ impl State {
         }
     }
 
-    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(u64, Result<Body<LentMemory>, Error>)>> {
+    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(u64, Outcome)>> {
         if self.is_closed {
             return Ok(None);
         }
