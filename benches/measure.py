@@ -22,6 +22,7 @@ class Target:
     endpoint: str
     region: str
     cred_path: str
+    config_path: str
     big_bytes: int
     expected_bytes: int
 
@@ -55,12 +56,13 @@ def main() -> None:
         raise SystemExit(f"error: {delivered} bytes delivered, {target.expected_bytes} expected")
     import osstorchconnector
 
+    stats = getattr(osstorchconnector, "stats", dict)  # the original keeps none
     result = {
         "bytes": delivered,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds() - before_cpu,
         "peak_bytes": memory_bytes("VmHWM") - before_bytes,
-        "stats": osstorchconnector.stats(),
+        "stats": stats(),
     }
     print(json.dumps(result))
 

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import original
 import raw
 import report
 from measure import Target
@@ -32,6 +33,7 @@ SIZES = {False: Served(20_000, 110 * 1024, 2048 * MIB), True: Served(4_000, 110 
 LIMITS = {
     "wrk objects": "raw objects, as wrk",
     "iterable": "raw objects",
+    "iterable, seed's config": "raw objects",
     "wrk ranges": "raw ranges, as wrk",
     "raw ranges, fresh memory": "raw ranges",
     "checkpoint_pieces": "raw ranges",
@@ -40,6 +42,16 @@ LIMITS = {
     "checkpoint_write": "raw parts",
     "safetensors_load": "raw ranges, fresh memory",
 }
+# The original runs these too, and is compared with the same limits.
+ORIGINALS = (
+    "iterable",
+    "checkpoint_pieces",
+    "checkpoint_whole",
+    "checkpoint_read",
+    "checkpoint_write",
+    "safetensors_load",
+)
+LIMITS |= {f"original {name}": LIMITS[name] for name in ORIGINALS}
 
 
 def need_programs() -> None:
@@ -57,20 +69,54 @@ def need_programs() -> None:
         subprocess.run(step, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
-def ours(workload: str, server: Server) -> dict[str, Any]:
-    """Run one workload in a fresh process."""
-    credentials = server.directory / "credentials.json"
-    credentials.write_text(json.dumps({"AccessKeyId": "bench", "AccessKeySecret": "bench"}))
-    served = server.served
-    expected = served.small_bytes if workload == "iterable" else served.big_bytes
-    target = Target(f"http://{server.address}", REGION, str(credentials), served.big_bytes, expected)
-    command = [sys.executable, str(HERE / "measure.py"), workload, json.dumps(asdict(target))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+class Contenders:
+    """Ours, and the original where it can run; each workload in a fresh process."""
+
+    def __init__(self, server: Server, *, with_original: bool) -> None:
+        self.server = server
+        self.credentials = server.directory / "credentials.json"
+        self.credentials.write_text(json.dumps({"AccessKeyId": "bench", "AccessKeySecret": "bench"}))
+        self.seeds_config = str(original.seeds_config(server.directory))
+        prefix = original.command_prefix(server.directory) if with_original else "it was not asked for"
+        self._prefix = prefix
+        if isinstance(prefix, str):
+            print(f"bench: the original is not measured: {prefix}", flush=True)
+        elif not original.has_user_faults():
+            print(
+                "bench: only the original's datasets are measured: its readers need userfaultfd", flush=True
+            )
+
+    def ours(self, workload: str, config_path: str = "") -> dict[str, Any]:
+        """Run a workload with our package."""
+        return self._measure([], workload, self.server.address, config_path, dict(os.environ))
+
+    def originals(self, workload: str) -> dict[str, Any] | None:
+        """Run a workload with the original, or return None where that cannot be."""
+        if isinstance(self._prefix, str) or workload not in ORIGINALS:
+            return None
+        if workload not in ("iterable", "checkpoint_write") and not original.has_user_faults():
+            return None
+        address = f"{original.HOST}:{self.server.port}"
+        return self._measure(self._prefix, workload, address, self.seeds_config, original.environment())
+
+    def _measure(
+        self, prefix: list[str], workload: str, address: str, config_path: str, environment: dict[str, str]
+    ) -> dict[str, Any]:
+        served = self.server.served
+        expected = served.small_bytes if workload == "iterable" else served.big_bytes
+        target = Target(
+            f"http://{address}", REGION, str(self.credentials), config_path, served.big_bytes, expected
+        )
+        command = [*prefix, sys.executable, str(HERE / "measure.py"), workload, json.dumps(asdict(target))]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+        # The original says on its standard output what it sets up.
+        result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return result
 
 
-def one_round(server: Server, rounds: report.Rounds, wanted: list[str], wrk_seconds: int) -> None:
+def one_round(
+    server: Server, contenders: Contenders, rounds: report.Rounds, wanted: list[str], wrk_seconds: int
+) -> None:
     """Let every contender run once, in turn, and append what it took."""
     served, program = server.served, server.raw_client
     small, large = raw.objects(served.objects, served.object_bytes), raw.ranges(served.big_bytes)
@@ -82,20 +128,25 @@ def one_round(server: Server, rounds: report.Rounds, wanted: list[str], wrk_seco
         if result is not None:
             rounds.setdefault(name, []).append(result)
 
+    def race(workload: str) -> None:
+        add(workload, contenders.ours(workload))
+        add(f"original {workload}", contenders.originals(workload))
+
     add("raw objects", raw.raw(program, server.address, small))
     add("raw objects, as wrk", raw.raw(program, server.address, one_object.load))
     add("wrk objects", raw.wrk(server.address, one_object, wrk_seconds))
-    for workload in [name for name in wanted if name == "iterable"]:
-        add(workload, ours(workload, server))
+    if "iterable" in wanted:
+        race("iterable")
+        add("iterable, seed's config", contenders.ours("iterable", contenders.seeds_config))
     add("raw ranges", raw.raw(program, server.address, large))
     add("raw ranges, as wrk", raw.raw(program, server.address, one_range.load))
     add("wrk ranges", raw.wrk(server.address, one_range, wrk_seconds))
     add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
     for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write")]:
-        add(workload, ours(workload, server))
+        race(workload)
     if "checkpoint_write" in wanted:
         add("raw parts", raw.raw(program, server.address, raw.parts(served.big_bytes)))
-        add("checkpoint_write", ours("checkpoint_write", server))
+        race("checkpoint_write")
 
 
 def main() -> None:
@@ -109,6 +160,7 @@ def main() -> None:
     parser.add_argument(
         "--workloads", nargs="*", default=known, choices=[*known, []], help="which of ours to run"
     )
+    parser.add_argument("--no-original", action="store_true", help="leave the vendor's package out")
     options = parser.parse_args()
     count = options.rounds or (3 if options.quick else 5)
     need_programs()
@@ -123,9 +175,10 @@ def main() -> None:
             flush=True,
         )
     with Server(served, program) as server:
+        contenders = Contenders(server, with_original=not options.no_original)
         for number in range(count):
             print(f"bench: round {number + 1} of {count}", flush=True)
-            one_round(server, rounds, options.workloads, wrk_seconds=1 if options.quick else 3)
+            one_round(server, contenders, rounds, options.workloads, wrk_seconds=1 if options.quick else 3)
     machine = report.machine()
     print(
         f"\n{served.objects} objects of {served.object_bytes} bytes; one of {served.big_bytes >> 20} MiB; {machine}"

@@ -29,7 +29,7 @@ PART_BYTES = 16 * 1024 * 1024
 FIRST_MTIME = 1_700_000_000
 START_SECONDS = 10.0
 
-CONFIG = """
+CONFIG = r"""
 daemon off;
 worker_processes 2;
 pid nginx.pid;
@@ -55,9 +55,12 @@ http {{
     map $uri $crc64 {{ include crc.map; }}
     map "$request_method $uri" $saved_crc64 {{ include saved.map; }}
     map $args $page {{ default page-0; "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token; }}
+    map $args $lists {{ default plain; "~encoding-type=url" encoded; }}
     server {{
         listen 127.0.0.1:{port};
         root .;
+        # The original asks `bucket.HOST/key`; all else `HOST/bucket/key`.
+        if ($host ~ ^bucket\.) {{ rewrite ^/(.*)$ /bucket/$1; }}
         add_header x-oss-request-id $request_id always;
         location /bucket/ {{
             add_header x-oss-request-id $request_id always;
@@ -75,10 +78,11 @@ http {{
             add_header ETag '"0123456789ABCDEF0123456789ABCDEF"' always;
             default_type application/xml;
             if ($args = uploads) {{ return 200 '<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>saved/object</Key><UploadId>bench</UploadId></InitiateMultipartUploadResult>'; }}
+            if ($request_method = DELETE) {{ return 204; }}
             if ($request_method = POST) {{ return 200 '<CompleteMultipartUploadResult><Bucket>bucket</Bucket><Key>saved/object</Key><ETag>"0123456789ABCDEF0123456789ABCDEF-128"</ETag></CompleteMultipartUploadResult>'; }}
         }}
-        location = /bucket/ {{ rewrite ^ /lists/$page.xml last; }}
-        location = /bucket {{ rewrite ^ /lists/$page.xml last; }}
+        location = /bucket/ {{ rewrite ^ /lists/$lists-$page.xml last; }}
+        location = /bucket {{ rewrite ^ /lists/$lists-$page.xml last; }}
         location /lists/ {{ internal; types {{ application/xml xml; }} }}
     }}
 }}
@@ -150,7 +154,10 @@ class Server:
         pages = range(0, self.served.objects, KEYS_PER_PAGE)
         for number, first in enumerate(pages):
             page = listing(self.served, first, None if first == pages[-1] else f"page-{number + 1}")
-            (lists / f"page-{number}.xml").write_text(page)
+            (lists / f"encoded-page-{number}.xml").write_text(page)
+            # As a client gets it that does not ask for encoded keys.
+            plain = page.replace("%2F", "/").replace("<EncodingType>url</EncodingType>", "")
+            (lists / f"plain-page-{number}.xml").write_text(plain)
 
     def _sum_saved(self) -> None:
         """Say what an object of one repeated byte, and its parts, sum up to."""

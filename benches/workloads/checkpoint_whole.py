@@ -20,6 +20,8 @@ class Workload:
     def run(self) -> int:
         """Read the object into memory that is there already; return the bytes read."""
         target = self.target
-        checkpoint = OssCheckpoint(target.endpoint, cred_path=target.cred_path, region=target.region)
+        checkpoint = OssCheckpoint(
+            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
+        )
         with checkpoint.reader("oss://bucket/big.bin") as reader:
             return reader.readinto(self.memory)

@@ -22,9 +22,11 @@ class Workload:
 
     def run(self) -> int:
         """Write the object; return the bytes written."""
-        target, left = self.target, self.target.big_bytes
-        checkpoint = OssCheckpoint(target.endpoint, cred_path=target.cred_path, region=target.region)
+        target, written = self.target, 0
+        checkpoint = OssCheckpoint(
+            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
+        )
         with checkpoint.writer("oss://bucket/saved/object") as writer, memoryview(self.memory) as memory:
-            while left:
-                left -= writer.write(memory[: min(left, PIECE_BYTES)])
-        return writer.size
+            while written < target.big_bytes:
+                written += writer.write(memory[: min(target.big_bytes - written, PIECE_BYTES)])
+        return written

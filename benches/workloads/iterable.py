@@ -20,7 +20,11 @@ class Workload:
         """List, read and drop every small object; return the bytes read."""
         target, total = self.target, 0
         dataset = OssIterableDataset.from_prefix(
-            "oss://bucket/train/", target.endpoint, cred_path=target.cred_path, region=target.region
+            "oss://bucket/train/",
+            target.endpoint,
+            cred_path=target.cred_path,
+            config_path=target.config_path,
+            region=target.region,
         )
         for item in dataset:
             total += len(item.read())
