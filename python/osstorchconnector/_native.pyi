@@ -174,8 +174,16 @@ class Client:
         """
     def remove_abandoned(self, uri: str, upload_id: str) -> None:
         """Drop an upload and its parts; one that is gone is success. No object changes."""
-    def build_index(self, uri: str, path: str, include_empty: bool) -> int:
+    def build_index(
+        self,
+        uri: str,
+        path: str,
+        include_empty: bool,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
         """List everything below `uri` into the index file `path`, unless it is there already.
+
+        `progress` is called at least every 50 ms with the keys and the pages so far.
 
         One process builds, the others wait for it. Returns the number of zero-byte objects left out.
         """

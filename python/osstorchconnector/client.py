@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject, checked_label
 from osstorchconnector.errors import ConfigError, NotFoundError
+from osstorchconnector.object_index import ObjectIndex
 from osstorchconnector.streams import ObjectWriter
 from osstorchconnector.uri import location_text, object_path, prefix_path
 
@@ -149,6 +150,34 @@ class OssClient:
     def gen_tar_archive(self, *arguments: Any, **options: Any) -> NoReturn:
         """Refuse: tar archives are not in this release."""
         _not_yet("OssClient.gen_tar_archive")
+
+    def build_index(
+        self, oss_uri: str | os.PathLike[str], *, include_empty: bool = False, progress: bool = False
+    ) -> ObjectIndex:
+        """List everything below a prefix into an index, over many ranges of keys at a time.
+
+        Args:
+            oss_uri: `oss://bucket/prefix`, plain string prefix.
+            include_empty: zero-byte objects whose key does not end in `/` too.
+            progress: a bar on stderr.
+
+        Raises:
+            EmptyDatasetError: there is nothing.
+        """
+        return ObjectIndex.listed(self._connection, oss_uri, include_empty=include_empty, progress=progress)
+
+    def save_index(self, index: ObjectIndex, location: str | os.PathLike[str]) -> int:
+        """Write an index to a path or `oss://` URI, whole or not at all; return the bytes, about 20 an object."""
+        return index.save(self._connection, location)
+
+    def load_index(self, location: str | os.PathLike[str]) -> ObjectIndex:
+        """Load what `save_index` wrote.
+
+        Raises:
+            NotFoundError: there is no such file or object.
+            FormatError: it is no whole index of this version.
+        """
+        return ObjectIndex.loaded(self._connection, location)
 
     def abandoned_uploads(
         self, prefix: str | os.PathLike[str], older_than_seconds: float = 0.0

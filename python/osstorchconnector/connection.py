@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from osstorchconnector import _native, config, credentials, logs
 from osstorchconnector.errors import ConfigError
+from osstorchconnector.listing_progress import ListingProgress
 from osstorchconnector.local import LocalStore
 from osstorchconnector.order import native_positions
 from osstorchconnector.sharding import Rest
@@ -114,10 +115,6 @@ class Connection:
                 )
             except ConfigError as wrong:
                 raise ConfigError(self.config.in_the_files_words(str(wrong))) from None
-            if self.config.options.keys() & {"fast_list", "list_max_concurrency"}:
-                _tell_once(
-                    "datasetConfig.enableFastList and listConcurrency have no effect yet: listings are serial"
-                )
             for note in self._native.notes:
                 _warn_once(self.config.in_the_files_words(note))
         return self._native
@@ -141,8 +138,7 @@ class OssStore:
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """List or copy the rows into the index file, unless it is there, and map it."""
         if isinstance(source, PrefixSource):
-            self.native.build_index(source.name, file.path, source.include_empty)
-            return _native.Index.open(file.path)
+            return self.list_index(source, file)
         if file.is_built:
             return _native.Index.open(file.path)
         rows: Iterable[Row] = source.rows(self)
@@ -151,6 +147,15 @@ class OssStore:
     def unpack_index(self, data: bytes, file: IndexFile) -> None:
         """Write a packed index into the index file, unless it is there."""
         _native.Index.unpack(data, file.path)
+
+    def list_index(self, source: PrefixSource, file: IndexFile) -> _native.Index:
+        """List into the index file, unless it is there, over many ranges of keys at a time; map it."""
+        progress = ListingProgress(source.name)
+        with logs.emitting():
+            self.native.build_index(source.name, file.path, source.include_empty, progress)
+        index = _native.Index.open(file.path)
+        progress.ended(len(index))
+        return index
 
     def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> _native.Prefetch:
         """Fetch whole objects ahead, under the byte budget."""
@@ -260,6 +265,15 @@ _native.show_logs_by(logs.emit_waiting)
 atexit.register(logs.emit_waiting)
 
 
+def map_packed(data: bytes, file: IndexFile) -> _native.Index:
+    """Write a packed index to its file and map it.
+
+    Raises:
+        FormatError: it is no whole packed index of this version.
+    """
+    return _native.Index.unpack(data, file.path)
+
+
 def process_stats() -> dict[str, int | float]:
     """Return the counters of all native clients of this process."""
     return {**_native.process_stats()}
@@ -268,11 +282,6 @@ def process_stats() -> dict[str, int | float]:
 @functools.cache
 def _warn_once(text: str) -> None:
     _log.warning(text)
-
-
-@functools.cache
-def _tell_once(text: str) -> None:
-    _log.info(text)
 
 
 @functools.cache

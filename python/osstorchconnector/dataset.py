@@ -20,6 +20,7 @@ from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.delivery import Delivery, Worker
 from osstorchconnector.errors import ConfigError
+from osstorchconnector.listing_progress import bar_shown
 from osstorchconnector.manifest import ManifestParser, ManifestSource
 from osstorchconnector.policy import OnChanged, OnError, OnMissing, Policy
 from osstorchconnector.rendezvous import process_group, share_index
@@ -237,12 +238,13 @@ class _OssDataset:
         make: Callable[..., Self] = cls
         return make(get_dataset_objects=source, **given)
 
-    def prepare(self, *, shared: bool | None = None) -> int:
+    def prepare(self, *, shared: bool | None = None, progress: bool = False) -> int:
         """List or read the manifest now; return the number of objects. What is wrong is raised here, early.
 
         Args:
             shared: list once for the whole job: rank 0 lists and the others receive, over torch.distributed. Every
                 rank must call it. None does so if `shard` was given and the process group is initialised.
+            progress: a bar on stderr while it lists; the log has a line every 5 s either way.
 
         Raises:
             ConfigError: `shared=True` without a process group.
@@ -252,10 +254,16 @@ class _OssDataset:
         if shared and group is None:
             raise ConfigError("prepare(shared=True) needs a process group; call init_process_group first")
         wanted = self._shares_listing if shared is None else shared
-        if wanted and group is not None and group[1] > 1 and not (delivery.is_shared or delivery.is_local):
-            share_index(delivery)
-            delivery.is_shared = True
-        return delivery.count()
+        with bar_shown(progress):
+            if (
+                wanted
+                and group is not None
+                and group[1] > 1
+                and not (delivery.is_shared or delivery.is_local)
+            ):
+                share_index(delivery)
+                delivery.is_shared = True
+            return delivery.count()
 
     def save_index(self, path_or_uri: Path) -> None:
         """Write the index to a file or to `oss://bucket/key`, for other datasets to take by `index=`."""

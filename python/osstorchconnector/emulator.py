@@ -179,9 +179,25 @@ class Emulator:
         body = {"bucket": bucket, "key": key, "body_base64": base64.b64encode(data).decode("ascii")}
         self._ask("POST", "/_emulator/objects", body)
 
-    def fill(self, bucket: str, prefix: str, count: int, size_bytes: int, seed: int = 0) -> None:
-        """Put `count` objects of pseudo-random bytes below a prefix."""
+    def fill(
+        self,
+        bucket: str,
+        prefix: str,
+        count: int,
+        size_bytes: int,
+        seed: int = 0,
+        *,
+        suffix: str = "",
+        synthetic: bool = False,
+    ) -> None:
+        """Put `count` objects of pseudo-random bytes below a prefix.
+
+        Args:
+            suffix: what the keys end with, behind eight digits.
+            synthetic: compute them when they are listed or read instead of storing them: millions cost nothing.
+        """
         body = {"bucket": bucket, "prefix": prefix, "count": count, "size": size_bytes, "seed": seed}
+        body |= {"suffix": suffix, "synthetic": synthetic}
         self._ask("POST", "/_emulator/objects", body)
 
     def shape(self, **shaping: float) -> None:

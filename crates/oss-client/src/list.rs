@@ -4,6 +4,12 @@
 //! without saying where, or a key out of order is a `Listing` error at once. A page that fails is an error,
 //! never an empty page.
 
+mod split;
+mod sweep;
+mod waiting;
+
+pub use sweep::{Progress, Sweep};
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
@@ -13,6 +19,32 @@ use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::operations::{ListPage, ListPageRequest, ListedObject};
+
+/// An object of a listing, as far as an index needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// The key, as raw text.
+    pub key: &'a str,
+    /// Size in bytes.
+    pub size: u64,
+    /// ETag with its quotes; may be empty.
+    pub etag: &'a str,
+}
+
+/// Where pages come from: the client, or a test's bucket.
+pub trait PageSource: Sync {
+    /// Fetches one page.
+    ///
+    /// # Errors
+    /// As [`Client::list_objects_page`].
+    fn page(&self, request: &ListPageRequest<'_>, cancel: &Cancel) -> Result<ListPage, Error>;
+}
+
+impl PageSource for Client {
+    fn page(&self, request: &ListPageRequest<'_>, cancel: &Cancel) -> Result<ListPage, Error> {
+        self.list_objects_page(request, cancel)
+    }
+}
 
 /// What to list.
 #[derive(Debug, Clone, Default)]

@@ -13,6 +13,7 @@ use oss_client::config::ClientConfig;
 use oss_client::credentials::StaticProvider;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::index::{BuildOutcome, Index, Patience, build_from_listing};
+use oss_client::list::Progress;
 use oss_emulator::{EmulatorServer, Options};
 use oss_protocol::uri::{Endpoint, ObjectUri};
 use serde_json::{Value, json};
@@ -59,7 +60,7 @@ fn place(name: &str) -> PathBuf {
 fn list(scene: &Scene, prefix: &str, path: &Path, include_empty: bool) -> Result<BuildOutcome, Error> {
     let mut watch = || Ok(());
     let mut patience = Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch };
-    build_from_listing(&scene.client, &uri(prefix), path, include_empty, &mut patience)
+    build_from_listing(&scene.client, &uri(prefix), path, include_empty, &Progress::default(), &mut patience)
 }
 
 fn keys(path: &Path) -> Vec<String> {
@@ -135,7 +136,14 @@ fn ctrl_c_ends_a_listing() {
         if looks < 4 { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "signal", "KeyboardInterrupt")) }
     };
     let mut patience = Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch };
-    let built = build_from_listing(&scene.client, &uri(""), &here.join("index"), false, &mut patience);
+    let built = build_from_listing(
+        &scene.client,
+        &uri(""),
+        &here.join("index"),
+        false,
+        &Progress::default(),
+        &mut patience,
+    );
     assert_eq!(built.expect_err("interrupted").operation, "signal");
     fs::remove_dir_all(here).expect("removed");
 }

@@ -21,6 +21,7 @@ use crate::response::{Payload, Response};
 use crate::shaping::ShapeText;
 use crate::shared::Shared;
 use crate::store::body::Body;
+use crate::store::multitude::Multitude;
 use crate::store::object::Object;
 use crate::store::synthetic;
 use crate::tls::CertificateKind;
@@ -175,6 +176,8 @@ struct Fill {
     content_type: Option<String>,
     storage_class: Option<String>,
     no_crc64: bool,
+    /// The objects below `prefix` are computed when they are listed or read: millions cost nothing.
+    synthetic: bool,
 }
 
 fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Complaint> {
@@ -241,12 +244,38 @@ fn objects(shared: &Shared, fill: &Fill) -> Result<Value, Complaint> {
         return Ok(json!({"objects": [put(shared, fill, key, object)?]}));
     }
     let prefix = fill.prefix.as_deref().ok_or_else(|| (400, "key or prefix is needed".to_owned()))?;
+    if fill.synthetic {
+        return compute(shared, fill, prefix);
+    }
     for index in 0..fill.count {
         let seed = fill.seed.wrapping_add(index);
         let key = format!("{prefix}{index:08}{}", fill.suffix);
         let object = synthetic::object(Body::pattern(seed, fill.size), seed, shared.clock().unix_millis());
         put(shared, fill, &key, object)?;
     }
+    Ok(json!({"count": fill.count}))
+}
+
+/// Most objects of a multitude: as many as eight digits number.
+const MAX_COMPUTED: u64 = 100_000_000;
+
+fn compute(shared: &Shared, fill: &Fill, prefix: &str) -> Result<Value, Complaint> {
+    if fill.count > MAX_COMPUTED {
+        return Err((400, format!("count may be {MAX_COMPUTED} at most")));
+    }
+    let multitude = Multitude {
+        prefix: prefix.to_owned(),
+        suffix: fill.suffix.clone(),
+        count: fill.count,
+        size: fill.size,
+        seed: fill.seed,
+        made_ms: shared.clock().unix_millis(),
+    };
+    let added = shared.service.store.alter(&fill.bucket, |bucket| {
+        bucket.multitudes.push(multitude);
+        Ok(())
+    });
+    added.map_err(complaint)?;
     Ok(json!({"count": fill.count}))
 }
 

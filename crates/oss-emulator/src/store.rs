@@ -9,6 +9,7 @@ pub(crate) mod body;
 pub(crate) mod bucket;
 pub(crate) mod disk;
 pub(crate) mod intake;
+pub(crate) mod multitude;
 pub(crate) mod object;
 pub(crate) mod pattern;
 pub(crate) mod sidecar;
@@ -145,6 +146,7 @@ impl Store {
             storage_class: class.to_owned(),
             versioning: Versioning::Off,
             slots: BTreeMap::new(),
+            multitudes: Vec::new(),
             uploads: BTreeMap::new(),
         });
         if let Some(acl) = acl {
@@ -312,6 +314,7 @@ impl Store {
                 self.on_disk(|disk| disk.remove_slot(name, key))?;
             }
             bucket.slots.clear();
+            bucket.multitudes.clear();
             bucket.uploads.clear();
         }
         Ok(())

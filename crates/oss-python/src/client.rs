@@ -29,7 +29,7 @@ use crate::prefetch::{Failures, Prefetch};
 use crate::process;
 use crate::reader::Reader;
 use crate::uploads;
-use crate::waiting::without_gil;
+use crate::waiting::{without_gil, without_gil_telling};
 use crate::writer::Writer;
 
 /// What HEAD says of an object; a field the answer did not carry is None.
@@ -268,12 +268,22 @@ impl Client {
     }
 
     /// Lists everything below `uri` into the index file `path`, unless it is there already.
-    fn build_index(&self, py: Python<'_>, uri: &str, path: PathBuf, include_empty: bool) -> PyResult<u64> {
+    ///
+    /// `progress` is called now and then with the keys and the pages so far.
+    #[pyo3(signature = (uri, path, include_empty, progress = None))]
+    fn build_index(
+        &self,
+        py: Python<'_>,
+        uri: &str,
+        path: PathBuf,
+        include_empty: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<u64> {
         let uri = prefix_uri(py, uri)?;
-        let built = without_gil(py, |watch| {
-            let deadline = self.client.config().timeouts.deadline;
+        let deadline = self.client.config().timeouts.deadline;
+        let built = without_gil_telling(py, progress.as_ref(), |watch, told| {
             let mut patience = Patience { clock: &SystemClock, deadline, watch };
-            build_from_listing(&self.client, &uri, &path, include_empty, &mut patience)
+            build_from_listing(&self.client, &uri, &path, include_empty, told, &mut patience)
         })?;
         Ok(built.left_out_empty)
     }

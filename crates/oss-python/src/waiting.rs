@@ -2,6 +2,7 @@
 
 use oss_client::error::Error;
 use oss_client::interrupt::Watch;
+use oss_client::list::Progress;
 use oss_client::logs;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -52,5 +53,31 @@ pub(crate) fn without_gil<T: Send>(
     match signal {
         Some(exception) => Err(exception),
         None => outcome.or_raise(py),
+    }
+}
+
+/// As [`without_gil`], for a listing: calls `tell` with the keys and pages so far each time it looks for signals.
+pub(crate) fn without_gil_telling<T: Send>(
+    py: Python<'_>,
+    tell: Option<&Py<PyAny>>,
+    work: impl FnOnce(Watch<'_>, &Progress) -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    let progress = Progress::default();
+    let mut raised = None;
+    let outcome = without_gil(py, |signals| {
+        let mut watch = || {
+            signals()?;
+            let Some(tell) = tell else { return Ok(()) };
+            let told = Python::attach(|py| tell.call1(py, (progress.keys(), progress.pages())).map(|_| ()));
+            told.map_err(|exception| {
+                raised = Some(exception);
+                Error::cancelled("wait")
+            })
+        };
+        work(&mut watch, &progress)
+    });
+    match raised {
+        Some(exception) => Err(exception),
+        None => outcome,
     }
 }

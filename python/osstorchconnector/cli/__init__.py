@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from osstorchconnector import __version__
-    from osstorchconnector.cli import checkpoints, uploads
+    from osstorchconnector.cli import checkpoints, index, uploads
 
     parser = argparse.ArgumentParser(
         prog="ossconnector", description="Tools between PyTorch and Alibaba Cloud OSS."
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     commands.add_parser("emulator", help="run a local OSS; `ossconnector emulator --help` lists its options")
+    index.add_to(commands)
     uploads.add_to(commands)
     checkpoints.add_to(commands)
     return parser

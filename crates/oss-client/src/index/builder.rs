@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind};
 /// Text is handed to the file in pieces of this size, so that those who wait see it grow: 64 KiB.
 const TEXT_BUFFER_BYTES: usize = 64 * 1024;
 
+/// Numbers of a column that are written at once.
+const COLUMN_PIECE: usize = 8192;
+
 /// What building came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildOutcome {
@@ -133,9 +136,7 @@ impl Builder {
 
     pub(super) fn finish(mut self, left_out_empty: u64) -> Result<BuildOutcome, Error> {
         self.write_text()?;
-        for column in self.columns.encoded() {
-            self.write_out(&column)?;
-        }
+        self.write_columns()?;
         self.write_buckets()?;
         self.header.left_out_empty = left_out_empty;
         self.header.fingerprint = self.fingerprint.value();
@@ -144,6 +145,25 @@ impl Builder {
         written.map_err(|error| file_error("write", &self.path, &error))?;
         let Header { rows, fingerprint, .. } = self.header;
         Ok(BuildOutcome { rows, left_out_empty, fingerprint, is_new: true })
+    }
+
+    /// Writes the columns in the order of the file, piece by piece: a copy of them all would double the memory.
+    fn write_columns(&mut self) -> Result<(), Error> {
+        let Columns { text_ends, sizes, shapes, buckets, ranges } = std::mem::take(&mut self.columns);
+        self.header.has_ranges = !ranges.is_empty();
+        self.write_words(&text_ends)?;
+        self.write_words(&sizes)?;
+        self.write_halves(&shapes)?;
+        self.write_halves(&buckets)?;
+        self.write_words(&ranges)
+    }
+
+    fn write_words(&mut self, numbers: &[u64]) -> Result<(), Error> {
+        numbers.chunks(COLUMN_PIECE).try_for_each(|piece| self.write_out(&bytes64(piece)))
+    }
+
+    fn write_halves(&mut self, numbers: &[u32]) -> Result<(), Error> {
+        numbers.chunks(COLUMN_PIECE).try_for_each(|piece| self.write_out(&bytes32(piece)))
     }
 
     fn write_buckets(&mut self) -> Result<(), Error> {
@@ -158,7 +178,6 @@ impl Builder {
         }
         self.header.buckets = self.buckets.len() as u64;
         self.header.bucket_text_bytes = names.len() as u64;
-        self.header.has_ranges = !self.columns.ranges.is_empty();
         self.write_out(&ends)?;
         self.write_out(names.as_bytes())
     }
@@ -189,17 +208,6 @@ impl Columns {
         self.sizes.push(row.size.unwrap_or(UNKNOWN));
         self.shapes.push(shape.0);
         self.buckets.push(bucket);
-    }
-
-    /// The columns in the order of the file.
-    fn encoded(&self) -> [Vec<u8>; 5] {
-        [
-            bytes64(&self.text_ends),
-            bytes64(&self.sizes),
-            bytes32(&self.shapes),
-            bytes32(&self.buckets),
-            bytes64(&self.ranges),
-        ]
     }
 }
 

@@ -1,17 +1,22 @@
 //! ListObjects and ListObjectsV2.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::ops::Bound;
 
 use oss_protocol::encoding::{base64_decode, base64_encode};
+use oss_protocol::time::UtcTime;
 use oss_protocol::xml::{Document, ListBucketResult, ListedObject, Owner};
 
 use crate::operations::attributes::restore_header;
-use crate::operations::pages::{Entry, Page, Query, page};
+use crate::operations::pages::{Entry, Page, Query, page_of};
 use crate::refusal::Refusal;
 use crate::request::Request;
 use crate::response::Response;
 use crate::rules::action::TokenFault;
 use crate::service::{Call, OWNER_ID};
+use crate::store::bucket::Bucket;
+use crate::store::multitude::Member;
+use crate::store::object::Kind;
 use crate::store::slot::Slot;
 
 /// Keys of a page when the client names no number.
@@ -85,25 +90,75 @@ fn list(
     };
     let now_ms = call.now_ms();
     let next = call.store().with(request.bucket_name(), |bucket| {
-        let page = page(&bucket.slots, &query, |slot| slot.current().is_some());
+        let page = page_in(bucket, &query);
         fill(&mut result, &page, now_ms);
         let next = page.last().to_owned();
-        let first = || page_end(&bucket.slots, &Query { after: "", ..query });
+        let first = || page_in(bucket, &Query { after: "", ..query }).last().to_owned();
         spoil(call.quirks.token, &mut result, next, after, first)
     })?;
     finish(&mut result, next);
     Ok(Response::xml(result.encode()))
 }
 
-fn fill(result: &mut ListBucketResult, page: &Page<'_, Slot>, now_ms: i64) {
+/// An object of a page.
+enum Listed<'a> {
+    Stored(&'a Slot),
+    Computed(Member<'a>),
+}
+
+fn page_in<'a>(bucket: &'a Bucket, query: &Query<'_>) -> Page<'a, Listed<'a>> {
+    page_of(
+        |from| {
+            let stored = bucket.slots.range::<str, _>((from, Bound::Unbounded));
+            let stored = stored.map(|(key, slot)| (Cow::Borrowed(key.as_str()), Listed::Stored(slot)));
+            let mut sources: Vec<Source<'a>> = vec![Box::new(stored)];
+            for multitude in &bucket.multitudes {
+                let members = multitude.range(from);
+                sources.push(Box::new(members.map(|(key, member)| (key, Listed::Computed(member)))));
+            }
+            merged(sources)
+        },
+        query,
+        |listed| !matches!(listed, Listed::Stored(slot) if slot.current().is_none()),
+    )
+}
+
+type Source<'a> = Box<dyn Iterator<Item = (Cow<'a, str>, Listed<'a>)> + 'a>;
+
+/// One sorted sequence of several; of equal keys the one of the first source.
+fn merged<'a>(sources: Vec<Source<'a>>) -> impl Iterator<Item = (Cow<'a, str>, Listed<'a>)> {
+    let mut heads: Vec<_> = sources.into_iter().map(Iterator::peekable).collect();
+    std::iter::from_fn(move || {
+        let keys = heads.iter_mut().enumerate();
+        let keys = keys.filter_map(|(n, head)| Some((head.peek()?.0.clone(), n)));
+        let (key, n) = keys.min()?;
+        let next = heads[n].next();
+        for other in &mut heads {
+            other.next_if(|(twin, _)| *twin == key);
+        }
+        next
+    })
+}
+
+fn fill(result: &mut ListBucketResult, page: &Page<'_, Listed<'_>>, now_ms: i64) {
     result.is_truncated = page.is_truncated;
     for entry in &page.entries {
         match entry {
             Entry::CommonPrefix(prefix) => result.common_prefixes.push(prefix.clone()),
-            Entry::Key(key, slot) => {
+            Entry::Key(key, Listed::Computed(member)) => result.contents.push(ListedObject {
+                key: key.to_string(),
+                last_modified: UtcTime(member.made_ms().div_euclid(1000)).to_iso_extended_millis(),
+                etag: member.etag(),
+                object_type: Kind::Normal.name().to_owned(),
+                size: member.size_bytes(),
+                storage_class: "Standard".to_owned(),
+                owner: Some(owner()),
+                restore_info: None,
+            }),
+            Entry::Key(key, Listed::Stored(slot)) => {
                 let Some(object) = slot.current() else { continue };
                 result.contents.push(ListedObject {
-                    key: (*key).to_owned(),
+                    key: key.to_string(),
                     last_modified: object.modified_iso(),
                     etag: object.etag.clone(),
                     object_type: object.kind.name().to_owned(),
@@ -115,10 +170,6 @@ fn fill(result: &mut ListBucketResult, page: &Page<'_, Slot>, now_ms: i64) {
             }
         }
     }
-}
-
-fn page_end(slots: &BTreeMap<String, Slot>, query: &Query<'_>) -> String {
-    page(slots, query, |slot| slot.current().is_some()).last().to_owned()
 }
 
 /// Lets the page lie about what follows it, where a rule asks for that.

@@ -39,7 +39,7 @@ pub(crate) fn list_versions(call: &Call<'_>) -> Result<Response, Refusal> {
         }
         for entry in page(&bucket.slots, &query, |_| true).entries {
             match entry {
-                Entry::Key(key, slot) => lines.extend(lines_of(key, slot, None)),
+                Entry::Key(key, slot) => lines.extend(lines_of(&key, slot, None)),
                 Entry::CommonPrefix(prefix) => lines.push(Line::CommonPrefix(prefix)),
             }
         }

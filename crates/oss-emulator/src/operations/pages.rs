@@ -1,5 +1,6 @@
 //! Pages of keys: order, prefix, delimiter, where a page begins. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -20,7 +21,7 @@ pub(crate) struct Query<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry<'a, T> {
     /// A key and what lies behind it.
-    Key(&'a str, &'a T),
+    Key(Cow<'a, str>, T),
     /// All keys that begin so.
     CommonPrefix(String),
 }
@@ -56,18 +57,31 @@ pub(crate) fn page<'a, T>(
     map: &'a BTreeMap<String, T>,
     query: &Query<'_>,
     is_listed: impl Fn(&T) -> bool,
+) -> Page<'a, &'a T> {
+    let range = |from: Bound<&str>| {
+        let rows = map.range::<str, _>((from, Bound::Unbounded));
+        rows.map(|(key, value)| (Cow::Borrowed(key.as_str()), value))
+    };
+    page_of(range, query, |value| is_listed(value))
+}
+
+/// Lists one page of sorted keys, of which `range` yields those from a bound on.
+pub(crate) fn page_of<'a, T, Keys: Iterator<Item = (Cow<'a, str>, T)>>(
+    range: impl Fn(Bound<&str>) -> Keys,
+    query: &Query<'_>,
+    is_listed: impl Fn(&T) -> bool,
 ) -> Page<'a, T> {
     let mut page = Page { entries: Vec::new(), is_truncated: false };
     let mut from = start(query);
     'ranges: loop {
-        for (key, value) in map.range::<str, _>((bound(&from), Bound::Unbounded)) {
+        for (key, value) in range(bound(&from)) {
             if !key.starts_with(query.prefix) {
                 break 'ranges;
             }
-            if !is_listed(value) {
+            if !is_listed(&value) {
                 continue;
             }
-            let group = group_of(key, query);
+            let group = group_of(&key, query);
             if group.is_some_and(|group| group == query.after) {
                 from = behind(query.after);
                 continue 'ranges;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::refusal::Refusal;
+use crate::store::multitude::Multitude;
 use crate::store::object::Object;
 use crate::store::slot::{Content, NULL_VERSION, Slot, Versioning};
 use crate::store::upload::Upload;
@@ -24,6 +25,8 @@ pub(crate) struct Bucket {
     pub(crate) versioning: Versioning,
     /// Keys in byte order.
     pub(crate) slots: BTreeMap<String, Slot>,
+    /// Objects that are computed, not stored; a stored one of the same key hides the computed one.
+    pub(crate) multitudes: Vec<Multitude>,
     /// Open multipart uploads by (key, upload id).
     pub(crate) uploads: BTreeMap<(String, String), Upload>,
 }
@@ -46,7 +49,13 @@ pub(crate) fn check_overwrite(bucket: &Bucket, key: &str, forbidden: bool) -> Re
 /// # Errors
 /// 404 NoSuchKey or NoSuchVersion; 405 for a delete marker asked by its id.
 pub(crate) fn find(bucket: &Bucket, key: &str, version: Option<&str>) -> Result<Found, Refusal> {
-    let slot = bucket.slots.get(key).ok_or_else(|| Refusal::no_such_key(key))?;
+    let Some(slot) = bucket.slots.get(key) else {
+        let member = bucket.multitudes.iter().find_map(|multitude| multitude.find(key));
+        return match member {
+            Some(member) if version.is_none() => Ok((Arc::new(member.object()), None)),
+            _ => Err(Refusal::no_such_key(key)),
+        };
+    };
     let wanted = match version {
         Some(id) => slot.find(check_version(id)?).ok_or_else(|| no_such_version(key, id))?,
         None => slot.latest().ok_or_else(|| Refusal::no_such_key(key))?,

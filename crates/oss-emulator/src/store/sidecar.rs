@@ -88,6 +88,7 @@ pub(crate) fn read_bucket(text: &[u8]) -> io::Result<Bucket> {
             None => Versioning::Off,
         },
         slots: BTreeMap::new(),
+        multitudes: Vec::new(),
         uploads: BTreeMap::new(),
     })
 }

@@ -1,0 +1,409 @@
+//! Everything below a prefix, over many ranges of keys at a time, in the order of one listing.
+//!
+//! The first pages are read one after the other, so a small listing costs what it always did. Then whoever is idle
+//! cuts the range that seems longest (`split`) and reads the part behind the cut, a serial chain of pages with the
+//! guards of every listing. Each object is in exactly one range, whatever the guess was worth: a range is
+//! (after, end], and its pages are cut at the end that holds when they arrive. Ranges are joined in key order.
+//! Decision 0015 has the rules and what was measured.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::split::{Cut, Known, Letters, common_bytes};
+use super::waiting::WaitingPage;
+use super::{Found, Guard, PageSource};
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::interrupt::SLICE;
+use crate::operations::{ListPage, ListPageRequest};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{self, Condvar, Mutex, MutexGuard};
+use oss_protocol::uri::ObjectUri;
+
+/// Pages that are read one after the other before ranges are cut.
+const SERIAL_PAGES: u64 = 4;
+
+/// Keys of a full page.
+const PAGE_KEYS: u64 = 1000;
+
+/// Bytes of objects that may wait for their turn before only the first range goes on: 256 MiB, about five
+/// million objects.
+const MAX_WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// Pages of the first range that may wait all the same, so that its reader has something to take.
+const FIRST_WAITING_PAGES: usize = 16;
+
+/// How far a listing is; readable from any thread while it runs.
+#[derive(Debug, Default)]
+pub struct Progress {
+    keys: AtomicU64,
+    pages: AtomicU64,
+}
+
+impl Progress {
+    /// Keys listed so far, in any order.
+    pub fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    /// Pages received so far.
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, keys: usize) {
+        self.keys.fetch_add(keys as u64, Ordering::Relaxed);
+        self.pages.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What to sweep, and how.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// Bucket and prefix.
+    pub uri: &'a ObjectUri,
+    /// Requests in flight at most; 1 is one page after the other.
+    pub max_concurrency: usize,
+    /// Gives the sweep up.
+    pub cancel: &'a Cancel,
+    /// Told of every page.
+    pub progress: &'a Progress,
+}
+
+impl Sweep<'_> {
+    /// Gives every object whose key begins with `uri.key` to `take`, in byte order of keys.
+    ///
+    /// # Errors
+    /// `Listing` if the service's pages contradict each other; what a request failed with; those of `take`.
+    pub fn run(
+        &self,
+        source: &dyn PageSource,
+        take: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut first = Range::after(String::new(), None);
+        let mut letters = Letters::default();
+        while !first.is_done && (self.max_concurrency == 1 || first.pages_read < SERIAL_PAGES) {
+            let mut guard = std::mem::take(&mut first.guard);
+            let page = self.page(source, &first.ask(), &mut guard, self.cancel)?;
+            first.guard = guard;
+            let kept = first.advance(&page, self.uri.key.len(), &mut letters);
+            for object in &page.objects[..kept] {
+                take(&Found { key: &object.key, size: object.size, etag: &object.etag })?;
+            }
+        }
+        if first.is_done { Ok(()) } else { self.run_ranges(source, first, letters, take) }
+    }
+
+    fn run_ranges(
+        &self,
+        source: &dyn PageSource,
+        first: Range,
+        letters: Letters,
+        take: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let pages = first.pages_read;
+        let state = State {
+            ranges: BTreeMap::from([(first.last.clone(), first)]),
+            letters,
+            waiting_bytes: 0,
+            requests: pages,
+            pages,
+            keys: self.progress.keys(),
+            in_flight: 0,
+            failure: None,
+            has_ended: false,
+        };
+        let shared = Shared { sweep: self, source, state: Mutex::new(state), changed: Condvar::new() };
+        let cancels: Vec<Cancel> = (0..self.max_concurrency).map(|_| Cancel::new()).collect();
+        sync::scope(|scope| {
+            let shared = &shared;
+            let mut threads = 0;
+            for cancel in &cancels {
+                let worker = sync::spawn_scoped(scope, "oss-list", move || shared.work(cancel));
+                threads += usize::from(worker.is_ok());
+            }
+            let joined = match threads {
+                0 => {
+                    Err(Error::internal("ListObjectsV2", "no thread can be made; raise the limit of threads"))
+                }
+                _ => shared.join(take),
+            };
+            shared.state.lock().has_ended = true;
+            shared.changed.notify_all();
+            if joined.is_err() {
+                cancels.iter().for_each(Cancel::cancel);
+            }
+            joined
+        })
+    }
+
+    /// Asks for a page and checks it.
+    fn page(
+        &self,
+        source: &dyn PageSource,
+        ask: &Ask,
+        guard: &mut Guard,
+        cancel: &Cancel,
+    ) -> Result<ListPage, Error> {
+        let request = ListPageRequest {
+            bucket: &self.uri.bucket,
+            prefix: &self.uri.key,
+            start_after: Some(ask.after.as_str()).filter(|after| !after.is_empty()),
+            continuation_token: ask.token.as_deref(),
+            delimiter: None,
+            max_keys: 0,
+        };
+        let page = source.page(&request, cancel);
+        let checked = page.and_then(|page| guard.check(&page, &self.uri.key).map(|()| page));
+        let page = checked.map_err(|error| error.with_uri(self.uri.to_string()))?;
+        self.progress.add(page.objects.len());
+        Ok(page)
+    }
+}
+
+/// Keys behind `after` up to and with `end`.
+struct Range {
+    last: String,
+    end: Option<String>,
+    token: Option<String>,
+    guard: Guard,
+    span: usize,
+    varies_at: Option<usize>,
+    /// The range it was cut off from.
+    parent: Option<String>,
+    pages_read: u64,
+    is_fetching: bool,
+    is_done: bool,
+    waiting: VecDeque<WaitingPage>,
+}
+
+/// What a worker asks for.
+struct Ask {
+    after: String,
+    token: Option<String>,
+}
+
+impl Range {
+    fn after(after: String, end: Option<String>) -> Self {
+        let guard = Guard { last_key: Some(after.clone()).filter(|key| !key.is_empty()), ..Guard::default() };
+        Range {
+            last: after,
+            end,
+            token: None,
+            guard,
+            span: 0,
+            varies_at: None,
+            parent: None,
+            pages_read: 0,
+            is_fetching: false,
+            is_done: false,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn ask(&self) -> Ask {
+        Ask { after: self.last.clone(), token: self.token.clone() }
+    }
+
+    /// Moves behind a page; returns how many of its objects belong to the range.
+    fn advance(&mut self, page: &ListPage, prefix_bytes: usize, letters: &mut Letters) -> usize {
+        let end = self.end.as_deref();
+        let kept = page.objects.partition_point(|object| end.is_none_or(|end| object.key.as_str() <= end));
+        if let (Some(first), Some(last)) = (page.objects.first(), page.objects[..kept].last()) {
+            self.span = common_bytes(&first.key, &last.key);
+            self.last.clone_from(&last.key);
+        }
+        letters.learn(prefix_bytes, page.objects.iter().map(|object| object.key.as_str()));
+        self.pages_read += 1;
+        self.token.clone_from(&page.next_token);
+        let at_end = self.end.as_deref().is_some_and(|end| end == self.last);
+        self.is_done = self.token.is_none() || kept < page.objects.len() || at_end;
+        kept
+    }
+
+    fn known(&self, prefix_bytes: usize) -> Known<'_> {
+        Known {
+            prefix_bytes,
+            last: &self.last,
+            end: self.end.as_deref(),
+            span: self.span,
+            varies_at: self.varies_at,
+        }
+    }
+}
+
+struct State {
+    /// By the key they begin behind.
+    ranges: BTreeMap<String, Range>,
+    letters: Letters,
+    waiting_bytes: usize,
+    requests: u64,
+    /// Pages that had keys.
+    pages: u64,
+    keys: u64,
+    in_flight: u64,
+    failure: Option<Error>,
+    has_ended: bool,
+}
+
+impl State {
+    /// Chooses what to ask for next: the first range that waits, or a new one.
+    fn choose(&mut self, prefix_bytes: usize) -> Option<(String, Ask, Guard)> {
+        let is_full = self.waiting_bytes > MAX_WAITING_BYTES;
+        let mut open = self.ranges.iter().filter(|(_, range)| !range.is_done);
+        let idle = if is_full {
+            open.next().filter(|(_, range)| !range.is_fetching && range.waiting.len() < FIRST_WAITING_PAGES)
+        } else {
+            open.find(|(_, range)| !range.is_fetching)
+        };
+        let name = match idle {
+            Some((name, _)) => name.clone(),
+            None if is_full || !self.may_cut() => return None,
+            None => self.cut(prefix_bytes)?,
+        };
+        let range = self.ranges.get_mut(&name)?;
+        range.is_fetching = true;
+        self.requests += 1;
+        self.in_flight += 1;
+        Some((name, range.ask(), std::mem::take(&mut range.guard)))
+    }
+
+    /// Guesses stay cheap: as many requests in flight as there were pages with keys, and of all requests at most a
+    /// quarter more than the keys are worth, and 64.
+    fn may_cut(&self) -> bool {
+        self.in_flight < self.pages && self.requests < self.keys / PAGE_KEYS * 5 / 4 + 64
+    }
+
+    /// Cuts the range that seems longest; returns the name of the new one.
+    fn cut(&mut self, prefix_bytes: usize) -> Option<String> {
+        let open = self.ranges.iter().filter(|(_, range)| !range.is_done && range.pages_read > 0);
+        let cuts =
+            open.filter_map(|(name, range)| Some((name, self.letters.cut(&range.known(prefix_bytes))?)));
+        let (name, Cut { key, place, .. }) =
+            cuts.min_by_key(|(_, cut)| (cut.place, std::cmp::Reverse(cut.options)))?;
+        let name = name.clone();
+        let old = self.ranges.get_mut(&name)?;
+        let mut new = Range::after(key.clone(), old.end.replace(key.clone()));
+        new.varies_at = Some(place);
+        new.parent = Some(name);
+        old.varies_at = Some(place);
+        self.ranges.insert(key.clone(), new);
+        Some(key)
+    }
+
+    /// Nothing was behind the cut: letters at that place do not differ as thought.
+    fn unlearn(&mut self, parent: Option<String>) {
+        if let Some(range) = parent.and_then(|name| self.ranges.get_mut(&name)) {
+            range.varies_at = None;
+        }
+    }
+}
+
+struct Shared<'a> {
+    sweep: &'a Sweep<'a>,
+    source: &'a dyn PageSource,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shared<'_> {
+    /// Reads pages until there are none left.
+    fn work(&self, cancel: &Cancel) {
+        while let Some((name, ask, mut guard)) = self.next() {
+            match self.sweep.page(self.source, &ask, &mut guard, cancel) {
+                Ok(page) => self.arrived(&name, guard, &page),
+                Err(error) => {
+                    let mut state = self.state.lock();
+                    // Those that end because of the first one have nothing to add.
+                    state.failure.get_or_insert(error);
+                    drop(state);
+                    self.changed.notify_all();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(String, Ask, Guard)> {
+        let mut state = self.state.lock();
+        loop {
+            if state.has_ended || state.failure.is_some() {
+                return None;
+            }
+            if let Some(chosen) = state.choose(self.sweep.uri.key.len()) {
+                return Some(chosen);
+            }
+            if state.ranges.values().all(|range| range.is_done) {
+                return None;
+            }
+            state = self.changed.wait_for(state, SLICE);
+        }
+    }
+
+    fn arrived(&self, name: &str, guard: Guard, page: &ListPage) {
+        let mut guarded = self.state.lock();
+        let state = &mut *guarded;
+        let Some(range) = state.ranges.get_mut(name) else { return };
+        range.guard = guard;
+        let is_first = range.pages_read == 0;
+        let kept = range.advance(page, self.sweep.uri.key.len(), &mut state.letters);
+        let was_guess = range.parent.clone().filter(|_| is_first && kept == 0);
+        state.keys += kept as u64;
+        state.pages += u64::from(kept > 0);
+        state.unlearn(was_guess);
+        // What belongs to the range is settled, so the rest needs no lock; nobody asks for its next page yet.
+        drop(guarded);
+        let waiting = WaitingPage::of(&page.objects[..kept]);
+        let mut state = self.state.lock();
+        state.waiting_bytes += waiting.bytes();
+        state.in_flight -= 1;
+        if let Some(range) = state.ranges.get_mut(name) {
+            range.is_fetching = false;
+            range.waiting.push_back(waiting);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Takes the ranges in key order.
+    fn join(&self, take: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            let mut state = self.state.lock();
+            let page = loop {
+                if self.sweep.cancel.is_cancelled() {
+                    return Err(Error::cancelled("ListObjectsV2"));
+                }
+                match Self::take_first(&mut state) {
+                    First::Page(page) => break page,
+                    First::None if state.failure.is_none() => {
+                        state = self.changed.wait_for(state, SLICE);
+                    }
+                    First::None => return state.failure.take().map_or(Ok(()), Err),
+                    First::End => return Ok(()),
+                }
+            };
+            drop(state);
+            page.for_each(&mut *take)?;
+        }
+    }
+
+    fn take_first(state: &mut MutexGuard<'_, State>) -> First {
+        while let Some(mut first) = state.ranges.first_entry() {
+            let range = first.get_mut();
+            if let Some(page) = range.waiting.pop_front() {
+                state.waiting_bytes -= page.bytes();
+                return First::Page(page);
+            }
+            if !range.is_done || range.is_fetching {
+                return First::None;
+            }
+            first.remove();
+        }
+        First::End
+    }
+}
+
+enum First {
+    Page(WaitingPage),
+    None,
+    End,
+}
