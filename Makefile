@@ -68,7 +68,7 @@ $(ORIGINAL)/.tried: requirements/original.txt $(TORCH)
 	touch $@
 
 .PHONY: demo
-demo: setup ## Stream images into a training loop, break the network, kill a save: three acts, offline once installed
+demo: setup ## Stream images into a training, break the network, kill a save, kill the training: four acts, offline once installed
 	@$(PY) examples/demo.py
 
 .PHONY: test

@@ -1,4 +1,4 @@
-"""Three acts against a local OSS: stream images into a training loop, break the network, kill a save.
+"""Four acts against a local OSS: stream images into a training loop, break the network, kill a save, kill a training.
 
 Run it with `make demo`. It needs no account and no network; an act that fails ends the command with 1.
 """
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digits import checkpoint, faults, pictures, report, training
+from digits import checkpoint, faults, going_on, pictures, report, training
 from digits.bucket import FIRST_BYTE_MS, NAME, READ_AHEAD_MIB, Bucket
 from digits.failure import DemoError, one_line
 from osstorchconnector.emulator import Emulator
@@ -28,7 +28,7 @@ _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "demo"
 
 
 def main() -> int:
-    """Play the three acts; return the exit status."""
+    """Play the four acts; return the exit status."""
     try:
         _play()
     except KeyboardInterrupt:
@@ -62,6 +62,9 @@ def _play() -> None:
             broken, rows = _break_it(bucket, streamed)
         with _act("Act 3, kill it: SIGKILL in the middle of a checkpoint save"):
             saved = checkpoint.run(bucket, streamed, home, _say)
+        with _act("Act 4, go on: SIGKILL in the middle of an epoch, resumed with other workers"):
+            bucket.behave()
+            going_on.run(bucket, _say)
         _close(data, streamed, broken, rows, saved)
 
 

@@ -86,6 +86,10 @@ class Bucket:
         """Return the held-out pictures by position."""
         return self._dataset(OssMapDataset, "held-out")
 
+    def access_arguments(self) -> list[str]:
+        """Return endpoint, region, credentials file and config file, for the command line of a child."""
+        return [*(str(self.access[name]) for name in ("endpoint", "region", "cred_path")), self._config_path]
+
     def checkpoints(self) -> OssCheckpoint:
         """Return what opens checkpoints of this bucket."""
         return OssCheckpoint(**self.access)
