@@ -46,6 +46,17 @@ def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
     )
 
 
+def stages(rounds: Rounds) -> list[str]:
+    """Say in one line for each contender that tells them how long its stages took, medians in seconds."""
+    lines = []
+    for name, results in rounds.items():
+        told = [result["stages"] for result in results if result.get("stages")]
+        if told:
+            parts = ", ".join(f"{stage} {median(one[stage] for one in told):.2f}" for stage in told[0])
+            lines.append(f"{name}, stages: {parts}")
+    return lines
+
+
 def machine() -> dict[str, Any]:
     """Say what the figures were measured on."""
     model = next(

@@ -16,11 +16,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import original
 import raw
 import report
 from measure import Target
+from osstorchconnector.emulator import Emulator
 from server import Served, Server
 
 HERE = Path(__file__).parent
@@ -43,7 +45,7 @@ LIMITS = {
     "safetensors_load": "raw ranges, fresh memory",
 }
 # The original runs these too, and is compared with the same limits.
-ORIGINALS = (
+ORIGINALS: tuple[str, ...] = (
     "iterable",
     "checkpoint_pieces",
     "checkpoint_whole",
@@ -51,7 +53,13 @@ ORIGINALS = (
     "checkpoint_write",
     "safetensors_load",
 )
+# Against the emulator, which keeps what is written and its true checksums; no raw client speaks to it.
+MODELS = ("model_save", "model_load")
+# What the original does without its prefetching readers.
+WITHOUT_READERS = ("iterable", "checkpoint_write", "model_save")
 LIMITS |= {f"original {name}": LIMITS[name] for name in ORIGINALS}
+LIMITS |= {name: f"original {name}" for name in MODELS}
+ORIGINALS += MODELS
 
 
 def need_programs() -> None:
@@ -72,10 +80,12 @@ def need_programs() -> None:
 class Contenders:
     """Ours, and the original where it can run; each workload in a fresh process."""
 
-    def __init__(self, server: Server, *, with_original: bool) -> None:
+    def __init__(self, server: Server, emulator: Emulator, *, with_original: bool) -> None:
         self.server = server
+        self.emulator = emulator
         self.credentials = server.directory / "credentials.json"
-        self.credentials.write_text(json.dumps({"AccessKeyId": "bench", "AccessKeySecret": "bench"}))
+        keys = {"AccessKeyId": emulator.access_key_id, "AccessKeySecret": emulator.access_key_secret}
+        self.credentials.write_text(json.dumps(keys))
         self.seeds_config = str(original.seeds_config(server.directory))
         prefix = original.command_prefix(server.directory) if with_original else "it was not asked for"
         self._prefix = prefix
@@ -88,24 +98,31 @@ class Contenders:
 
     def ours(self, workload: str, config_path: str = "") -> dict[str, Any]:
         """Run a workload with our package."""
-        return self._measure([], workload, self.server.address, config_path, dict(os.environ))
+        return self._measure([], workload, "127.0.0.1", config_path, dict(os.environ))
 
     def originals(self, workload: str) -> dict[str, Any] | None:
         """Run a workload with the original, or return None where that cannot be."""
         if isinstance(self._prefix, str) or workload not in ORIGINALS:
             return None
-        if workload not in ("iterable", "checkpoint_write") and not original.has_user_faults():
+        if workload not in WITHOUT_READERS and not original.has_user_faults():
             return None
-        address = f"{original.HOST}:{self.server.port}"
-        return self._measure(self._prefix, workload, address, self.seeds_config, original.environment())
+        return self._measure(self._prefix, workload, original.HOST, self.seeds_config, original.environment())
 
     def _measure(
-        self, prefix: list[str], workload: str, address: str, config_path: str, environment: dict[str, str]
+        self, prefix: list[str], workload: str, host: str, config_path: str, environment: dict[str, str]
     ) -> dict[str, Any]:
         served = self.server.served
+        is_model = workload in MODELS
+        port = urlsplit(self.emulator.endpoint).port if is_model else self.server.port
         expected = served.small_bytes if workload == "iterable" else served.big_bytes
         target = Target(
-            f"http://{address}", REGION, str(self.credentials), config_path, served.big_bytes, expected
+            f"http://{host}:{port}",
+            REGION,
+            str(self.credentials),
+            config_path,
+            served.big_bytes,
+            expected,
+            is_model,
         )
         command = [*prefix, sys.executable, str(HERE / "measure.py"), workload, json.dumps(asdict(target))]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
@@ -142,11 +159,13 @@ def one_round(
     add("raw ranges, as wrk", raw.raw(program, server.address, one_range.load))
     add("wrk ranges", raw.wrk(server.address, one_range, wrk_seconds))
     add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
-    for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write")]:
+    for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write", *MODELS)]:
         race(workload)
     if "checkpoint_write" in wanted:
         add("raw parts", raw.raw(program, server.address, raw.parts(served.big_bytes)))
         race("checkpoint_write")
+    for workload in [name for name in MODELS if name in wanted]:
+        race(workload)
 
 
 def main() -> None:
@@ -174,8 +193,9 @@ def main() -> None:
             f"bench: WARNING: other work is running (load {load_average:.1f}); figures will be rough",
             flush=True,
         )
-    with Server(served, program) as server:
-        contenders = Contenders(server, with_original=not options.no_original)
+    own = Emulator(buckets=["bucket"], arguments=["--region", REGION])
+    with Server(served, program) as server, own as emulator:
+        contenders = Contenders(server, emulator, with_original=not options.no_original)
         for number in range(count):
             print(f"bench: round {number + 1} of {count}", flush=True)
             one_round(server, contenders, rounds, options.workloads, wrk_seconds=1 if options.quick else 3)
@@ -187,6 +207,8 @@ def main() -> None:
         "Medians of interleaved rounds. Peak: above a process with torch imported and the destination made.\n"
     )
     print(report.table(rounds, LIMITS))
+    for line in report.stages(rounds):
+        print(line)
     content = {
         "machine": machine,
         "load_average_before": load_average,
