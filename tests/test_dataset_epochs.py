@@ -229,6 +229,8 @@ def test_map_datasets_take_a_distributed_sampler(site, arguments):
 def test_map_datasets_name_what_to_use_instead_of_the_keywords_of_the_others(arguments):
     with pytest.raises(TypeError, match=r"OssMapDataset takes no seed, shuffle.*DistributedSampler"):
         images(arguments, shuffle=True, seed=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'shufle'"):
+        images(arguments, shufle=True)
 
 
 def test_datasets_may_be_parts_of_others(arguments):

@@ -80,7 +80,7 @@ class Bucket:
 
     def train_dataset(self) -> Any:
         """Return the training pictures as a stream, in the manifest's order."""
-        return self._dataset(OssIterableDataset, "train")
+        return self._dataset(OssIterableDataset, "train", shard="rank")
 
     def held_out_dataset(self) -> Any:
         """Return the held-out pictures by position."""
@@ -94,12 +94,13 @@ class Bucket:
         """Return what opens checkpoints of this bucket."""
         return OssCheckpoint(**self.access)
 
-    def _dataset(self, kind: Any, part: str) -> Any:
+    def _dataset(self, kind: Any, part: str, **options: Any) -> Any:
         return kind.from_manifest_file(
             f"oss://{NAME}/manifests/{part}.tsv",
             imagenet_manifest_parser,
             f"oss://{NAME}/",
             transform=decode,
             config_path=self._config_path,
+            **options,
             **self.access,
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 OWN_BUCKET = """\
 from osstorchconnector import OssIterableDataset
-dataset = OssIterableDataset.from_prefix("oss://BUCKET/PREFIX/", endpoint="https://oss-cn-hangzhou.aliyuncs.com")
+dataset = OssIterableDataset.from_prefix("oss://BUCKET/PREFIX/", "https://oss-cn-hangzhou.aliyuncs.com", shard="rank")
 for sample in dataset: print(sample.key, len(sample.read()))"""
 
 

@@ -455,6 +455,9 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
         index: Path | None = None,
         **epochs: Unpack[EpochOptions],
     ) -> None:
+        for name in epochs:
+            if name not in EpochOptions.__annotations__:
+                raise TypeError(f"OssMapDataset got an unexpected keyword argument {name!r}")
         if epochs:
             raise TypeError(
                 f"OssMapDataset takes no {', '.join(sorted(epochs))}: its order and division are those of the sampler, "

@@ -76,6 +76,7 @@ class Run:
         seed: None in the order of the index.
         start: positions of the epoch that were read before the layout was this one.
         layout: rank, world size, worker, workers, batch size.
+        in_order: each object that is delivered is the next of the share.
     """
 
     fingerprint: str
@@ -86,6 +87,7 @@ class Run:
     layout: dict[str, int]
     order: Order
     progress: Progress = field(default_factory=Progress)
+    in_order: bool = False
 
     @property
     def rest(self) -> Rest:
@@ -94,7 +96,10 @@ class Run:
 
     def passed(self, position: int) -> None:
         """Say that the object at this position was delivered, or left out."""
-        self.progress.mark(self.share.place_of(position))
+        if self.in_order:
+            self.progress.passed += 1
+        else:
+            self.progress.mark(self.share.place_of(position))
 
     def state(self) -> State:
         """Tell how far this worker has come."""
@@ -258,7 +263,8 @@ class Schedule:
         )
         order = order_of(count, drawn_from, self._seed, epoch)
         layout["batch_size"] = self._epochs.batch_size
-        return Run(drawn_from, self._seed, epoch, start, share, layout, order, progress)
+        in_order = self._epochs.ordered and not progress.ahead
+        return Run(drawn_from, self._seed, epoch, start, share, layout, order, progress, in_order)
 
     def _demand_same_index(self, state: State, fingerprint: str, count: int) -> None:
         if state.fingerprint == fingerprint:
