@@ -31,6 +31,13 @@ def test_a_fault_that_was_not_noticed_fails_the_act():
         account(HITS, {**STATS, "retries_integrity": 89})
 
 
+def test_a_fault_of_a_request_that_was_overtaken_is_told_apart():
+    lines = table(account(HITS, {**STATS, "retries_integrity": 88, "hedges_sent": 2}))
+    assert lines[3][2:] == ("90", "90", "caught by CRC-64, read again; 2 overtaken by a second request")
+    with pytest.raises(DemoError, match="90 injected, only 87 noticed"):
+        account(HITS, {**STATS, "retries_integrity": 87, "hedges_sent": 2})
+
+
 def test_an_act_without_faults_proves_nothing_and_fails():
     with pytest.raises(DemoError, match="no fault was injected: answered 503"):
         account([HITS[0], {"name": "503", "hits": 0}, HITS[2]], STATS)
