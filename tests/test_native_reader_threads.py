@@ -47,3 +47,38 @@ def test_threads_that_read_one_reader_share_its_bytes(site):
         with ThreadPoolExecutor(4) as pool:
             pieces = list(pool.map(lambda one: one.read(), [reader] * 4))
         assert sum(map(len, pieces)) == _BYTES
+
+
+def test_closing_a_reader_ends_what_another_thread_waits_for(site):
+    site.fill({"k": bytes(_BYTES)})
+    site.oss.rules([{"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 1000}}])
+    script = textwrap.dedent(
+        """
+        import sys, threading
+        from osstorchconnector import _native
+        from osstorchconnector.errors import ClosedError
+
+        endpoint, region, key, secret = sys.argv[1:]
+        # Left alone, it would wait for minutes.
+        client = _native.Client(endpoint, region, "auto", ("static", key, secret, None), {"read_stall_seconds": 120})
+        reader = client.open_reader("oss://bucket/k")
+        reader.size
+        raised = []
+
+        def read():
+            try:
+                reader.readinto(bytearray(3_000_000))
+            except ClosedError as closed:
+                raised.append(closed)
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        while thread.is_alive() and not client.stats()["in_flight"]:
+            pass
+        reader.close()
+        thread.join()
+        assert len(raised) == 1 and reader.closed
+        """
+    )
+    arguments = [site.oss.endpoint, site.oss.region, site.oss.access_key_id, site.oss.access_key_secret]
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True, timeout=40)

@@ -17,6 +17,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from osstorchconnector import OssCheckpoint
+from osstorchconnector.errors import RequestTimeoutError
+from osstorchconnector.streams import ObjectReader
 
 URI = "oss://bucket/k"
 MIB = 1 << 20
@@ -233,3 +235,35 @@ def test_the_least_range_of_the_config_file_is_kept(site):
         reader.seek(3 * MIB)
         reader.read(10)
     assert gets(site)[3]["bytes_out"] == 8 * MIB
+
+
+class Failing(io.BytesIO):
+    """A source whose `readinto` fails from the third call on, and whose `read` counts its calls after that."""
+
+    def __init__(self, data, failure):
+        super().__init__(data)
+        self.failure, self.fills, self.reads_after = failure, 0, 0
+
+    def readinto(self, buffer):
+        self.fills += 1
+        if self.fills > 2:
+            raise self.failure
+        return super().readinto(buffer)
+
+    def read(self, size=-1):
+        self.reads_after += self.fills > 2
+        return super().read(size)
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), RequestTimeoutError("GetObject oss://bucket/k: late")]
+)
+def test_what_ends_a_torch_load_comes_out_as_itself(failure):
+    # torch's reader of archives drops a failure of `readinto` and asks `read`, with the exception still standing.
+    file = io.BytesIO()
+    torch.save({f"w{number}": torch.ones(1000) for number in range(8)}, file)
+    source = Failing(file.getvalue(), failure)
+    with pytest.raises(type(failure)) as raised:
+        torch.load(ObjectReader(source, "/bucket/k", len(file.getvalue())), weights_only=True)
+    assert raised.value is failure
+    assert source.reads_after == 0

@@ -26,6 +26,7 @@ __all__ = [
     "emulator_main",
     "option_names",
     "process_stats",
+    "raise_left_standing",
     "show_logs_by",
 ]
 
@@ -307,7 +308,8 @@ class Reader:
     def readline(self, size: int = -1) -> bytes: ...
     def seek(self, offset: int, whence: int = 0) -> int: ...
     def tell(self) -> int: ...
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give everything back; a read that another thread waits for ends with `ClosedError`."""
 
 @final
 class Writer:
@@ -352,6 +354,9 @@ def option_names() -> list[str]:
 
 def process_stats() -> dict[str, int]:
     """Counters of all clients of this process."""
+
+def raise_left_standing() -> None:
+    """Raise the exception that a caller in C has left standing when it called back into Python."""
 
 def drain_logs() -> list[tuple[int, str, str]]:
     """Take the waiting log records: (level as in `logging`, module, text)."""

@@ -16,7 +16,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
-from osstorchconnector import logs
+from osstorchconnector import _native, logs
 from osstorchconnector.checksum import crc64
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import (
@@ -126,6 +126,8 @@ class ObjectReader(DataObject):
         Args:
             count: the original's name for `size`.
         """
+        # First of all: with an exception standing, the next lookup may lose it.
+        _native.raise_left_standing()
         wanted = size if count is None else count
         if wanted is None or wanted < 0 or wanted > sys.maxsize:
             wanted = -1

@@ -70,6 +70,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(option_names, module)?)?;
     module.add_function(wrap_pyfunction!(process::process_stats, module)?)?;
     module.add_function(wrap_pyfunction!(process::drain_logs, module)?)?;
+    module.add_function(wrap_pyfunction!(waiting::raise_left_standing, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::show_logs_by, module)?)?;
     module.add_function(wrap_pyfunction!(emulator_main, module)?)
 }

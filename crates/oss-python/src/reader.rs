@@ -1,7 +1,7 @@
 //! Random access to one object.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct Reader {
     holder: AtomicUsize,
     /// In which generation of forks the lock was last taken.
     held_in: AtomicU32,
+    /// Somebody closes it: what another thread waits for ends.
+    is_closing: AtomicBool,
 }
 
 /// How often, and how far apart, a child looks again at a lock that seems to be held by a thread of its parent: one of
@@ -78,6 +80,7 @@ impl Reader {
             inner: Mutex::new(Some(reader)),
             holder: AtomicUsize::new(0),
             held_in: AtomicU32::new(fork::generation()),
+            is_closing: AtomicBool::new(false),
         }
     }
 
@@ -91,8 +94,20 @@ impl Reader {
         without_gil(py, |watch| {
             let mut guard = self.lock()?;
             let reader = guard.as_mut().ok_or_else(|| self.closed_error())?;
-            work(reader, watch)
+            let mut watch = || {
+                if self.is_closing() {
+                    return Err(self.closed_error());
+                }
+                watch()
+            };
+            // What a closing interrupts comes back as what the watch said, or as a request that was cancelled.
+            work(reader, &mut watch)
+                .map_err(|error| if self.is_closing() { self.closed_error() } else { error })
         })
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
     }
 
     /// To be called without the GIL: who holds the lock takes the GIL now and then, to look for signals.
@@ -315,8 +330,10 @@ impl Reader {
         self.run(py, |reader, _| Ok(reader.position()))
     }
 
+    /// Gives everything back; a read that another thread waits for ends with `ClosedError`.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.refuse_reentry()?;
+        self.is_closing.store(true, Ordering::Release);
         py.detach(|| {
             drop(self.lock()?.take());
             Ok(())

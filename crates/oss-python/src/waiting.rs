@@ -34,6 +34,15 @@ pub(crate) fn show_news(py: Python<'_>) -> PyResult<()> {
     }
 }
 
+/// Raises the exception that a caller in C has left standing when it called back into Python.
+///
+/// torch's reader of archives drops the result of a failed `readinto` and asks `read` instead, with the exception still
+/// set: a Ctrl-C would come out as a `SystemError`, and a network failure be waited for twice.
+#[pyfunction]
+pub(crate) fn raise_left_standing(py: Python<'_>) -> PyResult<()> {
+    PyErr::take(py).map_or(Ok(()), Err)
+}
+
 /// Runs `work` without the GIL; it calls the watch it is given every 50 ms at most, which runs Python's signal
 /// handlers and shows what waits for the log. An exception of a handler (Ctrl-C) ends the work and is raised.
 pub(crate) fn without_gil<T: Send>(

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import itertools
+import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -115,6 +117,9 @@ class Fetcher:
         self._transform = transform
         self._check_object = check_object
         self._progress = progress
+        self._readers: set[ObjectReader] = set()
+        self._failure: BaseException | None = None
+        self._lock = threading.Lock()
 
     def fetch(self, wanted: Iterable[Wanted]) -> None:
         """Bring everything, and give it to the planner, on this thread."""
@@ -130,9 +135,39 @@ class Fetcher:
                         held_bytes -= self._take(*waiting.popleft())
                 while waiting:
                     self._take(*waiting.popleft())
+            except BaseException as raised:
+                # Neither a failure nor Ctrl-C waits for what the network still owes us.
+                first = self._give_up(raised)
+                if isinstance(raised, Exception) and first is not raised:
+                    # This read was ended because another one had failed.
+                    raise first from None
+                raise
             finally:
                 # What has not begun shall not; what has begun writes into our memory, and is waited for.
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _give_up(self, failure: BaseException) -> BaseException:
+        """End the reads that run; return the failure that came first."""
+        with self._lock:
+            first = self._failure = self._failure or failure
+            readers = list(self._readers)
+        for reader in readers:
+            reader.close()
+        return first
+
+    @contextmanager
+    def _opened(self, at: str, size_bytes: int | None) -> Iterator[ObjectReader]:
+        """Open a data object, so that `_give_up` ends its read."""
+        with self._store.open_reader(at, size_bytes) as reader:
+            with self._lock:
+                if self._failure is not None:
+                    reader.close()
+                self._readers.add(reader)
+            try:
+                yield reader
+            finally:
+                with self._lock:
+                    self._readers.discard(reader)
 
     def _landing(self, wanted: Wanted) -> _Landing:
         shape_and_type = _payload_type(wanted)
@@ -170,12 +205,19 @@ class Fetcher:
         return target if fits else None
 
     def _read(self, name: str, landings: list[_Landing]) -> None:
-        """Read a batch of one data object; runs on a thread of the pool."""
+        """Read a batch of one data object; runs on a thread of the pool. Its failure ends all reads."""
+        try:
+            self._read_whole(name, landings)
+        except BaseException as failure:
+            self._give_up(failure)
+            raise
+
+    def _read_whole(self, name: str, landings: list[_Landing]) -> None:
         at = f"{self._path}/{name}"
         broken = landings
         with self._progress.stage("read"):
             for _ in range(_TRIES):
-                with self._store.open_reader(at, self._sizes.get(name)) as reader:
+                with self._opened(at, self._sizes.get(name)) as reader:
                     broken = _read_once(reader, broken)
                 if not broken:
                     break

@@ -1,0 +1,57 @@
+"""A load that ends early: what is still being read is given up, not waited for."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+from osstorchconnector.dcp.fetching import Fetcher, Wanted
+from osstorchconnector.dcp.progress import Progress
+from osstorchconnector.errors import ClosedError, PermissionDeniedError
+
+
+class Reader:
+    """A reader whose ranges arrive when it is closed, or not at all."""
+
+    def __init__(self, begun, failure):
+        self.begun, self.failure = begun, failure
+        self.closed = threading.Event()
+
+    def readinto_ranges(self, ranges):
+        if self.failure is not None:
+            assert self.begun.wait(30)
+            raise self.failure
+        self.begun.set()
+        assert self.closed.wait(30), "it was waited for"
+        raise ClosedError("read oss://bucket/run/a: the stream is closed; open it again")
+
+    def close(self):
+        self.closed.set()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Store:
+    def __init__(self, failure):
+        begun = threading.Event()
+        self.readers = {"/bucket/run/a": Reader(begun, None), "/bucket/run/b": Reader(begun, failure)}
+
+    def open_reader(self, path, size_bytes=None):
+        return self.readers[path]
+
+
+@pytest.mark.parametrize("failure", [PermissionDeniedError("GetObject oss://bucket/run/b: refused")])
+def test_a_load_that_fails_gives_up_what_it_still_reads(failure):
+    store = Store(failure)
+    wanted = [Wanted(_StorageInfo(name, 0, 8), None, [], None) for name in ("a", "b")]
+    with Progress("load", "oss://bucket/run", 0, 16, 2) as progress:
+        fetcher = Fetcher(store, "/bucket/run", {}, None, None, None, progress)
+        with pytest.raises(type(failure)) as raised:
+            fetcher.fetch(wanted)
+    assert raised.value is failure
