@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+import pickle
+import warnings
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint import CheckpointException
 from torch.utils.data import Dataset
 
-from osstorchconnector import OssIterableDataset, OssMapDataset, errors, imagenet_manifest_parser
+from osstorchconnector import (
+    OssCheckpoint,
+    OssClient,
+    OssDCPFileSystem,
+    OssIterableDataset,
+    OssMapDataset,
+    OssSafetensor,
+    errors,
+    imagenet_manifest_parser,
+)
 
 URI = "oss://bucket/train/"
 
@@ -49,7 +64,7 @@ class Mistake:
     title: str
     done: str
     make: Any
-    error: type[errors.OssError]
+    error: type[Exception]
     names: str
     remedy: str
 
@@ -155,6 +170,125 @@ def wrong_clock(place: Place) -> None:
     place.prepare("oss://skewed/train/")
 
 
+def put(place: Place, uri: str, data: bytes) -> None:
+    with OssCheckpoint(**place.arguments).writer(uri) as writer:
+        writer.write(data)
+
+
+def unknown_mode(place: Place) -> None:
+    with OssDCPFileSystem(**place.arguments).create_stream("oss://bucket/run/notes", "r"):
+        pass
+
+
+def closed_stream(place: Place) -> None:
+    with OssCheckpoint(**place.arguments).writer("oss://bucket/model.pt") as writer:
+        writer.write(b"all of it")
+    writer.write(b"more")
+
+
+def text_to_write(place: Place) -> None:
+    with OssCheckpoint(**place.arguments).writer("oss://bucket/notes.txt") as writer:
+        writer.write("loss 0.1")  # type: ignore[arg-type]
+
+
+def wrong_buffer(place: Place) -> None:
+    with OssCheckpoint(**place.arguments).reader("oss://bucket/train/cat.jpg") as reader:
+        reader.readinto(b"read-only")  # type: ignore[arg-type]
+
+
+def abandoned_save(place: Place) -> None:
+    writer = OssCheckpoint(**place.arguments).writer("oss://bucket/model.pt")
+    writer.write(b"half of it")
+    try:
+        raise ZeroDivisionError
+    except ZeroDivisionError:
+        writer.close()
+
+
+def taken_key(place: Place) -> None:
+    with OssCheckpoint(**place.arguments).writer("oss://bucket/train/cat.jpg", if_absent=True) as writer:
+        writer.write(b"another")
+
+
+def saved(place: Place, tensor: torch.Tensor) -> None:
+    OssSafetensor(**place.arguments).save_file({"weight": tensor}, "oss://bucket/new.safetensors")
+
+
+def unsupported_dtype(place: Place) -> None:
+    saved(place, torch.ones(3).to(torch.complex32))
+
+
+def sparse_tensor(place: Place) -> None:
+    saved(place, torch.eye(3).to_sparse())
+
+
+def transposed_tensor(place: Place) -> None:
+    saved(place, torch.ones(3, 4).t())
+
+
+def tensors_that_share(place: Place) -> None:
+    weight = torch.ones(3)
+    tied = {"embedding": weight, "head": weight}
+    OssSafetensor(**place.arguments).save_file(tied, "oss://bucket/new.safetensors")
+
+
+def unknown_tensor(place: Place) -> None:
+    tensors = OssSafetensor(**place.arguments)
+    tensors.save_file({"encoder.weight": torch.ones(3)}, "oss://bucket/m.safetensors")
+    with tensors.safe_open("oss://bucket/m.safetensors") as opened:
+        opened.get_tensor("encoder.wieght")
+
+
+def lying_header(place: Place) -> None:
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 4]}}).encode()
+    put(place, "oss://bucket/lies.safetensors", len(header).to_bytes(8, "little") + header + bytes(4))
+    OssSafetensor(**place.arguments).load_file("oss://bucket/lies.safetensors")
+
+
+def missing_file_of_a_model(place: Place) -> None:
+    index = {"weight_map": {"weight": "model-00001-of-00002.safetensors"}}
+    put(place, "oss://bucket/model/model.safetensors.index.json", json.dumps(index).encode())
+    OssSafetensor(**place.arguments).load_file("oss://bucket/model/")
+
+
+def in_checkpoint(call: Any) -> None:
+    """Unpack what torch raises: `CheckpointException` has the failure of each rank, and ends with its line."""
+    try:
+        with warnings.catch_warnings():
+            # One process is meant.
+            warnings.simplefilter("ignore", UserWarning)
+            call()
+    except CheckpointException as of_all_ranks:
+        raise of_all_ranks.failures[0][0] from None
+
+
+def missing_shard(place: Place) -> None:
+    fs, client = OssDCPFileSystem(**place.arguments), OssClient(**place.arguments)
+    in_checkpoint(
+        lambda: dcp.save({"weight": torch.ones(3)}, storage_writer=fs.writer("oss://bucket/run/step-1"))
+    )
+    for stored in client.list_objects("bucket", "run/step-1/__"):
+        client.remove_object("bucket", stored.key.removeprefix("/bucket/"))
+    in_checkpoint(
+        lambda: dcp.load({"weight": torch.ones(3)}, storage_reader=fs.reader("oss://bucket/run/step-1"))
+    )
+
+
+def strangers_metadata(place: Place) -> None:
+    fs = OssDCPFileSystem(**place.arguments)
+    put(place, "oss://bucket/run/stranger/.metadata", pickle.dumps(Fraction(1, 3)))
+    in_checkpoint(
+        lambda: dcp.load({"weight": torch.ones(3)}, storage_reader=fs.reader("oss://bucket/run/stranger"))
+    )
+
+
+def missing_checkpoint(place: Place) -> None:
+    fs = OssDCPFileSystem(**place.arguments)
+    in_checkpoint(
+        lambda: dcp.load({"weight": torch.ones(3)}, storage_reader=fs.reader("oss://bucket/run/step-9"))
+    )
+
+
 MISTAKES = [
     Mistake("A URI of another scheme", 'from_prefix("s3://bucket/train/")', scheme, errors.ConfigError, "s3://", "write oss://"),
     Mistake("A URI without a bucket", 'from_prefix("oss:///train/")', bucket, errors.ConfigError, "oss:///train/", "write oss://"),
@@ -180,6 +314,22 @@ MISTAKES = [
     Mistake("A host that refuses", "nothing listens at the endpoint", refused_connection, errors.ConnectionFailedError, "refused the connection", "check endpoint"),
     Mistake("A name that does not resolve", 'endpoint="http://oss-cn-nowhere.invalid"', no_such_host, errors.ConnectionFailedError, "oss-cn-nowhere.invalid", "check endpoint"),
     Mistake("A clock that is off and stays refused", "the machine's clock is an hour late", wrong_clock, errors.PermissionDeniedError, "clock differs", "set the clock"),
+    Mistake("An unknown mode", 'fs.create_stream("oss://bucket/run/notes", "r")', unknown_mode, errors.ConfigError, "'r'", "'rb' or 'wb'"),
+    Mistake("A stream that is closed", "writer.write() after its with block", closed_stream, errors.ClosedError, "oss://bucket/model.pt", "open it again"),
+    Mistake("A text where bytes belong", 'writer.write("loss 0.1")', text_to_write, TypeError, "not str", "io.TextIOWrapper"),
+    Mistake("A buffer that cannot be filled", 'reader.readinto(b"read-only")', wrong_buffer, BufferError, "oss://bucket/train/cat.jpg", "fill a bytearray"),
+    Mistake("A writer closed while an exception is on its way", "writer.close() in an except block, without with", abandoned_save, errors.UploadError, "oss://bucket/model.pt", "with ... as writer"),
+    Mistake("A key that is taken", "writer(uri, if_absent=True) of an object that exists", taken_key, errors.AlreadyExistsError, "oss://bucket/train/cat.jpg", "if_absent"),
+    Mistake("A dtype that safetensors does not have", 'save_file({"weight": complex32})', unsupported_dtype, errors.ConfigError, "'weight' is torch.complex32", "convert it"),
+    Mistake("A sparse tensor", 'save_file({"weight": sparse})', sparse_tensor, errors.ConfigError, "'weight' is sparse", ".to_dense()"),
+    Mistake("A tensor that is not contiguous", 'save_file({"weight": weight.t()})', transposed_tensor, errors.ConfigError, "'weight' is not contiguous", ".contiguous()"),
+    Mistake("Tensors that share memory", 'save_file({"embedding": weight, "head": weight})', tensors_that_share, errors.ConfigError, "'embedding' and 'head'", ".clone()"),
+    Mistake("A name that is not in the file", 'get_tensor("encoder.wieght")', unknown_tensor, KeyError, "'encoder.wieght'", "near names: 'encoder.weight'"),
+    Mistake("A header that lies", "a shape of a million million, four bytes of data", lying_header, errors.FormatError, "oss://bucket/lies.safetensors", "save it again"),
+    Mistake("A missing file of a model in several", "an index that names a file which is not there", missing_file_of_a_model, errors.NotFoundError, "model-00001-of-00002.safetensors", "upload that shard"),
+    Mistake("A distributed checkpoint with a missing part", "dcp.load, when somebody removed an object", missing_shard, errors.IntegrityError, "oss://bucket/run/step-1/__", "load an older checkpoint"),
+    Mistake("Metadata from a stranger", "dcp.load of a .metadata that asks for a class", strangers_metadata, errors.FormatError, "fractions.Fraction", "allow_classes=[Fraction]"),
+    Mistake("A checkpoint that is not there", 'fs.reader("oss://bucket/run/step-9")', missing_checkpoint, errors.NotFoundError, "oss://bucket/run/step-9/.metadata", "latest(prefix)"),
 ]  # fmt: skip
 
 

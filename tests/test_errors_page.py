@@ -18,6 +18,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from bad_input import MISTAKES, Mistakes, Place, unknown_config_key
+from osstorchconnector.errors import OssError
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
 ELSEWHERE = (
@@ -30,7 +31,9 @@ Made by `make docs`, which makes each mistake and pastes what is seen; a test co
 operation, the object, what happened and what to do, and where OSS answered, its code and the request id for the support
 desk. In a DataLoader worker, forked or spawned, PyTorch wraps the worker's traceback around it; the class, its fields
 and the last line stay the same. The classes are in `osstorchconnector.errors`; each one is an `OssError`, and with that
-an `OSError` and a `RuntimeError`.
+an `OSError` and a `RuntimeError`. Where Python's own streams and dicts have a class, it is that one: `TypeError`,
+`BufferError`, `KeyError`. `dcp.save` and `dcp.load` raise torch's `CheckpointException` on all ranks; it ends with the
+line shown.
 """
 TYPO = """
 ## A config key that is not known
@@ -73,17 +76,23 @@ def stable(text, place):
         (r"127\.0\.0\.1:\d+", "127.0.0.1:9000"),
         (r"request_id=[0-9A-F]+", "request_id=5F3A..."),
         (r"elapsed=[\d.]+s", "elapsed=0.1s"),
+        (r"__\d{8}T\d+-[0-9a-f]+_", "__20261122T101500000000-5f3a..._"),
         (r"attempts=(?:[2-9]|\d\d+)", "attempts=2"),
     ]:
         text = re.sub(pattern, instead, text)
     return text
 
 
+def kind_of(raised):
+    """Return the class; PyTorch has no other for a KeyError, but keeps the line breaks."""
+    return KeyError if isinstance(raised, KeyError) else type(raised)
+
+
 def seen_plainly(place):
     for mistake in MISTAKES:
         with pytest.raises(mistake.error) as raised:
             mistake.make(place)
-        yield type(raised.value), "".join(traceback.format_exception_only(raised.value))
+        yield kind_of(raised.value), "".join(traceback.format_exception_only(raised.value))
 
 
 def seen_in_worker(place, start_method):
@@ -96,7 +105,12 @@ def seen_in_worker(place, start_method):
             next(running)
         # What PyTorch shows ends with the worker's own traceback; from its last line on, it is ours.
         text = str(raised.value)
-        yield type(raised.value), text[text.rindex("\nosstorchconnector.errors.") + 1 :]
+        begin = (
+            "osstorchconnector.errors."
+            if issubclass(mistake.error, OssError)
+            else f"{mistake.error.__name__}: "
+        )
+        yield kind_of(raised.value), text[text.rindex(f"\n{begin}") + 1 :]
     with pytest.raises(StopIteration):
         next(running)
 

@@ -10,7 +10,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector import _native, config, credentials, logs
+from osstorchconnector import _native, config, credentials, logs, upload_options
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.listing_progress import ListingProgress
 from osstorchconnector.local import LocalStore
@@ -209,12 +209,14 @@ class OssStore:
 
     def open_sink(self, path: str, **options: Any) -> _native.Writer:
         """Open the way into one object."""
-        return self.native.open_writer(as_uri(path), **options)
+        return self.native.open_writer(as_uri(path), **upload_options.checked(options))
 
     def put(self, path: str, data: ReadableBuffer, *, if_absent: bool = False, **options: Any) -> str | None:
         """Write one whole object, visible complete or not at all, and return its ETag."""
         with logs.emitting():
-            return self.native.put_object(as_uri(path), data, if_absent=if_absent, **options)
+            return self.native.put_object(
+                as_uri(path), data, if_absent=if_absent, **upload_options.checked(options)
+            )
 
     def copy(self, source: str, target: str, size: int | None = None) -> None:
         """Copy an object within OSS, by OSS itself; a known size saves asking."""

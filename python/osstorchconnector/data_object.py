@@ -140,8 +140,8 @@ class DataObject(_BinaryStream):
             "or return what you need of it from `transform`"
         )
 
-    def _refuse(self, operation: str) -> NoReturn:
-        text = f"{operation} is not possible on {self!r}"
+    def _refuse(self, operation: str, instead: str = "") -> NoReturn:
+        text = f"{operation} is not possible on {self!r}{instead and '; '}{instead}"
         self._failure = (errno.ENOSYS, text)
         raise io.UnsupportedOperation(text)
 

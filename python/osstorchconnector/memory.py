@@ -31,7 +31,7 @@ def viewed(data: ReadableBuffer | HostStorage) -> memoryview:
         ValueError: it is the storage of another device.
     """
     if not _is_storage(data):
-        return memoryview(data)
+        return _buffer_of(data)
     device, size_bytes = str(data.device), data.nbytes()
     if device != "cpu":
         raise ValueError(f"a storage on {device} cannot be written; move it to the CPU first")
@@ -41,6 +41,28 @@ def viewed(data: ReadableBuffer | HostStorage) -> memoryview:
 
     octets = (ctypes.c_ubyte * size_bytes).from_address(data.data_ptr())
     return memoryview(octets).cast("B").toreadonly()
+
+
+def _buffer_of(data: ReadableBuffer) -> memoryview:
+    try:
+        view = memoryview(data)
+    except TypeError as refused:
+        raise TypeError(
+            f"bytes or another buffer are needed, not {type(data).__name__}{_instead_of(data)}"
+        ) from refused
+    if "O" in view.format:
+        view.release()
+        raise TypeError(f"this {type(data).__name__} holds Python objects, not bytes; pickle it")
+    return view
+
+
+def _instead_of(data: object) -> str:
+    """Say what to write instead."""
+    if isinstance(data, str):
+        return "; encode it, or wrap the writer in io.TextIOWrapper"
+    if callable(getattr(data, "untyped_storage", None)):
+        return "; write its .untyped_storage(), or use torch.save"
+    return ""
 
 
 def _is_storage(data: ReadableBuffer | HostStorage) -> TypeIs[HostStorage]:

@@ -151,9 +151,13 @@ class ObjectReader(DataObject):
             BufferError: the buffer is read-only or not contiguous.
         """
         source = self._opened()
-        with memoryview(buffer) as view:
+        try:
+            view = memoryview(buffer)
+        except TypeError as refused:
+            raise TypeError(self._needs_memory(f", not {type(buffer).__name__}")) from refused
+        with view:
             if view.readonly or not view.c_contiguous:
-                raise BufferError("readinto needs a writable C-contiguous buffer")
+                raise BufferError(self._needs_memory("; copy it, or fill a bytearray"))
             if view.nbytes == 0:
                 return 0
             with view.cast("B") as octets:
@@ -237,6 +241,18 @@ class ObjectReader(DataObject):
             source.close()
             if not isinstance(source, io.BytesIO):
                 logs.emit_waiting()
+
+    def __enter__(self) -> Self:
+        """Return itself.
+
+        Raises:
+            ClosedError: it was closed.
+        """
+        self._opened()
+        return self
+
+    def _needs_memory(self, instead: str) -> str:
+        return f"readinto {self.uri}: a writable C-contiguous buffer is needed{instead}"
 
     def _opened(self) -> ByteSource:
         if self._source is None:
@@ -356,11 +372,22 @@ class ObjectWriter(DataObject):
             ValueError: a storage that is not in the memory of this machine.
         """
         self._refuse_if_closed()
-        with viewed(data) as view:
+        with self._viewed(data) as view:
             if view.nbytes == 0 or not view.c_contiguous:
                 return self._do(self._sink.write, view.tobytes())
             with view.cast("B") as octets:
                 return self._do(self._sink.write, octets)
+
+    def seek(self, offset: SupportsIndex, whence: int = os.SEEK_SET) -> int:
+        """Refuse: what was written is on its way."""
+        self._refuse("seek", "write into an io.BytesIO first, and then its getbuffer()")
+
+    def _viewed(self, data: ReadableBuffer | HostStorage) -> memoryview:
+        """Return a view of `data`; a refusal names the object."""
+        try:
+            return viewed(data)
+        except (TypeError, ValueError) as refused:
+            raise type(refused)(f"write {self.uri}: {refused}") from refused
 
     def flush(self) -> None:
         """Do nothing: nothing becomes visible early."""

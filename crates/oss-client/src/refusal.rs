@@ -61,7 +61,7 @@ pub(crate) fn read(answer: &ServiceError, seen: &Circumstances<'_>) -> Refusal {
         409 if answer.code == "FileAlreadyExists" => Refusal::new(
             Cause::Permanent,
             ErrorKind::AlreadyExists,
-            "the object exists already and if_absent was asked",
+            "the object exists already and if_absent was asked; choose another key, or leave if_absent out",
         ),
         412 => Refusal::new(
             Cause::Permanent,

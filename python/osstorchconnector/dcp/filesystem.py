@@ -12,6 +12,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemBase
 from osstorchconnector.connection import Connection
 from osstorchconnector.dcp import naming, retention
 from osstorchconnector.dcp.reader import OssStorageReader
+from osstorchconnector.dcp.unpickling import checked_classes
 from osstorchconnector.dcp.writer import OssStorageWriter
 from osstorchconnector.errors import ConfigError, NotFoundError
 from osstorchconnector.streams import ObjectReader, ObjectWriter
@@ -72,7 +73,7 @@ class OssDCPFileSystem(FileSystemBase):
 
         The data objects of each candidate are looked at, newest first, until one is whole.
         """
-        return retention.latest(self.store(), naming.prefix_of(prefix), tuple(allow_classes))
+        return retention.latest(self.store(), naming.prefix_of(prefix), checked_classes(allow_classes))
 
     def keep_last(
         self, prefix: str | os.PathLike[str], count: int, *, allow_classes: Iterable[type] = ()
@@ -81,7 +82,9 @@ class OssDCPFileSystem(FileSystemBase):
 
         The newest one that loads stays in any case.
         """
-        return retention.keep_last(self.store(), naming.prefix_of(prefix), count, tuple(allow_classes))
+        return retention.keep_last(
+            self.store(), naming.prefix_of(prefix), count, checked_classes(allow_classes)
+        )
 
     def garbage(
         self, prefix: str | os.PathLike[str], *, grace_seconds: float = retention.GC_GRACE_SECONDS
@@ -106,7 +109,9 @@ class OssDCPFileSystem(FileSystemBase):
         return [as_uri(path) for path in paths]
 
     def _garbage(self, prefix: str | os.PathLike[str], grace_seconds: float) -> list[str]:
-        found = retention.garbage(self.store(), naming.prefix_of(prefix), grace_seconds)
+        found = retention.garbage(
+            self.store(), naming.prefix_of(prefix), retention.checked_grace(grace_seconds)
+        )
         return [f"{path}/{name}" for path, names in found.items() for name in names]
 
     @contextmanager
@@ -151,7 +156,7 @@ class OssDCPFileSystem(FileSystemBase):
         """
         source, target = _object_path(old_path), _object_path(new_path)
         if source == target:
-            raise ConfigError(f"rename {as_uri(source)}: source and target are the same")
+            raise ConfigError(f"rename {as_uri(source)}: source and target are the same; name another target")
         store = self.store()
         store.head_object(source)
         store.copy(source, target)

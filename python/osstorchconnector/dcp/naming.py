@@ -7,13 +7,15 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.uri import location_text, split
 
 if TYPE_CHECKING:
     import os
+
+    from osstorchconnector.dcp.filesystem import OssDCPFileSystem
 
 METADATA = ".metadata"
 SUFFIX = ".distcp"
@@ -102,7 +104,7 @@ def checked_strategy(strategy: str) -> str:
     Raises:
         ConfigError: it is none.
     """
-    if strategy not in PREFIX_STRATEGIES:
+    if not isinstance(strategy, str) or strategy not in PREFIX_STRATEGIES:
         raise ConfigError(f"prefix_strategy must be one of {', '.join(PREFIX_STRATEGIES)}, not {strategy!r}")
     return strategy
 
@@ -131,3 +133,16 @@ def prefix_of(path: str | os.PathLike[str], argument: str = "prefix") -> str:
     bucket, key = split(location_text(path, argument), argument)
     key = key.strip("/")
     return f"/{bucket}/{key}/" if key else f"/{bucket}/"
+
+
+def checked_file_system(fs: Any) -> OssDCPFileSystem:
+    """Return the file system of a reader or writer.
+
+    Raises:
+        TypeError: it is none, such as a path.
+    """
+    if not callable(getattr(fs, "init_path", None)):
+        raise TypeError(
+            f"the first argument must be an OssDCPFileSystem, not {type(fs).__name__}; or use fs.reader(path)"
+        )
+    return cast("OssDCPFileSystem", fs)

@@ -52,7 +52,7 @@ class OssStorageReader(FileSystemReader):
     ) -> None:
         super().__init__(path)
         self.fs: OssDCPFileSystem = fs  # type: ignore[assignment]
-        self.path = fs.init_path(path)
+        self.path = naming.checked_file_system(fs).init_path(path)
         self._allow_classes = unpickling.checked_classes(allow_classes)
         self._weights_only = weights_only
         self._failure: Exception | None = None
@@ -140,6 +140,10 @@ class OssStorageReader(FileSystemReader):
         from osstorchconnector.dcp.filesystem import OssDCPFileSystem
 
         return OssDCPFileSystem.validate_checkpoint_id(checkpoint_id)
+
+    def __repr__(self) -> str:
+        """Name the checkpoint."""
+        return f"<OssStorageReader {as_uri(self._location)}>"
 
     @property
     def _location(self) -> str:

@@ -160,9 +160,20 @@ def checked_count(count: int) -> int:
     Raises:
         ConfigError: it is below one.
     """
-    if count < 1:
-        raise ConfigError(f"keep_last must be 1 or more, not {count}")
+    if not isinstance(count, int) or count < 1:
+        raise ConfigError(f"keep_last must be a whole number, 1 or more, not {count!r}")
     return count
+
+
+def checked_grace(grace_seconds: float) -> float:
+    """Return how long old data stays.
+
+    Raises:
+        ConfigError: it is no number, or a negative one.
+    """
+    if not isinstance(grace_seconds, int | float) or not grace_seconds >= 0:
+        raise ConfigError(f"grace_seconds must be a number, 0 or more, not {grace_seconds!r}")
+    return float(grace_seconds)
 
 
 def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, list[str]]:

@@ -97,6 +97,8 @@ def checked_classes(allow_classes: Iterable[type]) -> tuple[type, ...]:
     Raises:
         ConfigError: one is no class.
     """
+    if isinstance(allow_classes, type):
+        raise ConfigError(f"allow_classes must be a list; write allow_classes=[{allow_classes.__name__}]")
     classes = tuple(allow_classes)
     for kind in classes:
         if not isinstance(kind, type):

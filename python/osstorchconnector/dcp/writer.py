@@ -81,9 +81,9 @@ class OssStorageWriter(FileSystemWriter):
                 "serialization_format must be TORCH_SAVE; OssSafetensor.save_file writes safetensors"
             )
         self.fs: OssDCPFileSystem = fs  # type: ignore[assignment]
-        self.path = fs.init_path(path)
+        self.path = naming.checked_file_system(fs).init_path(path)
         self._prefix_strategy = naming.checked_strategy(prefix_strategy)
-        self._grace_seconds = float(grace_seconds)
+        self._grace_seconds = retention.checked_grace(grace_seconds)
         self._keep_last = None if keep_last is None else retention.checked_count(keep_last)
         self._storage_class = storage_class
         self._is_coordinator = False
@@ -172,6 +172,10 @@ class OssStorageWriter(FileSystemWriter):
         from osstorchconnector.dcp.filesystem import OssDCPFileSystem
 
         return OssDCPFileSystem.validate_checkpoint_id(checkpoint_id)
+
+    def __repr__(self) -> str:
+        """Name the checkpoint."""
+        return f"<OssStorageWriter {self._uri}>"
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry the values into the process that will save."""

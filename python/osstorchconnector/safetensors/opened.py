@@ -149,6 +149,10 @@ class TensorSlice:
         """Return the dtype's name in the format, such as `BF16`."""
         return self._file.header.tensors[self._name].dtype
 
+    def __repr__(self) -> str:
+        """Name the tensor, its object and its shape; nothing is read."""
+        return f"<TensorSlice {self._name!r} of {self._file.uri}: {self.get_dtype()} {self.get_shape()}>"
+
     def __getitem__(self, index: Any) -> torch.Tensor:
         """Read what the index selects, as torch would.
 
@@ -156,6 +160,11 @@ class TensorSlice:
             IndexError, TypeError, ValueError: the index is none for this shape.
         """
         parts = index if isinstance(index, tuple) else (index,)
+        for part in parts:
+            if isinstance(part, str | bytes):
+                raise TypeError(
+                    f"get_slice({self._name!r})[{part!r}]: an index is made of integers and slices"
+                )
         if all(_is_basic(part) for part in parts):
             return self._file.load_slice(self._name, index).to(self._device)
         whole: torch.Tensor = self._file.load([self._name], self._device)[self._name]

@@ -64,6 +64,12 @@ def _form(name: Any, tensor: Any) -> tuple[str, tuple[int, ...]]:
         _refuse(f"a tensor cannot be named {name!r}; rename it")
     if not isinstance(tensor, torch.Tensor):
         _refuse(f"{name!r} must be a torch.Tensor, not {type(tensor).__name__}")
+    if tensor.is_nested:
+        _refuse(f"tensor {name!r} is nested; save each of its .unbind()")
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        _refuse(
+            f"tensor {name!r} is a {type(tensor).__name__}, which has no memory of its own; make a plain tensor of it (a DTensor: .full_tensor())"
+        )
     if tensor.layout != torch.strided:
         _refuse(f"tensor {name!r} is sparse ({tensor.layout}); make it dense by .to_dense()")
     if tensor.device.type == "meta":
