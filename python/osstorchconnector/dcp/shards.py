@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 
 from osstorchconnector.checksum import crc64_combine
 from osstorchconnector.dcp.manifest import Item, Payload
+from osstorchconnector.errors import OssError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -154,10 +157,38 @@ class ShardWriter:
         self._copy_ahead_bytes = copy_ahead_bytes
         self._progress = progress
         self._path, self._save_id = path, save_id
+        self._streams: set[ObjectWriter] = set()
+        self._is_given_up = False
+        self._lock = threading.Lock()
+
+    def give_up(self) -> None:
+        """Abort what other threads still write: the save is lost already, and they may have gigabytes to go."""
+        with self._lock:
+            self._is_given_up = True
+            streams = list(self._streams)
+        for stream in streams:
+            # The failure that ended the save is the one to be told.
+            with suppress(OssError):
+                stream.abort()
+
+    @contextmanager
+    def _opened(self, shard: PlannedShard) -> Iterator[ObjectWriter]:
+        """Open a data object, so that `give_up` ends its writing."""
+        with self._open_stream(shard.name, shard.size_hint_bytes) as stream:
+            with self._lock:
+                self._streams.add(stream)
+                is_late = self._is_given_up
+            try:
+                if is_late:
+                    stream.abort()
+                yield stream
+            finally:
+                with self._lock:
+                    self._streams.discard(stream)
 
     def write(self, shard: PlannedShard) -> list[WriteResult]:
         """Write one data object, whole or not at all."""
-        with self._open_stream(shard.name, shard.size_hint_bytes) as stream:
+        with self._opened(shard) as stream:
             recorder = _Recorder(stream, self._progress)
             written = [
                 self._write_item(stream, recorder, shard.name, item, data)

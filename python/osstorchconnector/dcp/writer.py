@@ -29,6 +29,7 @@ from osstorchconnector.uri import as_uri
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
+    from concurrent.futures import Future as ThreadFuture
 
     from torch.distributed.checkpoint.metadata import Metadata
     from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
@@ -297,11 +298,22 @@ def _in_threads(writer: ShardWriter, shards: list[PlannedShard], threads: int) -
         return [result for shard in shards for result in writer.write(shard)]
     with ThreadPoolExecutor(threads, thread_name_prefix="oss-dcp-save") as pool:
         writes = [pool.submit(writer.write, shard) for shard in shards]
-        wait(writes, return_when=FIRST_EXCEPTION)
-        for write in writes:
-            write.cancel()
-    failed = [write for write in writes if not write.cancelled() and write.exception() is not None]
+        try:
+            wait(writes, return_when=FIRST_EXCEPTION)
+        except BaseException:
+            _end(writer, writes)
+            raise
+        failed = [write for write in writes if write.done() and write.exception() is not None]
+        if failed:
+            _end(writer, writes)
     return [result for write in failed or writes for result in write.result()]
+
+
+def _end(writer: ShardWriter, writes: list[ThreadFuture[list[WriteResult]]]) -> None:
+    """Let no write begin, and none go on."""
+    for write in writes:
+        write.cancel()
+    writer.give_up()
 
 
 def _shards(stored: list[StoredItem]) -> tuple[Shard, ...]:

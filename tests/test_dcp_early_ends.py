@@ -1,4 +1,4 @@
-"""A load that ends early: what is still being read is given up, not waited for."""
+"""A load or save that ends early: what other threads still read or write is given up, not waited for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import threading
 import pytest
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
+from osstorchconnector.dcp import writer
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
 from osstorchconnector.dcp.progress import Progress
+from osstorchconnector.dcp.shards import PlannedShard, ShardWriter
 from osstorchconnector.errors import ClosedError, PermissionDeniedError
 
 
@@ -54,4 +56,45 @@ def test_a_load_that_fails_gives_up_what_it_still_reads(failure):
         fetcher = Fetcher(store, "/bucket/run", {}, None, None, None, progress)
         with pytest.raises(type(failure)) as raised:
             fetcher.fetch(wanted)
+    assert raised.value is failure
+
+
+class Stream:
+    """A writer whose item goes on until it is aborted, or fails."""
+
+    def __init__(self, begun, failure):
+        self.begun, self.failure = begun, failure
+        self.aborted = threading.Event()
+
+    def write_on(self):
+        if self.failure is not None:
+            assert self.begun.wait(30)
+            raise self.failure
+        self.begun.set()
+        assert self.aborted.wait(30), "it was waited for"
+        raise ClosedError("write oss://bucket/run/a: the stream is closed; open it again")
+
+    def abort(self):
+        self.aborted.set()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+class Shards(ShardWriter):
+    def write(self, shard):
+        with self._opened(shard) as stream:
+            stream.write_on()
+
+
+def test_a_save_that_fails_gives_up_what_other_threads_still_write():
+    begun = threading.Event()
+    failure = PermissionDeniedError("PutObject oss://bucket/run/b: refused")
+    streams = {"a": Stream(begun, None), "b": Stream(begun, failure)}
+    shards = Shards(lambda name, _: streams[name], None, None, 0, None, "/bucket/run", None)
+    with pytest.raises(PermissionDeniedError) as raised:
+        writer._in_threads(shards, [PlannedShard(name, []) for name in "ab"], 2)
     assert raised.value is failure
