@@ -9,7 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from osstorchconnector import OssCheckpoint, credentials
-from osstorchconnector.credentials import AnonymousCredentials, EnvironmentCredentials, StaticCredentials
+from osstorchconnector.credentials import (
+    AnonymousCredentials,
+    EnvironmentCredentials,
+    ProcessCredentials,
+    StaticCredentials,
+)
 from osstorchconnector.errors import CredentialsError
 
 SECRET = "canary-secret"
@@ -222,3 +227,58 @@ def test_characters_that_no_key_has_are_refused_before_anything_is_sent(name, ch
 def test_a_field_of_another_type_is_named(site, tmp_path):
     (tmp_path / "c").write_text('{"AccessKeyId": "id", "AccessKeySecret": 7}')
     assert "AccessKeySecret is not a string" in str(refusal(site, cred_path=tmp_path / "c"))
+
+
+def test_a_process_is_run_by_the_native_client_and_its_command_is_not_shown():
+    provider = ProcessCredentials(f"vault {SECRET}")
+    assert credentials.choose("", provider).native() == ("process", f"vault {SECRET}")
+    assert SECRET not in repr(provider)
+    assert SECRET not in repr(credentials.choose("", provider))
+    assert pickle.loads(pickle.dumps(provider)).command == provider.command  # noqa: S301  (our own bytes)
+    with pytest.raises(CredentialsError, match="empty"):
+        ProcessCredentials(" ")
+
+
+def sdk_providers(oss):
+    """Give the provider objects of the vendor's SDKs that hold an emulator's keys."""
+    import alibabacloud_oss_v2
+    import oss2
+
+    keys = (oss.access_key_id, oss.access_key_secret)
+    return [
+        oss2.StaticCredentialsProvider(*keys) if hasattr(oss2, "StaticCredentialsProvider") else None,
+        oss2.credentials.StaticCredentialsProvider(*keys),
+        alibabacloud_oss_v2.credentials.StaticCredentialsProvider(*keys),
+        alibabacloud_oss_v2.credentials.CredentialsProviderFunc(
+            lambda: alibabacloud_oss_v2.credentials.Credentials(*keys)
+        ),
+    ]
+
+
+def test_providers_of_the_sdks_are_taken_as_they_are(site):
+    [uri] = site.fill({"a": b"whole"})
+    arguments = {key: value for key, value in site.arguments.items() if key != "cred_path"}
+    for provider in filter(None, sdk_providers(site.oss)):
+        with OssCheckpoint(**arguments, cred_provider=provider).reader(uri) as reader:
+            assert reader.read() == b"whole"
+
+
+def test_a_client_of_alibabacloud_credentials_is_taken_as_it_is(site):
+    """Its `get_credential()` gives a model with attributes and getters."""
+
+    class Model:
+        def __init__(self, oss):
+            self.access_key_id, self.access_key_secret = oss.access_key_id, oss.access_key_secret
+            self.security_token = None
+
+        def get_access_key_id(self):
+            return self.access_key_id
+
+    class Client:
+        def get_credential(self):
+            return Model(site.oss)
+
+    [uri] = site.fill({"a": b"whole"})
+    arguments = {key: value for key, value in site.arguments.items() if key != "cred_path"}
+    with OssCheckpoint(**arguments, cred_provider=Client()).reader(uri) as reader:
+        assert reader.read() == b"whole"

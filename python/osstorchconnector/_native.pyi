@@ -69,7 +69,7 @@ class Client:
     Holds values only: sockets, threads and credentials come with the first request, and are made anew in a
     forked child. `endpoint=None` and `region=None` are resolved from the environment or the host name.
 
-    `credentials` is ("chain",), ("environment",), ("anonymous",), ("file", path),
+    `credentials` is ("chain",), ("environment",), ("anonymous",), ("file", path), ("process", command),
     ("static", id, secret, token or None) or ("provider", callable, name): the callable returns
     (id, secret, token or None, expiry as epoch seconds or None) and is called without any lock held.
 

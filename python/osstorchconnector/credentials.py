@@ -34,6 +34,25 @@ class EnvironmentCredentials:
     """Only the environment: `OSS_ACCESS_KEY_ID`, `OSS_ACCESS_KEY_SECRET`, optional `OSS_SESSION_TOKEN`."""
 
 
+class ProcessCredentials:
+    """The output of a command, run by `sh -c` for every set of keys.
+
+    Its standard output is one JSON object with `AccessKeyId`, `AccessKeySecret`, optional `SecurityToken` and
+    `Expiration`, or the same in the words of the CLI's profiles. It has 15 seconds. Pickles carry the command.
+    """
+
+    __slots__ = ("command",)
+
+    def __init__(self, command: str) -> None:
+        if not isinstance(command, str) or not command.strip():
+            raise CredentialsError("ProcessCredentials needs a command; it is empty")
+        self.command = command
+
+    def __repr__(self) -> str:
+        """Show no argument: it may be a secret."""
+        return "ProcessCredentials(...)"
+
+
 class StaticCredentials:
     """Keys given in code.
 
@@ -86,7 +105,7 @@ class CredentialsSource:
 
     Attributes:
         path: the JSON file, None when there is none.
-        provider: an object with `get_credentials()`, or a callable that returns what that returns.
+        provider: an object with `get_credentials()` or `get_credential()`, or a callable that returns what that returns.
     """
 
     path: str | None = None
@@ -103,6 +122,8 @@ class CredentialsSource:
             return ("anonymous",)
         if isinstance(provider, EnvironmentCredentials):
             return ("environment",)
+        if isinstance(provider, ProcessCredentials):
+            return "process", provider.command
         return "provider", _Fetcher(provider), _name_of(provider)
 
     def __repr__(self) -> str:
@@ -150,8 +171,7 @@ def fetch(provider: Any) -> Fetched:
     """
     name = _name_of(provider)
     try:
-        getter = getattr(provider, "get_credentials", None)
-        answer = getter() if getter is not None else provider()
+        answer = _asker(provider)()
     except Exception as failure:
         raise CredentialsError(
             f"cred_provider {name} raised {type(failure).__name__}: {failure}; fix the provider"
@@ -188,8 +208,17 @@ class _Fetcher:
 
 
 def _is_provider(provider: Any) -> bool:
-    known = isinstance(provider, AnonymousCredentials | EnvironmentCredentials)
-    return known or callable(getattr(provider, "get_credentials", None)) or callable(provider)
+    known = isinstance(provider, AnonymousCredentials | EnvironmentCredentials | ProcessCredentials)
+    return known or callable(_asker(provider))
+
+
+def _asker(provider: Any) -> Any:
+    """Return what is called: `get_credentials` of the OSS SDKs, `get_credential` of alibabacloud-credentials."""
+    for name in ("get_credentials", "get_credential"):
+        asker = getattr(provider, name, None)
+        if callable(asker):
+            return asker
+    return provider
 
 
 def _name_of(provider: Any) -> str:

@@ -47,6 +47,7 @@ class Emulator:
         endpoint: what clients are given, such as `http://127.0.0.1:41001`.
         access_key_id, access_key_secret, region: what it accepts.
         ca_file: PEM file to trust when it was started with `--tls`, else None.
+        identity: URL of its metadata service, its STS and its `/credentials`, which hand out temporary keys.
         pid: its process.
     """
 
@@ -55,6 +56,7 @@ class Emulator:
     access_key_secret: str
     region: str
     ca_file: str | None
+    identity: str
     pid: int
 
     def __init__(
@@ -216,6 +218,32 @@ class Emulator:
         """Let a `security_token` or an `access_key_id` expire now."""
         self._ask("POST", "/_emulator/credentials/expire", which)
 
+    def identity_environ(self) -> dict[str, str]:
+        """Return the environment variables that lead a chain of credentials to its metadata service and its STS."""
+        return {
+            "OSSCONNECTOR_METADATA_ENDPOINT": self.identity,
+            "OSSCONNECTOR_STS_ENDPOINT": self.identity,
+        }
+
+    def identity_behaves(self, **behaviour: Any) -> None:
+        """Let those services misbehave; without arguments they behave.
+
+        Args:
+            behaviour: `lifetime_seconds` of keys; `accepted`, how many of the newest keys are; `delay_ms`, `status`
+                and `body` of answers, for `times` of them; `without_token`; the only `oidc_token` STS takes.
+        """
+        self._ask("POST", "/_emulator/identity", behaviour)
+
+    def identity_asked(self) -> dict[str, int]:
+        """Return how often they were asked: `token`, `role`, `keys` of the metadata service, `sts`, `uri`."""
+        asked: dict[str, int] = self._ask("GET", "/_emulator/identity")["asked"]
+        return asked
+
+    def newest_key(self) -> str | None:
+        """Return the id of the key that was handed out last."""
+        newest: str | None = self._ask("GET", "/_emulator/identity")["newest"]
+        return newest
+
     def _take_over(self, ready: dict[str, Any]) -> None:
         self._control = ready["control"]
         self.endpoint = ready["endpoint"]
@@ -223,6 +251,7 @@ class Emulator:
         self.access_key_secret = ready["access_key_secret"]
         self.region = ready["region"]
         self.ca_file = ready["ca_file"]
+        self.identity = ready["identity"]
         self.pid = ready["pid"]
 
     def _entries(self, target: str) -> list[dict[str, Any]]:

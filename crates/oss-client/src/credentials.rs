@@ -4,9 +4,20 @@ mod anonymous;
 mod cache;
 mod callback;
 mod chain;
+mod document;
+mod ecs;
 mod environment;
+mod ini;
 mod json_file;
+mod oidc;
+mod plan;
+mod process;
+mod profile;
 mod statics;
+mod sts;
+mod surroundings;
+mod uri;
+mod watched_file;
 
 use std::fmt::Debug;
 
@@ -14,11 +25,18 @@ pub use anonymous::AnonymousProvider;
 pub use cache::{CredentialsCache, Current};
 pub use callback::CallbackProvider;
 pub use chain::ChainProvider;
+pub use ecs::EcsRoleProvider;
 pub use environment::{EnvironmentPair, EnvironmentProvider};
+pub use ini::IniProvider;
 pub use json_file::JsonFileProvider;
+pub use oidc::OidcProvider;
 use oss_protocol::sign::Credentials;
 use oss_protocol::time::UtcTime;
+pub use process::ProcessProvider;
+pub use profile::ProfileProvider;
 pub use statics::StaticProvider;
+pub use surroundings::Surroundings;
+pub use uri::UriProvider;
 
 use crate::error::Error;
 

@@ -6,6 +6,7 @@
 //! stream there are no ticks and no clock calls. A body fills its slice exactly or is an error that says how
 //! many bytes arrived; a connection about which there is any doubt is closed, never pooled.
 
+pub(crate) mod ask;
 pub(crate) mod connection;
 pub(crate) mod dial;
 pub(crate) mod pool;

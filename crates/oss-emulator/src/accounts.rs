@@ -43,6 +43,14 @@ impl Accounts {
         accounts.iter_mut().filter(meant).map(|account| account.expires_ms = Some(now_ms)).count()
     }
 
+    /// The key of that id, if it is accepted and not a temporary one.
+    pub(crate) fn known(&self, id: &str, now_ms: i64) -> Option<Credentials> {
+        match self.look_up(id, None, now_ms) {
+            KeyLookup::Found(credentials) => Some(credentials),
+            KeyLookup::Unknown | KeyLookup::Expired => None,
+        }
+    }
+
     /// Finds a key by its id; of several with the same id, the one with the token that was sent.
     fn look_up(&self, id: &str, token: Option<&str>, now_ms: i64) -> KeyLookup {
         let accounts = lock(&self.accounts);

@@ -11,6 +11,7 @@ A local OSS, for tests and demos. Prints one JSON line on stdout when it is read
   --host ADDRESS            address to listen on (127.0.0.1)
   --port N                  port of the service, 0 takes a free one (9000)
   --control-port N          port of the control interface on loopback (0)
+  --identity-port N         port of its metadata service and STS, on loopback (0)
   --root DIR                keep objects in DIR; without it they are gone with the process
   --access-key-id ID        key that is accepted
   --access-key-secret TEXT  its secret
@@ -54,6 +55,7 @@ pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
             "--host" => options.host = value()?,
             "--port" => options.port = number(&word, &value()?)?,
             "--control-port" => options.control_port = number(&word, &value()?)?,
+            "--identity-port" => options.identity_port = number(&word, &value()?)?,
             "--root" => options.root = Some(PathBuf::from(value()?)),
             "--access-key-id" => options.access_key_id = value()?,
             "--access-key-secret" => options.access_key_secret = value()?,

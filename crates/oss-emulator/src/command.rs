@@ -60,6 +60,7 @@ fn announce(server: &EmulatorServer, options: &Options, quiet: bool) -> io::Resu
     let ready = json!({
         "endpoint": server.endpoint(),
         "control": server.control_endpoint(),
+        "identity": server.identity_endpoint(),
         "access_key_id": options.access_key_id,
         "access_key_secret": options.access_key_secret,
         "region": server.region(),

@@ -17,7 +17,7 @@ use crate::wire::{Socket, Wire};
 
 /// First byte of a TLS connection. On a plain port no head will follow it: the client is told
 /// so at once, by bytes that are no TLS, instead of waiting for its own timeout.
-const TLS_HANDSHAKE: u8 = 0x16;
+pub(crate) const TLS_HANDSHAKE: u8 = 0x16;
 
 /// Serves a connection until either side ends it.
 pub(crate) fn serve(shared: &Shared, stream: TcpStream) {

@@ -120,6 +120,11 @@ pub(crate) fn act(shared: &Shared, path: &str, request: &Request, body: &[u8]) -
             let now_ms = shared.clock().unix_millis();
             Ok(json!({"expired": shared.service.accounts.expire(id, token, now_ms)}))
         }
+        ("GET", "/_emulator/identity") => Ok(shared.identity.render()),
+        ("POST", "/_emulator/identity") => {
+            shared.identity.behave(read(body)?);
+            Ok(shared.identity.render())
+        }
         ("POST", "/_emulator/tls") => certificate(shared, &read(body)?),
         ("POST", STOP) => Ok(json!({})),
         (method, path) => Err((404, format!("the control port knows no {method} {path}"))),
@@ -201,6 +206,7 @@ fn journal(shared: &Shared, request: &Request) -> Result<Value, Complaint> {
 
 fn reset(shared: &Shared, reset: &Reset) -> Result<Value, Complaint> {
     shared.rules.clear();
+    shared.identity.reset();
     shared.set_shape(ShapeText::default());
     shared.clock().set_offset_seconds(0);
     if !reset.keep_objects {

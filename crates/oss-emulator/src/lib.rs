@@ -9,6 +9,7 @@
 //!          inflow, outflow          │                └─ store (body, slot, upload, disk)
 //!                                   └─ journal                what happened
 //! control ── the same state, over JSON
+//! identity ── metadata service, STS and credentials URI: temporary keys
 //! ```
 //! It runs as a program ([`main_with_args`]) or, for tests in Rust, inside a process
 //! ([`EmulatorServer`]). A client written in Python should use the program: a server in the same
@@ -23,6 +24,7 @@ mod connection;
 mod control;
 mod exchange;
 mod halt;
+mod identity;
 mod inflow;
 mod journal;
 mod locks;

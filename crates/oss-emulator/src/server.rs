@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::store::disk::Disk;
 use crate::tls::Tls;
-use crate::{connection, control};
+use crate::{connection, control, identity};
 
 /// Connections the kernel keeps waiting for us: a loader opens hundreds at once.
 const BACKLOG: i32 = 4096;
@@ -39,6 +39,8 @@ pub struct Options {
     pub port: u16,
     /// Port of the control interface, on loopback; 0 takes a free one.
     pub control_port: u16,
+    /// Port of the identity services, on loopback; 0 takes a free one.
+    pub identity_port: u16,
     /// Directory of persisting objects; `None` keeps all in memory.
     pub root: Option<PathBuf>,
     /// Access key that is accepted.
@@ -66,6 +68,7 @@ impl Default for Options {
             host: "127.0.0.1".to_owned(),
             port: 0,
             control_port: 0,
+            identity_port: 0,
             root: None,
             access_key_id: "emulator-key-id".to_owned(),
             access_key_secret: "emulator-key-secret".to_owned(),
@@ -86,6 +89,7 @@ pub struct EmulatorServer {
     options: Options,
     address: SocketAddr,
     control_address: SocketAddr,
+    identity_address: SocketAddr,
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -98,13 +102,16 @@ impl EmulatorServer {
     pub fn start(options: Options) -> io::Result<Self> {
         let listener = listen(&options.host, options.port)?;
         let control_listener = listen("127.0.0.1", options.control_port)?;
+        let identity_listener = listen("127.0.0.1", options.identity_port)?;
         let (address, control_address) = (listener.local_addr()?, control_listener.local_addr()?);
+        let identity_address = identity_listener.local_addr()?;
         let shared = Arc::new(prepare(&options, address)?);
         let listeners = vec![
             accept_on(listener, Arc::clone(&shared), connection::serve)?,
             accept_on(control_listener, Arc::clone(&shared), control::serve)?,
+            accept_on(identity_listener, Arc::clone(&shared), identity::serve)?,
         ];
-        Ok(Self { shared, options, address, control_address, listeners })
+        Ok(Self { shared, options, address, control_address, identity_address, listeners })
     }
 
     /// URL of the service, as `http://127.0.0.1:41001`.
@@ -115,6 +122,32 @@ impl EmulatorServer {
     /// URL of the control interface.
     pub fn control_endpoint(&self) -> String {
         format!("http://{}", self.control_address)
+    }
+
+    /// URL of the metadata service, STS and `/credentials`; it speaks plain HTTP, and TLS where TLS is on.
+    pub fn identity_endpoint(&self) -> String {
+        format!("http://{}", self.identity_address)
+    }
+
+    /// Lets the identity services behave as `POST /_emulator/identity` does.
+    ///
+    /// # Errors
+    /// A line that names what is not understood.
+    pub fn set_identity(&self, behaviour: Value) -> Result<(), String> {
+        let behaviour = serde_json::from_value(behaviour).map_err(|error| error.to_string())?;
+        self.shared.identity.behave(behaviour);
+        Ok(())
+    }
+
+    /// How often each identity service was asked: `{"asked": {"sts": 1}, "newest": "STS.1"}`.
+    pub fn identity(&self) -> Value {
+        self.shared.identity.render()
+    }
+
+    /// Lets a key expire now.
+    pub fn expire_key(&self, access_key_id: &str) {
+        let now_ms = self.shared.clock().unix_millis();
+        self.shared.service.accounts.expire(Some(access_key_id), None, now_ms);
     }
 
     /// Region that signatures must name.
@@ -199,7 +232,7 @@ impl EmulatorServer {
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
         self.shared.end();
-        for address in [self.address, self.control_address] {
+        for address in [self.address, self.control_address, self.identity_address] {
             // Wakes the listener, which then sees that it is to end.
             drop(TcpStream::connect_timeout(&reachable(address), Duration::from_secs(1)));
         }

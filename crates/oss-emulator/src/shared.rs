@@ -9,6 +9,7 @@ use serde_json::Value;
 use socket2::SockRef;
 
 use crate::clock::Clock;
+use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::locks::{lock, read, write};
 use crate::random::mix;
@@ -23,6 +24,8 @@ use crate::tls::Tls;
 pub(crate) struct Shared {
     /// The service itself.
     pub(crate) service: Service,
+    /// Who hands out temporary keys.
+    pub(crate) identity: Identity,
     /// Rules in force.
     pub(crate) rules: Rules,
     /// Raised when the emulator ends.
@@ -42,6 +45,7 @@ impl Shared {
     pub(crate) fn new(service: Service, tls: Option<Tls>, seed: u64) -> Self {
         Self {
             service,
+            identity: Identity::default(),
             rules: Rules::default(),
             stop: Arc::default(),
             tls,

@@ -9,6 +9,7 @@ mod credentials;
 mod mac;
 mod presign;
 mod request;
+pub mod rpc;
 pub mod v1;
 mod v4;
 mod verify;

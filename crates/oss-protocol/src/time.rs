@@ -80,6 +80,12 @@ impl UtcTime {
         )
     }
 
+    /// Format as `2024-05-17T08:30:05Z`, the form of RPC-style requests and of expiries.
+    #[must_use]
+    pub fn to_iso_extended(self) -> String {
+        self.to_iso_extended_millis().replace(".000Z", "Z")
+    }
+
     /// Read `20240517T083005Z`.
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oss_client::credentials::{
-    AnonymousProvider, CallbackProvider, ChainProvider, CredentialsProvider, EnvironmentPair,
-    EnvironmentProvider, Fetched, JsonFileProvider, StaticProvider,
+    AnonymousProvider, CallbackProvider, ChainProvider, CredentialsProvider, Fetched, JsonFileProvider,
+    ProcessProvider, StaticProvider, Surroundings,
 };
 use oss_client::error::{Error, ErrorKind};
 use oss_protocol::sign::{Credentials, Secret};
@@ -22,10 +22,10 @@ type Given = (String, String, Option<String>, Option<f64>);
 pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn CredentialsProvider>> {
     let kind: String = spec.get_item(0)?.extract()?;
     Ok(match kind.as_str() {
-        "chain" => Arc::new(ChainProvider::new()),
-        "environment" => {
-            let pairs = [EnvironmentPair::Oss, EnvironmentPair::AlibabaCloud].map(EnvironmentProvider::new);
-            Arc::new(ChainProvider::with_links(Vec::new(), pairs.to_vec()))
+        "chain" => Arc::new(ChainProvider::new(Surroundings::new())),
+        "environment" => Arc::new(ChainProvider::of_environment(Surroundings::new())),
+        "process" => {
+            Arc::new(ProcessProvider::new(&spec.get_item(1)?.extract::<String>()?).or_raise(spec.py())?)
         }
         "anonymous" => Arc::new(AnonymousProvider),
         "file" => Arc::new(JsonFileProvider::new(spec.get_item(1)?.extract::<PathBuf>()?)),

@@ -1,70 +1,111 @@
 //! The chain: who is asked when nobody was named (`contract.md`, D.3).
 //!
 //! A link that is not configured is passed over. The first configured link is chosen and stays for the
-//! life of the provider; if it fails, that is an error: no second identity is tried.
+//! life of the provider; if it fails, that is an error: no second identity is tried. The metadata service is the last:
+//! it is asked when nothing else is configured, and chosen once it has answered with keys.
 
-use std::path::PathBuf;
-
-use super::{CredentialsProvider, EnvironmentPair, EnvironmentProvider, Fetched, JsonFileProvider};
-use crate::config::environment_variable;
+use super::ecs::EcsRoleProvider;
+use super::environment::{EnvironmentPair, EnvironmentProvider};
+use super::ini::IniProvider;
+use super::json_file::JsonFileProvider;
+use super::oidc::OidcProvider;
+use super::profile::{PROFILE, ProfileProvider};
+use super::statics::broken;
+use super::uri::UriProvider;
+use super::{CredentialsProvider, Fetched, Surroundings};
 use crate::error::{Error, ErrorKind};
 use crate::sync::OnceLock;
 
-/// Where the original reads, and so a migrated job keeps its identity.
-const DEFAULT_FILE: &str = "/root/.alibabacloud/credentials";
+type Link = Box<dyn CredentialsProvider>;
+type Found = Result<Option<Link>, Error>;
 
-/// File, then `OSS_*`, then `ALIBABA_CLOUD_*`.
-#[derive(Debug)]
-pub struct ChainProvider {
-    files: Vec<PathBuf>,
-    pairs: Vec<EnvironmentProvider>,
-    chosen: OnceLock<Box<dyn CredentialsProvider>>,
+/// One link: how it is found, and what is looked at, for the error that nothing was found.
+#[derive(Debug, Clone, Copy)]
+struct Finder {
+    find: fn(&Surroundings) -> Found,
+    looked_at: fn(&Surroundings) -> String,
 }
 
-impl Default for ChainProvider {
-    fn default() -> Self {
-        ChainProvider::new()
-    }
+const FILE: Finder = Finder { find: json_file, looked_at: |around| listed(&json_files(around)) };
+const PAIRS: [Finder; 2] = [
+    Finder {
+        find: |around| pair(EnvironmentPair::Oss, around),
+        looked_at: |around| EnvironmentProvider::new(EnvironmentPair::Oss, around).source(),
+    },
+    Finder {
+        find: |around| pair(EnvironmentPair::AlibabaCloud, around),
+        looked_at: |around| EnvironmentProvider::new(EnvironmentPair::AlibabaCloud, around).source(),
+    },
+];
+const OIDC: Finder = Finder {
+    find: |around| Ok(OidcProvider::from_environment(around)?.map(boxed)),
+    looked_at: |_around| {
+        "ALIBABA_CLOUD_ROLE_ARN, ALIBABA_CLOUD_OIDC_PROVIDER_ARN and ALIBABA_CLOUD_OIDC_TOKEN_FILE".to_owned()
+    },
+};
+const CLI: Finder = Finder {
+    find: |around| Ok(ProfileProvider::from_environment(around)?.map(boxed)),
+    looked_at: |around| listed(ProfileProvider::path(around).as_slice()),
+};
+const INI: Finder = Finder { find: ini, looked_at: |around| listed(IniProvider::path(around).as_slice()) };
+const URI: Finder = Finder {
+    find: |around| Ok(UriProvider::from_environment(around)?.map(boxed)),
+    looked_at: |_around| "ALIBABA_CLOUD_CREDENTIALS_URI".to_owned(),
+};
+/// The order of contract D.3; the metadata service comes behind.
+const ALL: [Finder; 7] = [FILE, PAIRS[0], PAIRS[1], OIDC, CLI, INI, URI];
+
+/// Asks whom it finds first, ever after.
+#[derive(Debug)]
+pub struct ChainProvider {
+    around: Surroundings,
+    links: &'static [Finder],
+    asks_metadata: bool,
+    chosen: OnceLock<Link>,
 }
 
 impl ChainProvider {
-    /// The default links. Nothing is looked at before the first request.
-    pub fn new() -> Self {
-        let mut files = vec![PathBuf::from(DEFAULT_FILE)];
-        if let Some(home) = environment_variable("HOME") {
-            let own = PathBuf::from(home).join(".alibabacloud/credentials");
-            if !files.contains(&own) {
-                files.push(own);
+    /// All links. Nothing is looked at before the first request.
+    pub fn new(around: Surroundings) -> Self {
+        ChainProvider { around, links: &ALL, asks_metadata: true, chosen: OnceLock::new() }
+    }
+
+    /// Only the two pairs of environment variables.
+    pub fn of_environment(around: Surroundings) -> Self {
+        ChainProvider { around, links: &PAIRS, asks_metadata: false, chosen: OnceLock::new() }
+    }
+
+    fn configured(&self) -> Found {
+        for link in self.links {
+            if let Some(found) = (link.find)(&self.around)? {
+                return Ok(Some(found));
             }
         }
-        let pairs = [EnvironmentPair::Oss, EnvironmentPair::AlibabaCloud].map(EnvironmentProvider::new);
-        ChainProvider::with_links(files, pairs.to_vec())
+        Ok(None)
     }
 
-    /// Other links; for tests.
-    pub fn with_links(files: Vec<PathBuf>, pairs: Vec<EnvironmentProvider>) -> Self {
-        ChainProvider { files, pairs, chosen: OnceLock::new() }
+    fn fetch_from(&self, link: Link) -> Result<Fetched, Error> {
+        self.chosen.get_or_init(|| link).fetch()
     }
 
-    fn choose(&self) -> Option<Box<dyn CredentialsProvider>> {
-        if let Some(path) = self.files.iter().find(|path| JsonFileProvider::looks_like_one(path)) {
-            return Some(Box::new(JsonFileProvider::new(path)));
+    /// Nothing is configured: the machine may have a role.
+    fn ask_metadata(&self) -> Result<Fetched, Error> {
+        let service =
+            if self.asks_metadata { EcsRoleProvider::from_environment(&self.around)? } else { None };
+        let Some(service) = service else { return Err(self.nothing_found(None)) };
+        if service.is_named() {
+            return self.fetch_from(boxed(service));
         }
-        let pair = self.pairs.iter().find(|pair| pair.is_configured())?;
-        Some(Box::new(*pair))
+        let fetched = service.fetch().map_err(|error| self.nothing_found(Some(&error)))?;
+        // Another thread may have been here before: then its choice stands, and it is the same.
+        self.chosen.get_or_init(|| boxed(service));
+        Ok(fetched)
     }
 
-    fn link(&self) -> Result<&dyn CredentialsProvider, Error> {
-        if let Some(chosen) = self.chosen.get() {
-            return Ok(&**chosen);
-        }
-        let link = self.choose().ok_or_else(|| self.nothing_found())?;
-        Ok(&**self.chosen.get_or_init(|| link))
-    }
-
-    fn nothing_found(&self) -> Error {
-        let files = self.files.iter().map(|path| format!("file {}", path.display()));
-        let looked: Vec<_> = files.chain(self.pairs.iter().map(CredentialsProvider::source)).collect();
+    fn nothing_found(&self, metadata: Option<&Error>) -> Error {
+        let mut looked: Vec<_> = self.links.iter().map(|link| (link.looked_at)(&self.around)).collect();
+        looked.extend(metadata.map(|error| error.message.clone()));
+        looked.retain(|place| !place.is_empty());
         let text = format!(
             "no credentials found; looked at: {}. Pass cred_path or cred_provider, or set one of these",
             looked.join("; ")
@@ -75,7 +116,13 @@ impl ChainProvider {
 
 impl CredentialsProvider for ChainProvider {
     fn fetch(&self) -> Result<Fetched, Error> {
-        self.link()?.fetch()
+        if let Some(chosen) = self.chosen.get() {
+            return chosen.fetch();
+        }
+        match self.configured()? {
+            Some(link) => self.fetch_from(link),
+            None => self.ask_metadata(),
+        }
     }
 
     fn source(&self) -> String {
@@ -87,50 +134,239 @@ impl CredentialsProvider for ChainProvider {
     }
 }
 
+fn boxed(link: impl CredentialsProvider + 'static) -> Link {
+    Box::new(link)
+}
+
+fn listed(files: &[std::path::PathBuf]) -> String {
+    files.iter().map(|path| format!("file {}", path.display())).collect::<Vec<_>>().join("; ")
+}
+
+fn json_files(around: &Surroundings) -> Vec<std::path::PathBuf> {
+    let mut files = vec![around.original_file.clone()];
+    files.extend(around.home_file(".alibabacloud/credentials").filter(|own| *own != around.original_file));
+    files
+}
+
+fn json_file(around: &Surroundings) -> Found {
+    let path = json_files(around).into_iter().find(|path| JsonFileProvider::looks_like_one(path));
+    Ok(path.map(|path| boxed(JsonFileProvider::new(path))))
+}
+
+fn pair(pair: EnvironmentPair, around: &Surroundings) -> Found {
+    let provider = EnvironmentProvider::new(pair, around);
+    Ok(provider.is_configured().then(|| boxed(provider)))
+}
+
+/// The ini file. A profile that was named and that neither this nor the CLI's file has is an error.
+fn ini(around: &Surroundings) -> Found {
+    if let Some(provider) = IniProvider::from_environment(around) {
+        return Ok(Some(boxed(provider)));
+    }
+    let Some(name) = around.variable(PROFILE) else { return Ok(None) };
+    let places = [ProfileProvider::path(around), IniProvider::path(around)];
+    let looked = listed(&places.into_iter().flatten().collect::<Vec<_>>());
+    let what = format!("there is no profile {name} in {looked}; add it, or unset {PROFILE}");
+    Err(broken(PROFILE, &what))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
+    use crate::sync::atomic::{AtomicUsize, Ordering};
 
-    fn nothing(_name: &str) -> Option<String> {
-        None
+    /// A home directory of its own for one test, removed at the end.
+    struct Home(PathBuf);
+
+    impl Home {
+        fn new() -> Self {
+            static COUNT: AtomicUsize = AtomicUsize::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("oss-client-{}-chain-{number}", std::process::id()));
+            fs::create_dir_all(&path).expect("a writable temporary directory");
+            Home(path)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.0.join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        }
+
+        fn chain(&self, variables: &[(&str, &str)]) -> ChainProvider {
+            let mut known: Vec<(String, String)> =
+                variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            known.push(("HOME".to_owned(), self.0.display().to_string()));
+            known.push(("ALIBABA_CLOUD_ECS_METADATA_DISABLED".to_owned(), "true".to_owned()));
+            let lookup =
+                move |name: &str| known.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+            ChainProvider::new(Surroundings::with(lookup, self.0.join("original"), None))
+        }
+
+        fn fetch(&self, variables: &[(&str, &str)]) -> Result<(String, Option<String>), Error> {
+            let credentials = self.chain(variables).fetch()?.credentials.expect("signed");
+            let token = credentials.security_token.map(|token| token.expose().to_owned());
+            Ok((credentials.access_key_id, token))
+        }
+
+        fn refusal(&self, variables: &[(&str, &str)]) -> String {
+            let error = self.fetch(variables).expect_err("a link that fails");
+            assert_eq!(error.kind, ErrorKind::Credentials);
+            let text = error.to_string();
+            assert!(!text.contains("canary"), "{text}");
+            text
+        }
     }
 
-    fn oss_only(name: &str) -> Option<String> {
-        name.starts_with("OSS_ACCESS").then(|| "x".to_owned())
+    impl Drop for Home {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
-    fn pairs(lookup: fn(&str) -> Option<String>) -> Vec<EnvironmentProvider> {
-        [EnvironmentPair::Oss, EnvironmentPair::AlibabaCloud]
-            .map(|pair| EnvironmentProvider::with_lookup(pair, lookup))
-            .to_vec()
-    }
+    const JSON: &str = r#"{"AccessKeyId":"json","AccessKeySecret":"canary"}"#;
+    const INI: &str = "[default]\ntype = access_key\naccess_key_id = ini\naccess_key_secret = canary\n\
+                       [sts]\ntype = sts\naccess_key_id = ini-sts\naccess_key_secret = canary\nsecurity_token = t\n";
+    const CLI: &str = r#"{"current":"work","profiles":[
+        {"name":"work","mode":"AK","access_key_id":"cli","access_key_secret":"canary"},
+        {"name":"token","mode":"StsToken","access_key_id":"cli-sts","access_key_secret":"canary","sts_token":"t"},
+        {"name":"program","mode":"External","process_command":"echo '{\"AccessKeyId\":\"program\",\"AccessKeySecret\":\"canary\"}'"},
+        {"name":"signed-in","mode":"CloudSSO","access_key_id":"sso","access_key_secret":"canary","sts_token":"t","sts_expiration":4000000000},
+        {"name":"signed-out","mode":"CloudSSO","access_key_id":""},
+        {"name":"circle","mode":"ChainableRamRoleArn","ram_role_arn":"r","source_profile":"circle"},
+        {"name":"lost","mode":"ChainableRamRoleArn","ram_role_arn":"r","source_profile":"nowhere"},
+        {"name":"half","mode":"AK","access_key_id":"canary"},
+        {"name":"new","mode":"Telepathy"}]}"#;
+    const OSS: [(&str, &str); 2] = [("OSS_ACCESS_KEY_ID", "oss"), ("OSS_ACCESS_KEY_SECRET", "canary")];
+    const CLOUD: [(&str, &str); 3] = [
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "cloud"),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "canary"),
+        ("ALIBABA_CLOUD_SECURITY_TOKEN", "token"),
+    ];
 
     #[test]
     fn nothing_found_lists_what_was_looked_at() {
-        let chain =
-            ChainProvider::with_links(vec![PathBuf::from("/nonexistent/credentials")], pairs(nothing));
-        let error = chain.fetch().expect_err("nothing is there").to_string();
-        for place in ["/nonexistent/credentials", "OSS_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_ID"] {
-            assert!(error.contains(place), "{error}");
+        let text = Home::new().refusal(&[]);
+        for place in [
+            "original",
+            ".alibabacloud/credentials;",
+            "OSS_ACCESS_KEY_ID",
+            "ALIBABA_CLOUD_ACCESS_KEY_ID",
+            "ALIBABA_CLOUD_OIDC_TOKEN_FILE",
+            ".aliyun/config.json",
+            ".alibabacloud/credentials.ini",
+            "ALIBABA_CLOUD_CREDENTIALS_URI",
+        ] {
+            assert!(text.contains(place), "{place}: {text}");
         }
     }
 
     #[test]
-    fn a_configured_file_that_fails_is_the_end() {
-        let path = std::env::temp_dir().join(format!("oss-client-{}-chain", std::process::id()));
-        std::fs::write(&path, "  {broken").expect("a writable temporary directory");
-        let chain = ChainProvider::with_links(vec![path.clone()], pairs(oss_only));
-        let error = chain.fetch().expect_err("the file is chosen").to_string();
-        std::fs::remove_file(&path).expect("it is there");
-        assert!(error.contains("credentials file"));
-        let again = chain.fetch().expect_err("the choice stays").to_string();
-        assert!(again.contains("credentials file"));
+    fn the_first_configured_link_wins() {
+        let home = Home::new();
+        home.write(".alibabacloud/credentials.ini", INI);
+        assert_eq!(home.fetch(&[]).expect("ini").0, "ini");
+        home.write(".aliyun/config.json", CLI);
+        assert_eq!(home.fetch(&[]).expect("the CLI's").0, "cli");
+        let off = [("ALIBABA_CLOUD_CLI_PROFILE_DISABLED", "true")];
+        assert_eq!(home.fetch(&off).expect("switched off").0, "ini");
+        assert_eq!(home.fetch(&CLOUD).expect("variables"), ("cloud".to_owned(), Some("token".to_owned())));
+        let both: Vec<_> = OSS.iter().chain(&CLOUD).copied().collect();
+        assert_eq!(home.fetch(&both).expect("variables"), ("oss".to_owned(), None));
+        home.write(".alibabacloud/credentials", INI);
+        assert_eq!(home.fetch(&both).expect("an ini file under that name is passed over").0, "oss");
+        home.write(".alibabacloud/credentials", JSON);
+        assert_eq!(home.fetch(&both).expect("the file").0, "json");
+        home.write("original", &JSON.replace("json", "original"));
+        assert_eq!(home.fetch(&both).expect("the original's file").0, "original");
     }
 
     #[test]
-    fn the_environment_is_used_when_there_is_no_file() {
-        let chain = ChainProvider::with_links(Vec::new(), pairs(oss_only));
-        assert!(chain.fetch().expect("a pair").credentials.is_some());
+    fn profiles_are_chosen_by_name_in_both_files() {
+        let home = Home::new();
+        home.write(".aliyun/config.json", CLI);
+        home.write(".alibabacloud/credentials.ini", INI);
+        for (name, id) in
+            [("token", "cli-sts"), ("program", "program"), ("signed-in", "sso"), ("sts", "ini-sts")]
+        {
+            assert_eq!(home.fetch(&[(PROFILE, name)]).expect(name).0, id);
+        }
+    }
+
+    #[test]
+    fn a_configured_link_that_fails_is_named_and_nothing_else_is_tried() {
+        let home = Home::new();
+        home.write(".aliyun/config.json", CLI);
+        let ini = [("ALIBABA_CLOUD_CREDENTIALS_FILE", "/nonexistent/absent.ini")];
+        for (name, said) in [
+            ("half", "CLI profile half"),
+            ("half", "access_key_secret is absent"),
+            ("circle", "in a circle"),
+            ("lost", "source_profile nowhere"),
+            ("signed-out", "nobody is signed in"),
+            ("new", "mode Telepathy"),
+            ("absent", "no profile absent"),
+        ] {
+            let text = home.refusal(&[(PROFILE, name)]);
+            assert!(text.contains(said), "{text}");
+        }
+        let half = home.refusal(&OSS[..1]);
+        assert!(half.contains("OSS_ACCESS_KEY_SECRET is not set"), "{half}");
+        home.write(".aliyun/config.json", "{\"canary\"");
+        assert!(home.refusal(&ini).contains("config.json"));
+        home.write(".aliyun/config.json", "{}");
+        assert!(home.refusal(&ini).contains("/nonexistent/absent.ini"));
+        home.write("broken", " {canary");
+        home.write(".alibabacloud/credentials", " {canary");
+        assert!(home.refusal(&OSS).contains("credentials file"));
+    }
+
+    #[test]
+    fn the_choice_stays() {
+        let home = Home::new();
+        let chain = home.chain(&OSS);
+        assert!(chain.fetch().is_ok());
+        home.write("original", JSON);
+        assert_eq!(chain.fetch().expect("still").credentials.expect("signed").access_key_id, "oss");
         assert!(chain.source().contains("OSS_ACCESS_KEY_ID"));
+    }
+
+    #[test]
+    fn sections_of_the_ini_file_that_fail_are_named() {
+        let home = Home::new();
+        let cases = [
+            ("[other]\n", "no such section"),
+            ("[default]\naccess_key_id = canary\n", "access_key_secret is absent"),
+            ("[default]\nenable = false\n", "enable = false"),
+            ("[default]\ntype = rsa_key_pair\nprivate_key_file = canary\n", "type rsa_key_pair"),
+            ("[default]\ntype = oidc_role_arn\nrole_arn = r\n", "oidc_provider_arn is absent"),
+        ];
+        for (content, said) in cases {
+            home.write(".alibabacloud/credentials.ini", content);
+            let text = home.refusal(&[]);
+            assert!(text.contains(said) && text.contains("credentials.ini, section default"), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_that_lead_nowhere_are_named() {
+        let home = Home::new();
+        let oidc = [
+            ("ALIBABA_CLOUD_ROLE_ARN", "acs:ram::1:role/r"),
+            ("ALIBABA_CLOUD_OIDC_PROVIDER_ARN", "acs:ram::1:oidc-provider/p"),
+            ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", "/nonexistent/token"),
+        ];
+        let text = home.refusal(&oidc);
+        assert!(text.contains("/nonexistent/token") && text.contains("ALIBABA_CLOUD_ROLE_ARN"), "{text}");
+        for uri in ["canary", "ftp://host/canary", "http://canary:x@host/", "http://host/a b", "http://"] {
+            let text = home.refusal(&[("ALIBABA_CLOUD_CREDENTIALS_URI", uri)]);
+            assert!(text.contains("ALIBABA_CLOUD_CREDENTIALS_URI"), "{text}");
+        }
+        let far: Vec<_> =
+            oidc.into_iter().chain([("OSSCONNECTOR_STS_ENDPOINT", "http://sts.example.com")]).collect();
+        assert!(home.refusal(&far).contains("clear text"));
     }
 }

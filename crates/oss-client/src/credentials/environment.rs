@@ -3,8 +3,7 @@
 use oss_protocol::sign::{Credentials, Secret};
 
 use super::statics::broken;
-use super::{CredentialsProvider, Fetched};
-use crate::config::environment_variable;
+use super::{CredentialsProvider, Fetched, Surroundings};
 use crate::error::Error;
 
 /// Which variables are read.
@@ -31,33 +30,22 @@ impl EnvironmentPair {
 }
 
 /// Reads one family of variables at every refresh.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct EnvironmentProvider {
     pair: EnvironmentPair,
-    variable: fn(&str) -> Option<String>,
-}
-
-impl std::fmt::Debug for EnvironmentProvider {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "EnvironmentProvider({:?})", self.pair)
-    }
+    around: Surroundings,
 }
 
 impl EnvironmentProvider {
-    /// Reads the variables of `pair` from the process environment.
-    pub fn new(pair: EnvironmentPair) -> Self {
-        EnvironmentProvider { pair, variable: environment_variable }
-    }
-
-    /// Reads them from somewhere else; for tests.
-    pub fn with_lookup(pair: EnvironmentPair, variable: fn(&str) -> Option<String>) -> Self {
-        EnvironmentProvider { pair, variable }
+    /// Reads the variables of `pair`.
+    pub fn new(pair: EnvironmentPair, around: &Surroundings) -> Self {
+        EnvironmentProvider { pair, around: around.clone() }
     }
 
     /// Whether either half of the pair is set.
     pub fn is_configured(&self) -> bool {
         let [id, secret, _token] = self.pair.names();
-        (self.variable)(id).is_some() || (self.variable)(secret).is_some()
+        self.around.variable(id).is_some() || self.around.variable(secret).is_some()
     }
 }
 
@@ -65,11 +53,12 @@ impl CredentialsProvider for EnvironmentProvider {
     fn fetch(&self) -> Result<Fetched, Error> {
         let [id_name, secret_name, token_name] = self.pair.names();
         let get = |name: &'static str| {
-            (self.variable)(name)
+            self.around
+                .variable(name)
                 .ok_or_else(|| broken(&self.source(), &format!("{name} is not set; both halves are needed")))
         };
         let (id, secret) = (get(id_name)?, get(secret_name)?);
-        let token = (self.variable)(token_name).map(Secret::new);
+        let token = self.around.variable(token_name).map(Secret::new);
         let credentials = Credentials::new(id, Secret::new(secret), token);
         Ok(Fetched { credentials: Some(credentials), expires_at: None })
     }
@@ -95,10 +84,11 @@ mod tests {
 
     #[test]
     fn a_pair_is_read_and_half_a_pair_is_an_error() {
-        let oss = EnvironmentProvider::with_lookup(EnvironmentPair::Oss, lookup);
+        let around = Surroundings::with(lookup, "/nonexistent", None);
+        let oss = EnvironmentProvider::new(EnvironmentPair::Oss, &around);
         let fetched = oss.fetch().expect("a pair").credentials.expect("credentials");
         assert_eq!((fetched.access_key_id.as_str(), fetched.security_token.is_none()), ("id", true));
-        let half = EnvironmentProvider::with_lookup(EnvironmentPair::AlibabaCloud, lookup);
+        let half = EnvironmentProvider::new(EnvironmentPair::AlibabaCloud, &around);
         assert!(half.is_configured());
         let error = half.fetch().expect_err("half a pair").to_string();
         assert!(error.contains("ALIBABA_CLOUD_ACCESS_KEY_ID is not set"));

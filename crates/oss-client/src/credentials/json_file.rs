@@ -2,41 +2,23 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use oss_protocol::sign::{Credentials, Secret};
-use oss_protocol::time::UtcTime;
-use serde_json::{Map, Value};
-
-use super::statics::broken;
+use super::document::{self, USUAL};
+use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched};
 use crate::error::Error;
-use crate::sync::Mutex;
-
-/// Larger files are not credentials: 1 MiB.
-const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// What tells one state of a file from another. Symbolic links are followed, so a rename in a mounted
-/// secret shows as another inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fingerprint {
-    modified_ns: i128,
-    size: u64,
-    inode: u64,
-}
 
 /// Reads `{"AccessKeyId", "AccessKeySecret", "SecurityToken"?, "Expiration"?}` from a file.
 #[derive(Debug)]
 pub struct JsonFileProvider {
-    path: PathBuf,
-    last_read: Mutex<Option<Fingerprint>>,
+    file: WatchedFile,
 }
 
 impl JsonFileProvider {
     /// Reads `path` when asked, not now.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        JsonFileProvider { path: path.into(), last_read: Mutex::new(None) }
+        JsonFileProvider { file: WatchedFile::new(path) }
     }
 
     /// Whether `path` exists, can be read, and its first non-blank byte is `{`; another tool keeps an INI
@@ -46,81 +28,29 @@ impl JsonFileProvider {
         let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
         start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
     }
-
-    fn fingerprint(&self) -> Option<Fingerprint> {
-        let meta = fs::metadata(&self.path).ok()?;
-        Some(Fingerprint {
-            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
-            size: meta.len(),
-            inode: meta.ino(),
-        })
-    }
-
-    fn read(&self) -> Result<Vec<u8>, Error> {
-        let file = fs::File::open(&self.path).map_err(|error| {
-            broken(
-                &self.source(),
-                &format!("cannot be opened ({}); correct cred_path or the file", error.kind()),
-            )
-        })?;
-        let mut content = Vec::new();
-        file.take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut content)
-            .map_err(|error| broken(&self.source(), &format!("cannot be read ({})", error.kind())))?;
-        if content.len() as u64 > MAX_FILE_BYTES {
-            return Err(broken(&self.source(), "is larger than 1 MiB, so it holds no credentials"));
-        }
-        Ok(content)
-    }
-
-    fn parse(&self, content: &[u8]) -> Result<Fetched, Error> {
-        let source = self.source();
-        let document: Map<String, Value> = serde_json::from_slice(content).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            broken(&source, &format!("is not the expected JSON object ({place}); correct the file"))
-        })?;
-        let text = |name: &str| match document.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
-            Some(_) => Err(broken(&source, &format!("field {name} is not a string; correct the file"))),
-        };
-        let needed = |name: &str| {
-            text(name)?.ok_or_else(|| broken(&source, &format!("field {name} is absent or empty")))
-        };
-        let id = needed("AccessKeyId")?;
-        let secret = needed("AccessKeySecret")?;
-        let token = text("SecurityToken")?.map(Secret::new);
-        let expires_at = match text("Expiration")? {
-            None => None,
-            Some(text) => Some(UtcTime::parse_iso8601(&text).map_err(|_unparsable| {
-                broken(&source, "field Expiration is not an ISO 8601 time with a zone (2024-08-02T15:04:05Z)")
-            })?),
-        };
-        let credentials = Credentials::new(id, Secret::new(secret), token);
-        Ok(Fetched { credentials: Some(credentials), expires_at })
-    }
 }
 
 impl CredentialsProvider for JsonFileProvider {
     fn fetch(&self) -> Result<Fetched, Error> {
-        let before = self.fingerprint();
-        let fetched = self.parse(&self.read()?)?;
-        *self.last_read.lock() = before;
-        Ok(fetched)
+        let source = self.source();
+        self.file.read(&source, "correct cred_path or the file", |content| {
+            document::credentials(&document::parse(content, &source)?, &USUAL, &source)
+        })
     }
 
     fn source(&self) -> String {
-        format!("credentials file {}", self.path.display())
+        format!("credentials file {}", self.file.path().display())
     }
 
     fn has_changed(&self) -> bool {
-        let now = self.fingerprint();
-        now.is_some() && now != *self.last_read.lock()
+        self.file.has_changed()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use oss_protocol::time::UtcTime;
+
     use super::*;
 
     /// A file of its own for one test, removed at the end.

@@ -1,0 +1,137 @@
+//! The RAM role of an ECS instance, by the metadata service of the machine.
+//!
+//! The hardened way first: a token by PUT, which a request smuggled through a proxy or a redirect cannot get, then
+//! the keys. Where the service knows no tokens the keys are asked for without, unless that is forbidden.
+
+use std::time::Duration;
+
+use oss_protocol::uri::Endpoint;
+
+use super::document::{answered, printable};
+use super::statics::broken;
+use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::error::Error;
+use crate::http::ask::{Patience, Question, Reply, Service};
+
+/// The only address of the metadata service.
+const ADDRESS: &str = "http://100.100.100.200";
+/// Replaces it by a loopback address, for tests.
+const ENDPOINT: &str = "OSSCONNECTOR_METADATA_ENDPOINT";
+const ROLE: &str = "ALIBABA_CLOUD_ECS_METADATA";
+const DISABLED: &str = "ALIBABA_CLOUD_ECS_METADATA_DISABLED";
+const TOKEN_REQUIRED: &str = "ALIBABA_CLOUD_IMDSV1_DISABLED";
+const KEYS: &str = "/latest/meta-data/ram/security-credentials/";
+
+/// It is on the same machine: 1 s to connect, 1 s to read, 3 tries (`faults.md`, 6.7).
+const PATIENCE: Patience =
+    Patience { connect: Duration::from_secs(1), read: Duration::from_secs(1), tries: 3 };
+/// Nobody said that this machine has a metadata service: one try finds out.
+const CURIOSITY: Patience = Patience { tries: 1, ..PATIENCE };
+
+/// Asks the metadata service.
+#[derive(Debug)]
+pub struct EcsRoleProvider {
+    /// `None` = the service says which.
+    role: Option<String>,
+    service: Service,
+    needs_token: bool,
+}
+
+impl EcsRoleProvider {
+    /// The role that the environment names, or any; `None` where the environment forbids it.
+    ///
+    /// # Errors
+    /// `Credentials`, when the environment names another address that is none.
+    pub fn from_environment(around: &Surroundings) -> Result<Option<Self>, Error> {
+        if around.is_on(DISABLED) {
+            return Ok(None);
+        }
+        let role = around.variable(ROLE);
+        let patience = if role.is_some() { PATIENCE } else { CURIOSITY };
+        EcsRoleProvider::with_patience(around, role, patience).map(Some)
+    }
+
+    /// A role that somebody named, or any.
+    pub(super) fn new(around: &Surroundings, role: Option<String>) -> Result<Self, Error> {
+        EcsRoleProvider::with_patience(around, role, PATIENCE)
+    }
+
+    fn with_patience(around: &Surroundings, role: Option<String>, patience: Patience) -> Result<Self, Error> {
+        if let Some(role) = role.as_deref().filter(|role| !is_role(role)) {
+            let what = format!("{:?} is no name of a RAM role; correct {ROLE}", printable(role));
+            return Err(broken("ECS metadata service", &what));
+        }
+        let usual =
+            || Endpoint::parse(ADDRESS).map_err(|error| broken("ECS metadata service", &error.to_string()));
+        let endpoint = around.endpoint_from(ENDPOINT)?.map_or_else(usual, Ok)?;
+        let service = around.service(&endpoint, patience);
+        Ok(EcsRoleProvider { role, service, needs_token: around.is_on(TOKEN_REQUIRED) })
+    }
+
+    /// Whether somebody named the role, so that this link is meant.
+    pub(super) fn is_named(&self) -> bool {
+        self.role.is_some()
+    }
+
+    fn ask(&self, method: &'static str, target: &str, headers: &[(&str, &str)]) -> Result<Reply, Error> {
+        self.service.ask(Question { method, target, headers, body: b"" }).map_err(|why| {
+            broken(&self.source(), &format!("no answer ({why}); on a machine without it set {DISABLED}=true"))
+        })
+    }
+
+    /// The token to ask with; `None` where the service knows none.
+    fn token(&self) -> Result<Option<String>, Error> {
+        let lifetime = [("X-aliyun-ecs-metadata-token-ttl-seconds", "21600")];
+        let reply = self.ask("PUT", "/latest/api/token", &lifetime)?;
+        let text = String::from_utf8(reply.body).unwrap_or_default();
+        let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
+        match reply.status {
+            200 if is_token => Ok(Some(text.trim().to_owned())),
+            403..=405 if !self.needs_token => Ok(None),
+            status => Err(broken(&self.source(), &format!("no token was given (status {status})"))),
+        }
+    }
+
+    fn get(&self, target: &str, token: Option<&str>) -> Result<Vec<u8>, Error> {
+        let header = token.map(|token| ("X-aliyun-ecs-metadata-token", token));
+        let reply = self.ask("GET", target, header.as_slice())?;
+        match reply.status {
+            200 => Ok(reply.body),
+            404 => {
+                Err(broken(&self.source(), "this machine has no such RAM role; attach one to the instance"))
+            }
+            status => Err(broken(&self.source(), &format!("refused with status {status}"))),
+        }
+    }
+
+    fn role(&self, token: Option<&str>) -> Result<String, Error> {
+        if let Some(role) = &self.role {
+            return Ok(role.clone());
+        }
+        let body = self.get(KEYS, token)?;
+        let name = std::str::from_utf8(&body).unwrap_or_default().trim();
+        if is_role(name) {
+            return Ok(name.to_owned());
+        }
+        Err(broken(&self.source(), "the answer names no RAM role; attach one to the instance"))
+    }
+}
+
+impl CredentialsProvider for EcsRoleProvider {
+    fn fetch(&self) -> Result<Fetched, Error> {
+        let token = self.token()?;
+        let role = self.role(token.as_deref())?;
+        answered(&self.get(&format!("{KEYS}{role}"), token.as_deref())?, &self.source())
+    }
+
+    fn source(&self) -> String {
+        let role = self.role.as_deref().map_or_else(String::new, |role| format!(", RAM role {role}"));
+        format!("ECS metadata service {}{role}", self.service.host())
+    }
+}
+
+/// Names of roles go into a path: letters, digits, `.`, `-` and `_`.
+fn is_role(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+}

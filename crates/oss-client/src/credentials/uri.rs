@@ -1,0 +1,62 @@
+//! Keys from a URL, as agents that run beside a program offer them.
+
+use oss_protocol::uri::{Addressing, Endpoint};
+
+use super::document::answered;
+use super::statics::broken;
+use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::error::Error;
+use crate::http::ask::{Question, Service};
+
+const VARIABLE: &str = "ALIBABA_CLOUD_CREDENTIALS_URI";
+
+/// Asks one URL.
+#[derive(Debug)]
+pub struct UriProvider {
+    service: Service,
+    /// Path and query; may hold a secret, so it is never shown.
+    target: String,
+}
+
+impl UriProvider {
+    /// The URL that the environment names; `None` without one.
+    ///
+    /// # Errors
+    /// `Credentials`, when it is no URL that can be asked.
+    pub fn from_environment(around: &Surroundings) -> Result<Option<Self>, Error> {
+        around.variable(VARIABLE).map(|text| UriProvider::parse(around, &text)).transpose()
+    }
+
+    fn parse(around: &Surroundings, text: &str) -> Result<Self, Error> {
+        let refused = |what: &str| Err(broken(VARIABLE, &format!("{what}; set http[s]://host[:port]/path")));
+        let Some((scheme, rest)) = text.split_once("://") else { return refused("is no URL") };
+        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) || target.contains('#') {
+            return refused("has a blank, a control character or a fragment");
+        }
+        let endpoint = match Endpoint::parse_for(&format!("{scheme}://{authority}"), Addressing::Cname) {
+            Ok(endpoint) => endpoint,
+            Err(_what) if authority.contains('@') => return refused("has user information before an @"),
+            Err(_what) => return refused("names no host that can be asked"),
+        };
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(UriProvider { service: around.server(&endpoint), target })
+    }
+}
+
+impl CredentialsProvider for UriProvider {
+    fn fetch(&self) -> Result<Fetched, Error> {
+        let question = Question { method: "GET", target: &self.target, headers: &[], body: b"" };
+        let reply = self.service.ask(question).map_err(|why| {
+            broken(&self.source(), &format!("no answer ({why}); start the service or unset {VARIABLE}"))
+        })?;
+        match reply.status {
+            200 => answered(&reply.body, &self.source()),
+            status => Err(broken(&self.source(), &format!("answered status {status}; correct {VARIABLE}"))),
+        }
+    }
+
+    fn source(&self) -> String {
+        format!("credentials URI at {} ({VARIABLE})", self.service.host())
+    }
+}

@@ -1,0 +1,85 @@
+//! A file that others rewrite: read whole, and looked at whether it changed.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::statics::broken;
+use crate::error::Error;
+use crate::sync::Mutex;
+
+/// Larger files are not credentials: 1 MiB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// What tells one state of a file from another. Symbolic links are followed, so a rename in a mounted
+/// secret shows as another inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Fingerprint {
+    modified_ns: i128,
+    size: u64,
+    inode: u64,
+}
+
+/// A file and what it looked like when it was read last.
+#[derive(Debug)]
+pub(super) struct WatchedFile {
+    path: PathBuf,
+    last_read: Mutex<Option<Fingerprint>>,
+}
+
+impl WatchedFile {
+    /// Touches nothing yet.
+    pub(super) fn new(path: impl Into<PathBuf>) -> Self {
+        WatchedFile { path: path.into(), last_read: Mutex::new(None) }
+    }
+
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it whole and lets `parse` make something of it; only what could be parsed counts as read.
+    ///
+    /// # Errors
+    /// `Credentials`, naming `source`; or what `parse` says. `remedy` ends the text where it cannot be opened.
+    pub(super) fn read<T>(
+        &self,
+        source: &str,
+        remedy: &str,
+        parse: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let before = self.fingerprint();
+        let parsed = parse(&self.content(source, remedy)?)?;
+        *self.last_read.lock() = before;
+        Ok(parsed)
+    }
+
+    /// Whether it is there and differs from what was read last.
+    pub(super) fn has_changed(&self) -> bool {
+        let now = self.fingerprint();
+        now.is_some() && now != *self.last_read.lock()
+    }
+
+    fn content(&self, source: &str, remedy: &str) -> Result<Vec<u8>, Error> {
+        let file = fs::File::open(&self.path)
+            .map_err(|error| broken(source, &format!("cannot be opened ({}); {remedy}", error.kind())))?;
+        let mut content = Vec::new();
+        file.take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut content)
+            .map_err(|error| broken(source, &format!("cannot be read ({})", error.kind())))?;
+        if content.len() as u64 > MAX_FILE_BYTES {
+            return Err(broken(source, "is larger than 1 MiB, so it holds no credentials"));
+        }
+        Ok(content)
+    }
+
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let meta = fs::metadata(&self.path).ok()?;
+        Some(Fingerprint {
+            modified_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            size: meta.len(),
+            inode: meta.ino(),
+        })
+    }
+}
