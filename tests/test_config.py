@@ -113,7 +113,7 @@ def test_levels_are_numbers_or_names(given, level):
         ({"network": {"deadlineSeconds": None}}, "network.deadlineSeconds"),
         ({"network": {"maxBytesInFlight": "64 MiB"}}, "network.maxBytesInFlight"),
         ({"compatibility": {"missing": "ignore"}}, "compatibility.missing"),
-        ({"network": {"proxy": "http://proxy:3128"}}, "network.proxy"),
+        ({"network": {"proxy": 3128}}, "network.proxy"),
     ],
 )
 def test_a_wrong_value_is_an_error_that_names_key_and_file(document, named):

@@ -87,7 +87,6 @@ class _Key:
         original: the original's default where equal values are no choice.
         idle: the value that means nothing; any other is ignored with a warning.
         words: the texts allowed.
-        is_to_come: whether asking for it is an error, because this release cannot do it.
         idle_because: why it is accepted without an effect, for one line in the log.
     """
 
@@ -98,7 +97,6 @@ class _Key:
     original: int | None = None
     idle: Option | None = None
     words: tuple[str, ...] = ()
-    is_to_come: bool = False
     idle_because: str = ""
 
 
@@ -145,7 +143,7 @@ _KEYS: dict[str, _Key] = {
     "network.addressing": _Key(
         "text", "addressing", is_field=True, words=("auto", "virtual", "path", "cname")
     ),
-    "network.proxy": _Key("text", is_to_come=True),
+    "network.proxy": _Key("text", "proxy"),
     "network.caFile": _Key("text", "ca_file"),
     "network.statsLogSeconds": _Key("number", "stats_log_seconds", is_field=True),
     "network.auditAll": _Key("switch", "audit_all", is_field=True),
@@ -273,8 +271,6 @@ def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks)
         if checked != key.idle:
             remarks.warn(name, "has no effect here")
         return None
-    if key.is_to_come and checked:
-        raise ConfigError(f"{name} in {source} is not in this release; remove it")
     if key.idle_because and checked:
         remarks.inform(name, f"={value}", f"has no effect here: {key.idle_because}")
     if not key.target or (key.kind == "text" and checked == ""):

@@ -48,6 +48,7 @@ class Emulator:
         access_key_id, access_key_secret, region: what it accepts.
         ca_file: PEM file to trust when it was started with `--tls`, else None.
         identity: URL of its metadata service, its STS and its `/credentials`, which hand out temporary keys.
+        proxy: URL of an HTTP proxy that leads to it, whatever host is asked for.
         pid: its process.
     """
 
@@ -57,6 +58,7 @@ class Emulator:
     region: str
     ca_file: str | None
     identity: str
+    proxy: str
     pid: int
 
     def __init__(
@@ -244,6 +246,20 @@ class Emulator:
         newest: str | None = self._ask("GET", "/_emulator/identity")["newest"]
         return newest
 
+    def proxy_behaves(self, **behaviour: Any) -> None:
+        """Let its proxy misbehave; without arguments it behaves.
+
+        Args:
+            behaviour: the `user` it wants (`"name:password"`); `status` and `body` in place of the way; `raw` bytes in
+                place of an answer; `hangs`.
+        """
+        self._ask("POST", "/_emulator/proxy", behaviour)
+
+    def proxy_asked(self) -> list[str]:
+        """Return what its proxy was asked for: `CONNECT host:port`, `GET http://host/path`."""
+        targets: list[str] = self._ask("GET", "/_emulator/proxy")["targets"]
+        return targets
+
     def _take_over(self, ready: dict[str, Any]) -> None:
         self._control = ready["control"]
         self.endpoint = ready["endpoint"]
@@ -252,6 +268,7 @@ class Emulator:
         self.region = ready["region"]
         self.ca_file = ready["ca_file"]
         self.identity = ready["identity"]
+        self.proxy = ready["proxy"]
         self.pid = ready["pid"]
 
     def _entries(self, target: str) -> list[dict[str, Any]]:

@@ -186,3 +186,116 @@ def wait_for_a_read(images, limit):
             assert time.monotonic() < limit
         else:
             return
+
+
+def machine(site, monkeypatch, **network):
+    """Return arguments with which keys come from the emulator's metadata service."""
+    for name, value in site.oss.identity_environ().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(site.directory))
+    monkeypatch.setenv("ALIBABA_CLOUD_ECS_METADATA", "emulator-role")
+    return {name: value for name, value in quick(site, **network).items() if name != "cred_path"}
+
+
+def read_all_the_time(images, until, threads=8):
+    """Read on some threads until an event; return how often, and what failed."""
+    counts, failures = [0] * threads, []
+
+    def read(number):
+        while not until.is_set():
+            try:
+                assert images[number % len(images)].read() == DATA
+            except Exception as failure:  # noqa: BLE001  (any failure fails the test, on its own thread)
+                failures.append(failure)
+                return
+            counts[number] += 1
+
+    running = [threading.Thread(target=read, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    return counts, failures, running
+
+
+@pytest.mark.parametrize(
+    "rotations", [20, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+def test_f83_a_file_rotated_under_load_fails_no_read(rotations, site):
+    uris = site.fill({f"k{number}": DATA for number in range(8)})
+    path = site.directory / "credentials"
+    images = OssMapDataset.from_objects(uris, **site.configured())
+    assert images[0].read() == DATA
+    stop = threading.Event()
+    counts, failures, running = read_all_the_time(images, stop)
+    previous = None
+    try:
+        for number in range(rotations):
+            key = {"access_key_id": f"rotated-{number}", "access_key_secret": f"canary-{number}"}
+            site.oss.accept(**key)
+            mend(
+                path,
+                json.dumps(
+                    {"AccessKeyId": key["access_key_id"], "AccessKeySecret": key["access_key_secret"]}
+                ),
+            )
+            # The newest two are accepted; the emulator's own key is left to the other tests.
+            if previous is not None:
+                site.oss.expire(access_key_id=previous)
+            previous = f"rotated-{number - 1}" if number else None
+            seen = sum(counts)
+            limit = time.monotonic() + 20
+            while sum(counts) < seen + 10 and not failures:
+                assert time.monotonic() < limit
+                stop.wait(0.001)
+    finally:
+        stop.set()
+        for thread in running:
+            thread.join()
+    assert failures == []
+    assert sum(counts) >= 10 * rotations
+
+
+@pytest.mark.parametrize(
+    "rotations", [10, pytest.param(1000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+def test_f83_a_role_whose_keys_rotate_under_load_fails_no_read(rotations, site, monkeypatch):
+    uris = site.fill({f"k{number}": DATA for number in range(8)})
+    images = OssMapDataset.from_objects(uris, **machine(site, monkeypatch, deadlineSeconds=30))
+    assert images[0].read() == DATA
+    stop = threading.Event()
+    counts, failures, running = read_all_the_time(images, stop)
+    try:
+        for _ in range(rotations):
+            site.oss.expire(access_key_id=site.oss.newest_key())
+            # More than the reads that may have been let in before.
+            seen = sum(counts)
+            limit = time.monotonic() + 20
+            while sum(counts) < seen + 40 and not failures:
+                assert time.monotonic() < limit
+                stop.wait(0.001)
+    finally:
+        stop.set()
+        for thread in running:
+            thread.join()
+    assert failures == []
+    # One refresh for each generation that was refused, and the first fetch.
+    assert site.oss.identity_asked()["keys"] == rotations + 1
+
+
+def test_f33_a_refresh_that_fails_leaves_the_old_keys_until_they_expire(site, monkeypatch):
+    [uri] = site.fill({"a": DATA})
+    site.oss.identity_behaves(lifetime_seconds=4)
+    images = OssMapDataset.from_objects([uri], **machine(site, monkeypatch))
+    assert images[0].read() == DATA
+    site.oss.identity_behaves(status=500)
+    begun, limit = time.monotonic(), time.monotonic() + 20
+
+    def read_on():
+        while time.monotonic() < limit:
+            assert images[0].read() == DATA
+
+    with pytest.raises(CredentialsError, match="ECS metadata service") as expired:
+        read_on()
+    assert time.monotonic() - begun > 1
+    assert "canary" not in str(expired.value)
+    site.oss.identity_behaves()
+    wait_for_a_read(images, limit)

@@ -6,13 +6,16 @@
 
 mod environment;
 mod options;
+pub(crate) mod proxy;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use environment::is_metadata_address;
 pub use environment::{Place, environment_variable, resolve};
 pub use options::{OptionValue, option_names};
 use oss_protocol::uri::{Addressing, Endpoint};
+pub use proxy::{Proxy, ProxyChoice};
 
 /// The two kinds of timers, deadlines and stalls (`faults.md`, 2.1). There is never a total timer on a
 /// body that progresses.
@@ -282,6 +285,10 @@ pub struct ClientConfig {
     pub telling: Telling,
     /// PEM file of the authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// What was said about a proxy.
+    pub proxy_choice: ProxyChoice,
+    /// The proxy that requests take.
+    pub proxy: Option<Proxy>,
     /// Refuse clear-text endpoints.
     pub require_https: bool,
     /// Allow listing over key ranges in parallel.
@@ -305,6 +312,8 @@ impl ClientConfig {
             verify: Verify::Check,
             telling: Telling::default(),
             ca_file: None,
+            proxy_choice: ProxyChoice::Environment,
+            proxy: None,
             require_https: false,
             fast_list: false,
             user_agent: concat!("osstorchconnector/", env!("CARGO_PKG_VERSION")).to_owned(),

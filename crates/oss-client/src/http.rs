@@ -14,6 +14,7 @@ mod resolve;
 mod socket;
 pub(crate) mod stream;
 mod tls;
+mod tunnel;
 pub(crate) mod watch;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use oss_protocol::error::ServiceError;
 use oss_protocol::operation::Operation;
 use oss_protocol::time::UtcTime;
 
+use crate::config::Proxy;
 use crate::error::ErrorKind;
 use crate::retry::Cause;
 
@@ -43,6 +44,18 @@ impl Refusal {
     fn new(cause: Cause, kind: ErrorKind, message: impl Into<String>) -> Self {
         Refusal { cause, kind, message: message.into() }
     }
+}
+
+/// Reads an answer without OSS's request id where `proxy` may have given it; `None` = it may be OSS's all the same.
+pub(crate) fn of_proxy(status: u16, proxy: Option<&Proxy>) -> Option<Refusal> {
+    let place = proxy?.place();
+    let (cause, what) = match status {
+        407 => (Cause::Permanent, "it wants a user and a password; write http://user:password@host:port"),
+        500..=599 | 408 | 429 => (Cause::Connect, "it cannot reach the endpoint"),
+        _ => (Cause::Permanent, "it refuses to pass the request on; let it, or list the host in NO_PROXY"),
+    };
+    let text = format!("via proxy {place}: {what} (status {status}, and no answer of OSS)");
+    Some(Refusal::new(cause, ErrorKind::ConnectionFailed, text))
 }
 
 /// Reads `answer`.

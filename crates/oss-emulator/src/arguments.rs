@@ -12,6 +12,7 @@ A local OSS, for tests and demos. Prints one JSON line on stdout when it is read
   --port N                  port of the service, 0 takes a free one (9000)
   --control-port N          port of the control interface on loopback (0)
   --identity-port N         port of its metadata service and STS, on loopback (0)
+  --proxy-port N            port of its HTTP proxy, on loopback (0)
   --root DIR                keep objects in DIR; without it they are gone with the process
   --access-key-id ID        key that is accepted
   --access-key-secret TEXT  its secret
@@ -56,6 +57,7 @@ pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
             "--port" => options.port = number(&word, &value()?)?,
             "--control-port" => options.control_port = number(&word, &value()?)?,
             "--identity-port" => options.identity_port = number(&word, &value()?)?,
+            "--proxy-port" => options.proxy_port = number(&word, &value()?)?,
             "--root" => options.root = Some(PathBuf::from(value()?)),
             "--access-key-id" => options.access_key_id = value()?,
             "--access-key-secret" => options.access_key_secret = value()?,

@@ -61,6 +61,7 @@ fn announce(server: &EmulatorServer, options: &Options, quiet: bool) -> io::Resu
         "endpoint": server.endpoint(),
         "control": server.control_endpoint(),
         "identity": server.identity_endpoint(),
+        "proxy": server.proxy_endpoint(),
         "access_key_id": options.access_key_id,
         "access_key_secret": options.access_key_secret,
         "region": server.region(),

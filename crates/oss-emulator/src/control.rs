@@ -125,6 +125,11 @@ pub(crate) fn act(shared: &Shared, path: &str, request: &Request, body: &[u8]) -
             shared.identity.behave(read(body)?);
             Ok(shared.identity.render())
         }
+        ("GET", "/_emulator/proxy") => Ok(shared.proxy.render()),
+        ("POST", "/_emulator/proxy") => {
+            shared.proxy.behave(read(body)?);
+            Ok(shared.proxy.render())
+        }
         ("POST", "/_emulator/tls") => certificate(shared, &read(body)?),
         ("POST", STOP) => Ok(json!({})),
         (method, path) => Err((404, format!("the control port knows no {method} {path}"))),
@@ -207,6 +212,7 @@ fn journal(shared: &Shared, request: &Request) -> Result<Value, Complaint> {
 fn reset(shared: &Shared, reset: &Reset) -> Result<Value, Complaint> {
     shared.rules.clear();
     shared.identity.reset();
+    shared.proxy.reset();
     shared.set_shape(ShapeText::default());
     shared.clock().set_offset_seconds(0);
     if !reset.keep_objects {

@@ -9,6 +9,7 @@
 //!          inflow, outflow          │                └─ store (body, slot, upload, disk)
 //!                                   └─ journal                what happened
 //! control ── the same state, over JSON
+//! proxy ── the way to the service through an HTTP proxy
 //! identity ── metadata service, STS and credentials URI: temporary keys
 //! ```
 //! It runs as a program ([`main_with_args`]) or, for tests in Rust, inside a process
@@ -30,6 +31,7 @@ mod journal;
 mod locks;
 mod operations;
 mod outflow;
+mod proxy;
 mod random;
 mod refusal;
 mod request;

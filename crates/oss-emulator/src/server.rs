@@ -19,7 +19,7 @@ use crate::shared::Shared;
 use crate::store::Store;
 use crate::store::disk::Disk;
 use crate::tls::Tls;
-use crate::{connection, control, identity};
+use crate::{connection, control, identity, proxy};
 
 /// Connections the kernel keeps waiting for us: a loader opens hundreds at once.
 const BACKLOG: i32 = 4096;
@@ -41,6 +41,8 @@ pub struct Options {
     pub control_port: u16,
     /// Port of the identity services, on loopback; 0 takes a free one.
     pub identity_port: u16,
+    /// Port of the proxy, on loopback; 0 takes a free one.
+    pub proxy_port: u16,
     /// Directory of persisting objects; `None` keeps all in memory.
     pub root: Option<PathBuf>,
     /// Access key that is accepted.
@@ -69,6 +71,7 @@ impl Default for Options {
             port: 0,
             control_port: 0,
             identity_port: 0,
+            proxy_port: 0,
             root: None,
             access_key_id: "emulator-key-id".to_owned(),
             access_key_secret: "emulator-key-secret".to_owned(),
@@ -90,6 +93,7 @@ pub struct EmulatorServer {
     address: SocketAddr,
     control_address: SocketAddr,
     identity_address: SocketAddr,
+    proxy_address: SocketAddr,
     listeners: Vec<JoinHandle<()>>,
 }
 
@@ -104,14 +108,17 @@ impl EmulatorServer {
         let control_listener = listen("127.0.0.1", options.control_port)?;
         let identity_listener = listen("127.0.0.1", options.identity_port)?;
         let (address, control_address) = (listener.local_addr()?, control_listener.local_addr()?);
+        let proxy_listener = listen("127.0.0.1", options.proxy_port)?;
+        let proxy_address = proxy_listener.local_addr()?;
         let identity_address = identity_listener.local_addr()?;
         let shared = Arc::new(prepare(&options, address)?);
         let listeners = vec![
             accept_on(listener, Arc::clone(&shared), connection::serve)?,
             accept_on(control_listener, Arc::clone(&shared), control::serve)?,
+            accept_on(proxy_listener, Arc::clone(&shared), proxy::serve)?,
             accept_on(identity_listener, Arc::clone(&shared), identity::serve)?,
         ];
-        Ok(Self { shared, options, address, control_address, identity_address, listeners })
+        Ok(Self { shared, options, address, control_address, identity_address, proxy_address, listeners })
     }
 
     /// URL of the service, as `http://127.0.0.1:41001`.
@@ -127,6 +134,26 @@ impl EmulatorServer {
     /// URL of the metadata service, STS and `/credentials`; it speaks plain HTTP, and TLS where TLS is on.
     pub fn identity_endpoint(&self) -> String {
         format!("http://{}", self.identity_address)
+    }
+
+    /// URL of a proxy that leads to the service, whatever host it is asked for.
+    pub fn proxy_endpoint(&self) -> String {
+        format!("http://{}", self.proxy_address)
+    }
+
+    /// Lets the proxy behave as `POST /_emulator/proxy` does.
+    ///
+    /// # Errors
+    /// A line that names what is not understood.
+    pub fn set_proxy(&self, behaviour: Value) -> Result<(), String> {
+        let behaviour = serde_json::from_value(behaviour).map_err(|error| error.to_string())?;
+        self.shared.proxy.behave(behaviour);
+        Ok(())
+    }
+
+    /// What the proxy was asked for: `{"targets": ["CONNECT host:443"]}`.
+    pub fn proxy(&self) -> Value {
+        self.shared.proxy.render()
     }
 
     /// Lets the identity services behave as `POST /_emulator/identity` does.
@@ -232,7 +259,7 @@ impl EmulatorServer {
 impl Drop for EmulatorServer {
     fn drop(&mut self) {
         self.shared.end();
-        for address in [self.address, self.control_address, self.identity_address] {
+        for address in [self.address, self.control_address, self.identity_address, self.proxy_address] {
             // Wakes the listener, which then sees that it is to end.
             drop(TcpStream::connect_timeout(&reachable(address), Duration::from_secs(1)));
         }
@@ -262,7 +289,7 @@ fn prepare(options: &Options, address: SocketAddr) -> io::Result<Shared> {
     let temporary = || std::env::temp_dir().join(format!("oss-emulator-{}", std::process::id()));
     let ca_dir = options.tls_ca_dir.clone().unwrap_or_else(temporary);
     let tls = options.tls.then(|| Tls::create(&ca_dir)).transpose()?;
-    let shared = Shared::new(service, tls, options.seed);
+    let shared = Shared::new(service, tls, options.seed, proxy::way(address));
     if let Some(rules) = &options.rules {
         shared.set_rules(rules.clone()).map_err(io::Error::other)?;
     }

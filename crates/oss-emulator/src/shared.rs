@@ -1,7 +1,7 @@
 //! What all connections of one emulator share.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 
@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::journal::Journal;
 use crate::locks::{lock, read, write};
+use crate::proxy::Proxy;
 use crate::random::mix;
 use crate::rules::Rules;
 use crate::service::Service;
@@ -26,6 +27,10 @@ pub(crate) struct Shared {
     pub(crate) service: Service,
     /// Who hands out temporary keys.
     pub(crate) identity: Identity,
+    /// The proxy in front.
+    pub(crate) proxy: Proxy,
+    /// Where the proxy leads.
+    pub(crate) proxy_to: SocketAddr,
     /// Rules in force.
     pub(crate) rules: Rules,
     /// Raised when the emulator ends.
@@ -42,10 +47,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Puts the state together.
-    pub(crate) fn new(service: Service, tls: Option<Tls>, seed: u64) -> Self {
+    pub(crate) fn new(service: Service, tls: Option<Tls>, seed: u64, proxy_to: SocketAddr) -> Self {
         Self {
             service,
             identity: Identity::default(),
+            proxy: Proxy::default(),
+            proxy_to,
             rules: Rules::default(),
             stop: Arc::default(),
             tls,

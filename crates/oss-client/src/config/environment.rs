@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use oss_protocol::uri::{Addressing, Endpoint, Scheme, normalize_region};
 
-use super::{ClientConfig, OptionValue};
+use super::{ClientConfig, OptionValue, proxy};
 use crate::error::Error;
 
 /// Reads one environment variable; unset and empty are the same.
@@ -45,7 +45,7 @@ pub fn resolve<'o>(
         config.set(name, value)?;
     }
     check_clear_text(&mut config)?;
-    remark_proxy(&mut config, variable);
+    config.proxy = proxy::choose(&config.proxy_choice, &config.endpoint, variable)?;
     Ok(config)
 }
 
@@ -104,16 +104,35 @@ fn region_of(
 
 /// Endpoints that belong to a machine's metadata service get no signed request (`faults.md`, S13).
 fn refuse_metadata_address(endpoint: &Endpoint) -> Result<(), Error> {
-    let bare = endpoint.host.trim_start_matches('[').trim_end_matches(']');
-    let forbidden = match bare.parse() {
-        Ok(IpAddr::V4(v4)) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
-        Ok(IpAddr::V6(v6)) => (v6.segments()[0] & 0xffc0) == 0xfe80,
-        Err(_name) => false,
-    };
-    if forbidden {
-        return Err(Error::config(format!("endpoint {bare} is a link-local or metadata address, not OSS")));
+    let host = &endpoint.host;
+    match host.parse() {
+        Ok(address) if is_metadata_address(address) => {
+            Err(Error::config(format!("endpoint {host} is a link-local or metadata address, not OSS")))
+        }
+        // The system would read 2852039166 or 0xa9fea9fe as an address.
+        Err(_name) if is_disguised_address(host) => Err(Error::config(format!(
+            "endpoint {host} is neither a name nor an address; write it as a.b.c.d"
+        ))),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether `address` is one of a machine's own network: link-local, or the metadata service's.
+pub(crate) fn is_metadata_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4 == Ipv4Addr::new(100, 100, 100, 200),
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => is_metadata_address(IpAddr::V4(v4)),
+            None => (v6.segments()[0] & 0xffc0) == 0xfe80,
+        },
+    }
+}
+
+/// No name ends with a number.
+fn is_disguised_address(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let is_hexadecimal = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    last.bytes().all(|byte| byte.is_ascii_digit()) || last.strip_prefix("0x").is_some_and(is_hexadecimal)
 }
 
 fn check_clear_text(config: &mut ClientConfig) -> Result<(), Error> {
@@ -131,27 +150,6 @@ fn check_clear_text(config: &mut ClientConfig) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-/// Proxies are not spoken yet; a setting that asks for one is not passed over in silence.
-fn remark_proxy(config: &mut ClientConfig, variable: &dyn Fn(&str) -> Option<String>) {
-    let host = &config.endpoint.host;
-    let names = match config.endpoint.scheme {
-        Scheme::Https => ["https_proxy", "HTTPS_PROXY"],
-        Scheme::Http => ["http_proxy", "HTTP_PROXY"],
-    };
-    let exempt = ["no_proxy", "NO_PROXY"].into_iter().filter_map(variable).any(|list| {
-        let suffixes = list.split(',').map(|entry| entry.trim().trim_start_matches('.')).collect::<Vec<_>>();
-        suffixes.iter().any(|suffix| *suffix == "*" || (!suffix.is_empty() && host.ends_with(suffix)))
-    });
-    if !exempt
-        && !is_private(host)
-        && let Some(name) = names.into_iter().find(|name| variable(name).is_some())
-    {
-        config
-            .notes
-            .push(format!("{name} is set, but proxies are not used: {host} is connected to directly"));
-    }
 }
 
 /// Hosts to which clear text stays inside: loopback, private addresses, OSS's internal names.
@@ -207,20 +205,19 @@ mod tests {
 
     #[test]
     fn metadata_addresses_are_refused() {
-        for host in ["http://100.100.100.200", "http://169.254.169.254", "http://[fe80::1]"] {
+        for host in [
+            "http://100.100.100.200",
+            "http://169.254.169.254",
+            "http://[fe80::1]",
+            "http://[::ffff:169.254.169.254]",
+            "http://[::ffff:100.100.100.200]:80",
+            "http://2852039166",
+            "http://0xA9FEA9FE",
+            "http://169.254.43518",
+            "http://0251.0376.0251.0376",
+        ] {
             assert!(resolve_with(Some(host), Some("cn-local"), &[]).is_err(), "{host}");
         }
-    }
-
-    #[test]
-    fn a_proxy_setting_is_not_passed_over_in_silence() {
-        let notes = |variables: &[(&str, &str)]| {
-            let endpoint = Some("https://oss-cn-beijing.aliyuncs.com");
-            resolve_with(endpoint, None, variables).expect("a config").notes.len()
-        };
-        assert_eq!(notes(&[("https_proxy", "http://proxy:3128")]), 1);
-        assert_eq!(notes(&[("http_proxy", "http://proxy:3128")]), 0);
-        assert_eq!(notes(&[("HTTPS_PROXY", "http://proxy:3128"), ("no_proxy", "a.b, .aliyuncs.com")]), 0);
     }
 
     #[test]

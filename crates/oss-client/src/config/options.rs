@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClientConfig, Verify};
+use super::{ClientConfig, ProxyChoice, Verify};
 use crate::error::Error;
 
 /// A value as the Python side passes it.
@@ -114,6 +114,7 @@ static OPTIONS: &[OptionSpec] = &[
     other!("fast_list", Field::Switch(|c| &mut c.fast_list)),
     other!("verify", Field::Text(set_verify)),
     other!("ca_file", Field::Text(set_ca_file)),
+    other!("proxy", Field::Text(set_proxy)),
     other!("user_agent", Field::Text(set_user_agent)),
 ];
 
@@ -219,6 +220,11 @@ fn set_verify(config: &mut ClientConfig, text: &str) -> Result<(), String> {
 
 fn set_ca_file(config: &mut ClientConfig, text: &str) -> Result<(), String> {
     config.ca_file = (!text.is_empty()).then(|| text.into());
+    Ok(())
+}
+
+fn set_proxy(config: &mut ClientConfig, text: &str) -> Result<(), String> {
+    config.proxy_choice = ProxyChoice::parse(text)?;
     Ok(())
 }
 

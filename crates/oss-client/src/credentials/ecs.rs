@@ -64,7 +64,7 @@ impl EcsRoleProvider {
         let usual =
             || Endpoint::parse(ADDRESS).map_err(|error| broken("ECS metadata service", &error.to_string()));
         let endpoint = around.endpoint_from(ENDPOINT)?.map_or_else(usual, Ok)?;
-        let service = around.service(&endpoint, patience);
+        let service = around.server_with(&endpoint, patience);
         Ok(EcsRoleProvider { role, service, needs_token: around.is_on(TOKEN_REQUIRED) })
     }
 

@@ -84,7 +84,7 @@ impl Sts {
             None => Endpoint::parse(&format!("https://{}", place.host(source)?))
                 .map_err(|error| broken(source, &error.to_string()))?,
         };
-        let service = around.server(&endpoint);
+        let service = around.public_server(&endpoint)?;
         Ok(Sts { service, clock: Arc::clone(&around.clock), source: source.to_owned() })
     }
 

@@ -8,7 +8,7 @@ use oss_protocol::uri::{Addressing, Endpoint};
 
 use super::statics::broken;
 use crate::clock::{Clock, SystemClock};
-use crate::config::environment_variable;
+use crate::config::{ProxyChoice, environment_variable, proxy};
 use crate::error::Error;
 use crate::http::ask::{Patience, Service};
 use crate::sync::Arc;
@@ -83,14 +83,23 @@ impl Surroundings {
         Some(PathBuf::from(self.variable("HOME")?).join(name))
     }
 
-    /// A server that is asked by its name.
-    pub(super) fn server(&self, endpoint: &Endpoint) -> Service {
-        self.service(endpoint, SERVER)
+    /// A public server: over https it is reached by the proxy of the environment.
+    ///
+    /// # Errors
+    /// `Config`, if the environment names a proxy that is not spoken.
+    pub(super) fn public_server(&self, endpoint: &Endpoint) -> Result<Service, Error> {
+        let proxy = proxy::choose(&ProxyChoice::Environment, endpoint, &|name| self.variable(name))?;
+        Ok(Service::new(endpoint, SERVER, self.ca_file.clone(), proxy, Arc::clone(&self.clock)))
     }
 
-    /// A server that is asked with other patience.
-    pub(super) fn service(&self, endpoint: &Endpoint, patience: Patience) -> Service {
-        Service::new(endpoint, patience, self.ca_file.clone(), Arc::clone(&self.clock))
+    /// A server that is near, never behind a proxy.
+    pub(super) fn server(&self, endpoint: &Endpoint) -> Service {
+        self.server_with(endpoint, SERVER)
+    }
+
+    /// The same, asked with other patience.
+    pub(super) fn server_with(&self, endpoint: &Endpoint, patience: Patience) -> Service {
+        Service::new(endpoint, patience, self.ca_file.clone(), None, Arc::clone(&self.clock))
     }
 
     /// The endpoint that a variable names in place of the usual one.

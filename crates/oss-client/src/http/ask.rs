@@ -15,7 +15,7 @@ use super::dial::{Dial, DialFailure, NetworkDial, Origin};
 use super::watch::{Deadline, Ticks, Watch};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::config::{ClientConfig, Timeouts};
+use crate::config::{ClientConfig, Proxy, Timeouts};
 use crate::stats::Stats;
 use crate::subject::Subject;
 use crate::sync::Arc;
@@ -89,11 +89,12 @@ pub(crate) struct Reply {
 }
 
 impl Service {
-    /// The service at `endpoint`; `ca_file` as in a client's configuration.
+    /// The service at `endpoint`; `ca_file` and `proxy` as in a client's configuration. A proxy serves https only.
     pub(crate) fn new(
         endpoint: &Endpoint,
         patience: Patience,
         ca_file: Option<PathBuf>,
+        proxy: Option<Proxy>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let target = endpoint.target(Addressing::Cname, None, None);
@@ -101,6 +102,7 @@ impl Service {
         let mut config = ClientConfig::new(endpoint.clone(), "");
         config.timeouts = timeouts.clone();
         config.ca_file = ca_file;
+        config.proxy = proxy.filter(|_| endpoint.scheme == Scheme::Https);
         Service {
             origin: Origin {
                 https: endpoint.scheme == Scheme::Https,
@@ -187,7 +189,9 @@ enum Failed {
 
 fn not_dialled(failure: DialFailure) -> Failed {
     match failure {
-        DialFailure::NoSuchName(why) | DialFailure::Certificate(why) => Failed::ForGood(why),
+        DialFailure::NoSuchName(why) | DialFailure::Certificate(why) | DialFailure::Proxy(why) => {
+            Failed::ForGood(why)
+        }
         DialFailure::Lookup(why) | DialFailure::Connect(why, _) => Failed::ForNow(why),
         DialFailure::Cancelled => Failed::ForGood("given up".to_owned()),
     }

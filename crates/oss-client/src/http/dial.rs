@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use super::resolve::{LookupFailure, Resolver};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{self, TlsFailure, TlsStream};
+use super::tunnel;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::config::{ClientConfig, Timeouts};
+use crate::config::{ClientConfig, Proxy, Timeouts, is_metadata_address};
 use crate::sync::{Arc, OnceLock};
 
 /// Addresses tried in one attempt.
@@ -40,6 +41,8 @@ pub(crate) enum DialFailure {
     Connect(String, i32),
     /// The peer's certificate or protocol is not acceptable.
     Certificate(String),
+    /// The proxy will not pass the connection on, now or later.
+    Proxy(String),
     /// The caller gave up.
     Cancelled,
 }
@@ -57,6 +60,7 @@ pub(crate) struct NetworkDial {
     timeouts: Timeouts,
     clock: Arc<dyn Clock>,
     ca_file: Option<PathBuf>,
+    proxy: Option<Proxy>,
     /// Made at the first encrypted connection: reading the system's authorities takes a while.
     tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
 }
@@ -69,6 +73,7 @@ impl NetworkDial {
             timeouts: config.timeouts.clone(),
             clock,
             ca_file: config.ca_file.clone(),
+            proxy: config.proxy.clone(),
             tls: OnceLock::new(),
         }
     }
@@ -80,6 +85,12 @@ impl NetworkDial {
             LookupFailure::Temporary(text) => DialFailure::Lookup(text),
             LookupFailure::Cancelled => DialFailure::Cancelled,
         })?;
+        if origin.host.parse::<IpAddr>().is_err()
+            && addresses.iter().any(|address| is_metadata_address(address.ip()))
+        {
+            let text = format!("{} leads to a link-local or metadata address, not to OSS", origin.host);
+            return Err(DialFailure::Certificate(text));
+        }
         let tried = &addresses[..addresses.len().min(MAX_ADDRESSES)];
         let share = self.timeouts.connect / u32::try_from(tried.len().max(1)).unwrap_or(1);
         let share = share.max(self.timeouts.connect_per_address);
@@ -99,6 +110,23 @@ impl NetworkDial {
         Err(last)
     }
 
+    /// Connects to the proxy, and through it where the connection is to be encrypted.
+    fn connect_by(
+        &self,
+        proxy: &Proxy,
+        origin: &Origin,
+        end: Instant,
+        cancel: &Cancel,
+    ) -> Result<Socket, DialFailure> {
+        let place = Origin { https: false, host: proxy.host.clone(), port: proxy.port };
+        let mut socket = self.connect(&place, end, cancel)?;
+        if origin.https {
+            let end = end.min(self.clock.now() + self.timeouts.tls_handshake);
+            tunnel::open(&mut socket, proxy, (&origin.host, origin.port), end, &*self.clock, cancel)?;
+        }
+        Ok(socket)
+    }
+
     fn connect_to(
         &self,
         address: &SocketAddr,
@@ -113,7 +141,10 @@ impl NetworkDial {
 
 impl Dial for NetworkDial {
     fn dial(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Box<dyn Stream>, DialFailure> {
-        let socket = self.connect(origin, end, cancel)?;
+        let socket = match &self.proxy {
+            None => self.connect(origin, end, cancel)?,
+            Some(proxy) => self.connect_by(proxy, origin, end, cancel)?,
+        };
         if !origin.https {
             return Ok(Box::new(socket));
         }

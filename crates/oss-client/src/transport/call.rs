@@ -353,7 +353,7 @@ impl<'c> Call<'c> {
     pub(super) fn broken(&self, broken: &Broken, reused: bool, sent: bool, request: &Request<'_>) -> Failure {
         let timeout = |text: String| (Cause::TimedOut, self.error(ErrorKind::RequestTimeout, text));
         let failed = |cause, text: String| (cause, self.error(ErrorKind::ConnectionFailed, text));
-        let text = broken.to_string();
+        let text = format!("{}{broken}", self.by_proxy());
         let (cause, mut error) = match broken {
             Broken::ClosedBeforeAnswer if reused => failed(Cause::Stale, text),
             Broken::ClosedBeforeAnswer | Broken::ClosedEarly | Broken::Reset(_) => {
@@ -381,7 +381,7 @@ impl<'c> Call<'c> {
     /// What a connection that could not be made means. Nothing was sent.
     pub(super) fn not_dialled(&self, failure: DialFailure) -> Failure {
         let failed = |text: String, errno| {
-            let text = format!("{text}; check endpoint, region and network");
+            let text = format!("{}{text}; check endpoint, region and network", self.by_proxy());
             self.error(ErrorKind::ConnectionFailed, text).with_errno(errno)
         };
         match failure {
@@ -390,11 +390,21 @@ impl<'c> Call<'c> {
             }
             DialFailure::Lookup(text) => Failure::new(Cause::Lookup, failed(text, libc::EHOSTUNREACH)),
             DialFailure::Connect(text, errno) => Failure::new(Cause::Connect, failed(text, errno)),
-            DialFailure::Certificate(text) => {
-                Failure::last(self.error(ErrorKind::ConnectionFailed, format!("TLS: {text}")))
+            DialFailure::Certificate(text) => Failure::last(
+                self.error(ErrorKind::ConnectionFailed, format!("{}TLS: {text}", self.by_proxy())),
+            ),
+            DialFailure::Proxy(text) => {
+                let text = format!("{}{text}", self.by_proxy());
+                Failure::last(self.error(ErrorKind::ConnectionFailed, text))
             }
             DialFailure::Cancelled => Failure::last(Error::cancelled(self.subject.label)),
         }
+    }
+
+    /// `via proxy host:port: `, where there is one.
+    pub(super) fn by_proxy(&self) -> String {
+        let proxy = self.transport.config.proxy.as_ref();
+        proxy.map_or_else(String::new, |proxy| format!("via proxy {}: ", proxy.place()))
     }
 
     /// Why there was no connection to use.

@@ -15,6 +15,7 @@ use super::account::Heard;
 use super::call::{Call, Failure, is_change};
 use super::{Answer, ERROR_BYTES, OnAmbiguous, Request, Transport};
 use crate::cancel::Cancel;
+use crate::config::Proxy;
 use crate::error::{Error, ErrorKind};
 use crate::http::Broken;
 use crate::http::connection::Connection;
@@ -241,6 +242,7 @@ impl<'t> Exchange<'t> {
             date.unwrap_or_else(|| self.transport.server_now()),
             self.transport.config.retry.longest_hint,
         );
+        let has_id = header("x-oss-request-id").is_some();
         let generation = self.generation;
         let source = self.transport.provider.source();
         let seen = refusal::Circumstances {
@@ -252,7 +254,8 @@ impl<'t> Exchange<'t> {
             storage_class: header("x-oss-storage-class"),
             asked_to_wait: hint.is_some(),
         };
-        let read = refusal::read(&answer, &seen);
+        let own = if has_id { None } else { refusal::of_proxy(answer.status, self.proxy_in_between()) };
+        let read = own.unwrap_or_else(|| refusal::read(&answer, &seen));
         let mut error = call.error(read.kind, read.message).with_service(&answer);
         if answer.status == 416 {
             error.errno = libc::EINVAL;
@@ -279,6 +282,11 @@ impl<'t> Exchange<'t> {
                 self.transport.stats.add(Counter::ConnectionsRetired, 1);
             }
         }
+    }
+
+    /// The proxy that reads our requests and may answer them itself.
+    fn proxy_in_between(&self) -> Option<&Proxy> {
+        self.transport.config.proxy.as_ref().filter(|_| !self.origin.https)
     }
 
     fn connection(&mut self, call: &Call<'_>) -> Result<&mut Connection, Failure> {

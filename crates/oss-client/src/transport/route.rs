@@ -2,6 +2,7 @@
 
 use oss_protocol::encoding::{encode_path_into, encode_query_into};
 use oss_protocol::http1::{HttpError, write_header};
+use oss_protocol::sign::Secret;
 use oss_protocol::uri::{Endpoint, Scheme};
 
 use super::Request;
@@ -22,6 +23,8 @@ pub(super) struct Route {
     path: String,
     /// From the blank after the target to the end of the constant headers.
     constant: String,
+    /// Value of `Proxy-Authorization`, where requests themselves go to a proxy.
+    proxy_authorization: Option<Secret>,
 }
 
 /// The routes of one endpoint.
@@ -64,7 +67,19 @@ impl Route {
         );
         let https = endpoint.scheme == Scheme::Https;
         let origin = Arc::new(Origin { https, host: target.connect_host, port: target.port });
-        Route { bucket: bucket.map(str::to_owned), origin, path: target.path, constant }
+        let mut route = Route {
+            bucket: bucket.map(str::to_owned),
+            origin,
+            path: target.path,
+            constant,
+            proxy_authorization: None,
+        };
+        // An encrypted connection goes through the proxy; a request in clear goes to it (RFC 9112, 3.2.2).
+        if let Some(proxy) = config.proxy.as_ref().filter(|_| !https) {
+            route.path = format!("http://{}{}", target.host_header, route.path);
+            route.proxy_authorization.clone_from(&proxy.authorization);
+        }
+        route
     }
 
     /// Begins the head of `request`: everything but the signature and the empty line.
@@ -86,6 +101,9 @@ impl Route {
             }
         }
         out.extend_from_slice(self.constant.as_bytes());
+        if let Some(authorization) = &self.proxy_authorization {
+            write_header(out, "Proxy-Authorization", authorization.expose())?;
+        }
         for (name, value) in request.signed.iter().chain(request.plain) {
             write_header(out, name, value)?;
         }
@@ -124,6 +142,26 @@ mod tests {
             head("http://127.0.0.1:9000", &get),
             format!("GET /b{path}\r\nHost: 127.0.0.1:9000\r\n{rest}")
         );
+    }
+
+    #[test]
+    fn a_request_in_clear_names_its_host_to_the_proxy() {
+        let get = Request::new(Operation::GetObject, "GET", Some("b"), Some("k"));
+        let proxied = |endpoint: &str| {
+            let mut config = ClientConfig::new(Endpoint::parse(endpoint).expect("an endpoint"), "cn-local");
+            config.proxy = Some(crate::config::Proxy::parse("http://u:p@proxy:3128").expect("a proxy"));
+            let mut out = Vec::new();
+            let routes = Routes::new();
+            assert!(!format!("{routes:?}").contains("Basic"));
+            routes.of(get.bucket, &config).begin_head(&get, &mut out).expect("clean headers");
+            String::from_utf8(out).expect("text")
+        };
+        let clear = proxied("http://oss.example:8080");
+        assert!(
+            clear.starts_with("GET http://b.oss.example:8080/k HTTP/1.1\r\nHost: b.oss.example:8080\r\n")
+        );
+        assert!(clear.contains("\r\nProxy-Authorization: Basic dTpw\r\n"), "{clear}");
+        assert!(!proxied("https://oss.example").contains("Proxy"), "the server behind it is not told");
     }
 
     #[test]
