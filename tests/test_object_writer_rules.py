@@ -12,8 +12,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from osstorchconnector.errors import ClosedError, ForkedHandleError, UploadError
+from osstorchconnector.errors import ClosedError, ForkedHandleError, PermissionDeniedError, UploadError
 from osstorchconnector.streams import ObjectWriter
 
 
@@ -311,3 +312,47 @@ def test_a_writer_cannot_be_copied(sink):
         for copying in (pickle.dumps, copy.copy, copy.deepcopy):
             with pytest.raises(TypeError, match="open stream"):
                 copying(writer)
+
+
+class FailingSink(Sink):
+    """Takes three writes; the fourth fails."""
+
+    def __init__(self, failure):
+        super().__init__()
+        self.failure, self.writes = failure, 0
+
+    def write(self, data):
+        self.writes += 1
+        if self.writes > 3:
+            raise self.failure
+        return super().write(data)
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), PermissionDeniedError("PutObject oss://bucket/k: refused")]
+)
+def test_what_ends_a_torch_save_comes_out_as_itself(failure):
+    # torch goes on to write the archive's end, and raises `unexpected pos` of its own instead.
+    sink = FailingSink(failure)
+    with pytest.raises(type(failure)) as raised, writer_on(sink) as writer:
+        torch.save({"weight": torch.ones(1000)}, writer)
+    assert raised.value is failure
+    assert sink.calls == ["abort"]
+
+
+class MineError(Exception):
+    """What a program makes of a failure."""
+
+
+def write_until_refused(writer):
+    try:
+        for _ in range(9):
+            writer.write(b"x")
+    except OSError as refused:
+        raise MineError from refused
+
+
+def test_an_error_that_a_program_makes_of_a_failed_write_stays_its_own():
+    failing = FailingSink(PermissionDeniedError("PutObject oss://bucket/k: refused"))
+    with pytest.raises(MineError), writer_on(failing) as writer:
+        write_until_refused(writer)

@@ -308,7 +308,7 @@ class ObjectWriter(DataObject):
     aborts, and then nothing was saved.
     """
 
-    __slots__ = ("_closed", "_present_at_opening", "_settled", "_sink", "_with_depth")
+    __slots__ = ("_closed", "_failed_write", "_present_at_opening", "_settled", "_sink", "_with_depth")
 
     mode = "wb"
 
@@ -318,6 +318,8 @@ class ObjectWriter(DataObject):
         self._closed = False
         self._settled = False
         self._with_depth = 0
+        # By its `id`: holding it would make a cycle, and a writer that is dropped tells of it at once.
+        self._failed_write: int | None = None
         # What was being handled when the writer was made says nothing about what is written to it.
         self._present_at_opening = sys.exc_info()[1]
         _watch(self)
@@ -374,13 +376,20 @@ class ObjectWriter(DataObject):
         self._refuse_if_closed()
         with self._viewed(data) as view:
             if view.nbytes == 0 or not view.c_contiguous:
-                return self._do(self._sink.write, view.tobytes())
+                return self._send(view.tobytes())
             with view.cast("B") as octets:
-                return self._do(self._sink.write, octets)
+                return self._send(octets)
 
     def seek(self, offset: SupportsIndex, whence: int = os.SEEK_SET) -> int:
         """Refuse: what was written is on its way."""
         self._refuse("seek", "write into an io.BytesIO first, and then its getbuffer()")
+
+    def _send(self, octets: bytes | memoryview) -> int:
+        try:
+            return self._do(self._sink.write, octets)
+        except BaseException as failure:
+            self._failed_write = id(failure)
+            raise
 
     def _viewed(self, data: ReadableBuffer | HostStorage) -> memoryview:
         """Return a view of `data`; a refusal names the object."""
@@ -460,6 +469,22 @@ class ObjectWriter(DataObject):
         elif not self._sink.forked:
             self._closed = True
             self._give_up(raised)
+            hidden = self._hidden_by(raised)
+            if hidden is not None:
+                raise hidden from None
+
+    def _hidden_by(self, raised: BaseException) -> BaseException | None:
+        """Return the failed write that torch hides behind `unexpected pos`.
+
+        Its writer of archives goes on to write the archive's end, whatever happened, and raises what comes of that:
+        a plain RuntimeError, even after Ctrl-C. Who raises an error of a class of their own, or with a cause, means it.
+        """
+        if self._failed_write is None or type(raised) is not RuntimeError or raised.__cause__ is not None:
+            return None
+        before = raised.__context__
+        while before is not None and id(before) != self._failed_write:
+            before = before.__context__
+        return before
 
     def __del__(self) -> None:
         """Abandon what was not closed, and say so; never publish."""
