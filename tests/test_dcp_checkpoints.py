@@ -216,6 +216,8 @@ def test_an_object_that_is_more_than_values_is_refused_on_request(fs):
     error = failure(raised)[1]
     assert isinstance(error, FormatError)
     assert "allow_classes" in str(error)
+    assert f"asks for {Odd.__module__}.Odd)" in str(error)
+    assert str(error).isprintable()
     assert into["odd"].number == 0
     assert load(fs, into, weights_only=True, allow_classes=[Odd])["odd"].number == 7
     assert load(fs, {"odd": Odd(0)})["odd"].number == 7

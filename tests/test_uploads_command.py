@@ -152,3 +152,15 @@ def test_wrong_arguments_are_refused(environment):
         client.abandoned_uploads("oss://bucket/", -1)
     with pytest.raises(NotFoundError):
         client.abandoned_uploads("oss://no-such-bucket/")
+
+
+def test_a_command_that_needs_torch_says_so_in_one_line():
+    script = (
+        "import sys; sys.modules['torch'] = None; from osstorchconnector.cli import main; "
+        "sys.exit(main(['checkpoints', 'latest', 'oss://bucket/run']))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert ran.returncode == 1
+    assert ran.stderr == "ossconnector: this command needs torch: pip install 'osstorchconnector[torch]'\n"

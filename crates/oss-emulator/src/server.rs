@@ -282,7 +282,9 @@ fn prepare(options: &Options, address: SocketAddr) -> io::Result<Shared> {
     let service = Service { store, accounts, region, endpoint: endpoint_of(options, address) };
     for bucket in &options.buckets {
         if !oss_protocol::uri::is_valid_bucket_name(bucket) {
-            return Err(io::Error::other(format!("`{bucket}` is no name for a bucket")));
+            return Err(io::Error::other(format!(
+                "`{bucket}` is no name for a bucket: it takes 3 to 63 lower-case letters, digits and hyphens"
+            )));
         }
         service.store.create_bucket(bucket, None, "Standard").map_err(to_io)?;
     }

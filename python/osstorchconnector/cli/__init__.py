@@ -29,6 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line: whoever wants the traceback has the same call in Python.
         print(f"ossconnector: {failure}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as missing:
+        library = (missing.name or "").partition(".")[0]
+        if library not in ("numpy", "torch"):
+            raise
+        print(
+            f"ossconnector: this command needs {library}: pip install 'osstorchconnector[torch]'",
+            file=sys.stderr,
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

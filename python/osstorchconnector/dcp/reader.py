@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -178,13 +179,19 @@ class OssStorageReader(FileSystemReader):
                 torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as refused:
             uri = as_uri(self._location)
-            said = str(refused).partition("\n")[0]
             raise FormatError(
-                f"load {uri}: the object {read.storage_index.fqn!r} is more than tensors and plain values ({said}); "
-                "if you trust whoever wrote it, name its classes in allow_classes=[...], or pass weights_only=False",
+                f"load {uri}: the object {read.storage_index.fqn!r} is more than tensors and plain values"
+                f"{_what_it_asks_for(refused)}; if you trust whoever wrote it, name its classes in allow_classes=[...], "
+                "or pass weights_only=False",
                 operation="load",
                 uri=uri,
             ) from None
+
+
+def _what_it_asks_for(refused: pickle.UnpicklingError) -> str:
+    """Return the class that torch refused, out of its page of advice."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(refused))
+    return f" (it asks for {found[1]})" if found else ""
 
 
 class _UnreadableMetadata(Metadata):
