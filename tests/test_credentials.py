@@ -234,7 +234,7 @@ def test_a_process_is_run_by_the_native_client_and_its_command_is_not_shown():
     assert credentials.choose("", provider).native() == ("process", f"vault {SECRET}")
     assert SECRET not in repr(provider)
     assert SECRET not in repr(credentials.choose("", provider))
-    assert pickle.loads(pickle.dumps(provider)).command == provider.command  # noqa: S301  (our own bytes)
+    assert pickle.loads(pickle.dumps(provider)).command == provider.command
     with pytest.raises(CredentialsError, match="empty"):
         ProcessCredentials(" ")
 

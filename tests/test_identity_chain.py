@@ -87,7 +87,9 @@ def test_each_link_is_found(file, environ, service, site, tmp_path):
     assert run(site, tmp_path, environ) == "whole"
     asked = site.oss.identity_asked()
     assert asked.get(service, 0) == (0 if service is None else 1)
-    assert sum(asked.values()) == (0 if service is None else asked[service] + asked.get("token", 0) + asked.get("role", 0))
+    assert sum(asked.values()) == (
+        0 if service is None else asked[service] + asked.get("token", 0) + asked.get("role", 0)
+    )
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,10 @@ class Emulator:
         """Let a `security_token` or an `access_key_id` expire now."""
         self._ask("POST", "/_emulator/credentials/expire", which)
 
+    def certificate(self, kind: str) -> None:
+        """Show clients a certificate that is `good`, `expired`, for the `wrong_host`, or `self_signed`."""
+        self._ask("POST", "/_emulator/tls", {"certificate": kind})
+
     def identity_environ(self) -> dict[str, str]:
         """Return the environment variables that lead a chain of credentials to its metadata service and its STS."""
         return {
@@ -251,7 +255,8 @@ class Emulator:
 
         Args:
             behaviour: the `user` it wants (`"name:password"`); `status` and `body` in place of the way; `raw` bytes in
-                place of an answer; `hangs`.
+                place of an answer; `hangs`; `damage` of what comes from the service: `{"after_bytes", "flip", "times"}`
+                turns one bit over, or closes the connection, on so many connections.
         """
         self._ask("POST", "/_emulator/proxy", behaviour)
 

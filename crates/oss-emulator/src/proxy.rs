@@ -36,6 +36,21 @@ pub(crate) struct Behaviour {
     raw: Option<String>,
     /// Nothing is answered at all.
     hangs: bool,
+    /// What happens to the bytes from the service, on the next connections.
+    damage: Option<Damage>,
+}
+
+/// Harm to the bytes on their way to the client, encrypted or not.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Damage {
+    /// How many bytes pass before.
+    after_bytes: u64,
+    /// One bit is turned over; else the connection is closed.
+    #[serde(default)]
+    flip: bool,
+    /// On how many connections.
+    times: u64,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +86,11 @@ impl Proxy {
         if state.targets.len() < MAX_TARGETS {
             state.targets.push(target);
         }
-        state.behaviour.clone()
+        let behaviour = state.behaviour.clone();
+        if let Some(damage) = &mut state.behaviour.damage {
+            damage.times = damage.times.saturating_sub(1);
+        }
+        behaviour
     }
 }
 
@@ -112,7 +131,7 @@ fn pass(shared: &Shared, socket: Socket) -> io::Result<()> {
     }
     // Of a request in clear everything goes on as it came; the service reads a whole URL as well.
     (&service).write_all(wire.buffered())?;
-    both_ways(shared, &socket.0, Arc::new(service))
+    both_ways(shared, &socket.0, Arc::new(service), behaviour.damage.filter(|damage| damage.times > 0))
 }
 
 /// What is answered in place of the way.
@@ -131,11 +150,16 @@ fn refusal(behaviour: &Behaviour, given: Option<&str>) -> Option<String> {
 }
 
 /// Copies until both sides have ended.
-fn both_ways(shared: &Shared, client: &Arc<TcpStream>, service: Arc<TcpStream>) -> io::Result<()> {
+fn both_ways(
+    shared: &Shared,
+    client: &Arc<TcpStream>,
+    service: Arc<TcpStream>,
+    damage: Option<Damage>,
+) -> io::Result<()> {
     let number = shared.opened(&service);
     let (from, to) = (Arc::clone(&service), Arc::clone(client));
-    let back = Builder::new().name("oss-proxy".to_owned()).spawn(move || copy(&from, &to))?;
-    copy(client, &service);
+    let back = Builder::new().name("oss-proxy".to_owned()).spawn(move || copy(&from, &to, damage))?;
+    copy(client, &service, None);
     // A thread that panicked has ended too.
     let _ = back.join();
     shared.closed(number);
@@ -143,8 +167,9 @@ fn both_ways(shared: &Shared, client: &Arc<TcpStream>, service: Arc<TcpStream>) 
 }
 
 /// Copies one way, and ends the other side's reading when it ends.
-fn copy(from: &Arc<TcpStream>, to: &Arc<TcpStream>) {
+fn copy(from: &Arc<TcpStream>, to: &Arc<TcpStream>, damage: Option<Damage>) {
     let mut memory = vec![0; 64 * 1024];
+    let mut left = damage.as_ref().map_or(u64::MAX, |damage| damage.after_bytes);
     loop {
         let count = match (&**from).read(&mut memory) {
             Ok(0) => break,
@@ -152,9 +177,19 @@ fn copy(from: &Arc<TcpStream>, to: &Arc<TcpStream>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        if (&**to).write_all(memory.get(..count).unwrap_or_default()).is_err() {
+        let whole = count;
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        let is_reached = count < whole;
+        let flips = is_reached && damage.as_ref().is_some_and(|damage| damage.flip);
+        if let Some(byte) = memory.get_mut(count).filter(|_| flips) {
+            *byte ^= 1;
+        }
+        let passed = if flips { whole } else { count };
+        let is_sent = (&**to).write_all(memory.get(..passed).unwrap_or_default()).is_ok();
+        if !is_sent || (is_reached && !flips) {
             break;
         }
+        left = if flips || left == u64::MAX { u64::MAX } else { left - count as u64 };
     }
     // Both directions: a side that has gone has nothing to hear either, and nobody waits for ever.
     let _ = SockRef::from(&**to).shutdown(Shutdown::Both);

@@ -189,7 +189,7 @@ enum Failed {
 
 fn not_dialled(failure: DialFailure) -> Failed {
     match failure {
-        DialFailure::NoSuchName(why) | DialFailure::Certificate(why) | DialFailure::Proxy(why) => {
+        DialFailure::NoSuchName(why) | DialFailure::Certificate(why) | DialFailure::Refused(why) => {
             Failed::ForGood(why)
         }
         DialFailure::Lookup(why) | DialFailure::Connect(why, _) => Failed::ForNow(why),

@@ -41,8 +41,8 @@ pub(crate) enum DialFailure {
     Connect(String, i32),
     /// The peer's certificate or protocol is not acceptable.
     Certificate(String),
-    /// The proxy will not pass the connection on, now or later.
-    Proxy(String),
+    /// There is none to be had, now or later: the proxy will not pass it on, or it must not be made.
+    Refused(String),
     /// The caller gave up.
     Cancelled,
 }
@@ -89,7 +89,7 @@ impl NetworkDial {
             && addresses.iter().any(|address| is_metadata_address(address.ip()))
         {
             let text = format!("{} leads to a link-local or metadata address, not to OSS", origin.host);
-            return Err(DialFailure::Certificate(text));
+            return Err(DialFailure::Refused(text));
         }
         let tried = &addresses[..addresses.len().min(MAX_ADDRESSES)];
         let share = self.timeouts.connect / u32::try_from(tried.len().max(1)).unwrap_or(1);
@@ -187,5 +187,51 @@ fn describe(origin: &Origin, address: &SocketAddr, error: &io::Error) -> DialFai
             };
             DialFailure::Connect(format!("{place} cannot be reached ({error}){limit}"), errno)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use oss_protocol::uri::Endpoint;
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    fn dial_by(lookup: fn(&str) -> Result<Vec<IpAddr>, LookupFailure>) -> NetworkDial {
+        let endpoint = Endpoint::parse("http://host.example").expect("an endpoint");
+        let mut dial = NetworkDial::new(&ClientConfig::new(endpoint, "cn-local"), Arc::new(SystemClock));
+        dial.resolver = Resolver::with_lookup(lookup);
+        dial
+    }
+
+    fn connect(dial: &NetworkDial, port: u16) -> Result<Socket, DialFailure> {
+        let origin = Origin { https: false, host: "host.example".to_owned(), port };
+        dial.connect(&origin, SystemClock.now() + Duration::from_secs(5), &Cancel::new())
+    }
+
+    #[test]
+    fn test_f04_of_several_addresses_a_dead_one_is_passed_over_and_tried_last_for_a_while() {
+        fn several(_host: &str) -> Result<Vec<IpAddr>, LookupFailure> {
+            Ok(vec![IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 3])])
+        }
+        let listener = TcpListener::bind("127.0.0.3:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        let dial = dial_by(several);
+        connect(&dial, port).expect("the second address, in the same attempt");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let order = dial.resolver.resolve("host.example", port, &dial.timeouts, &clock, &Cancel::new());
+        let order: Vec<_> = order.expect("known").iter().map(SocketAddr::ip).collect();
+        assert_eq!(order, [IpAddr::from([127, 0, 0, 3]), IpAddr::from([127, 0, 0, 2])]);
+    }
+
+    #[test]
+    fn a_name_that_leads_to_a_metadata_address_is_refused() {
+        fn hostile(_host: &str) -> Result<Vec<IpAddr>, LookupFailure> {
+            Ok(vec![IpAddr::from([127, 0, 0, 3]), IpAddr::from([169, 254, 169, 254])])
+        }
+        let failure = connect(&dial_by(hostile), 80).expect_err("refused");
+        assert!(matches!(&failure, DialFailure::Refused(text) if text.contains("metadata")), "{failure:?}");
     }
 }

@@ -64,7 +64,7 @@ impl Resolver {
     }
 
     /// Uses another lookup; for tests.
-    fn with_lookup(lookup: Lookup) -> Self {
+    pub(super) fn with_lookup(lookup: Lookup) -> Self {
         Resolver { hosts: Mutex::default(), lookup }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use oss_protocol::crc64::Crc64;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
 use super::socket::Socket;
 use super::stream::{Stream, is_tick, land};
@@ -234,12 +234,35 @@ impl Write for Plain<'_> {
     }
 }
 
+/// Which check a certificate failed, and what to do.
+fn objection(why: &CertificateError) -> String {
+    use CertificateError::{
+        Expired, ExpiredContext, NotValidForName, NotValidForNameContext, NotValidYet, NotValidYetContext,
+        UnknownIssuer,
+    };
+    match why {
+        Expired | ExpiredContext { .. } => {
+            "it has expired; look at this machine's clock, or renew it".to_owned()
+        }
+        NotValidYet | NotValidYetContext { .. } => {
+            "it is not valid yet; look at this machine's clock".to_owned()
+        }
+        NotValidForName | NotValidForNameContext { .. } => {
+            "it is for another name; correct the endpoint, or look what is in between".to_owned()
+        }
+        UnknownIssuer => {
+            "no trusted authority signed it; name yours in network.caFile or SSL_CERT_FILE".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// Tells a peer that must not be trusted from a connection that broke.
 fn refusal(error: &io::Error) -> TlsFailure {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(why)) => {
-            TlsFailure::Refused(format!("the certificate is not acceptable: {why}"))
+            TlsFailure::Refused(format!("the certificate is not acceptable: {}", objection(why)))
         }
         Some(rustls::Error::PeerIncompatible(why)) => {
             TlsFailure::Refused(format!("the peer speaks no TLS that we accept (1.2 or newer): {why:?}"))

@@ -72,20 +72,20 @@ pub(super) fn open(
 fn judge(status: u16) -> Result<(), DialFailure> {
     match status {
         200..=299 => Ok(()),
-        407 => Err(DialFailure::Proxy(
+        407 => Err(DialFailure::Refused(
             "it wants a user and a password (status 407); write http://user:password@host:port".to_owned(),
         )),
         408 | 429 | 500..=599 => {
             Err(cut(&format!("it cannot reach the endpoint (status {status})"), libc::EHOSTUNREACH))
         }
-        _ => Err(DialFailure::Proxy(format!(
+        _ => Err(DialFailure::Refused(format!(
             "it refuses to pass the connection on (status {status}); let it, or list the host in NO_PROXY"
         ))),
     }
 }
 
 fn no_proxy() -> DialFailure {
-    DialFailure::Proxy("what answers there is no HTTP proxy; correct the proxy's host and port".to_owned())
+    DialFailure::Refused("what answers there is no HTTP proxy; correct the proxy's host and port".to_owned())
 }
 
 fn cut(why: &str, errno: i32) -> DialFailure {
