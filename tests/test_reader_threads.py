@@ -65,6 +65,31 @@ def test_a_signal_handler_that_uses_the_waiting_reader_is_refused(site):
     )
 
 
+def test_f77_ctrl_c_is_felt_by_a_thread_that_waits_for_another_to_let_go_of_the_reader(site):
+    run(
+        site,
+        """
+        import time
+
+        reading = threading.Thread(target=reader.read)
+        reading.start()
+        sys.stdin.readline()
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        for use in (reader.tell, lambda: reader._source.etag):
+            began = time.monotonic()
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            try:
+                use()
+                raise SystemExit("it did not wait")
+            except KeyboardInterrupt:
+                assert time.monotonic() - began < 2
+        assert reading.is_alive()
+        reading.join()
+        """,
+        stall_seconds=8,
+    )
+
+
 def test_a_reader_in_use_at_a_fork_is_refused_in_the_child_and_never_hangs(site):
     run(
         site,

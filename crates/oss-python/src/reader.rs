@@ -2,14 +2,14 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
 use memchr::memchr;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::fork;
-use oss_client::interrupt::Watch;
+use oss_client::interrupt::{SLICE, Watch};
 use oss_client::lend::Lend;
 use oss_client::read::object::ObjectReader;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
@@ -37,6 +37,9 @@ pub(crate) struct Reader {
 /// its own may have taken it this moment.
 const LOOKS: u32 = 20;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+/// The first pause of a thread that waits for its turn; it doubles up to [`BETWEEN_LOOKS`].
+const FIRST_PAUSE: Duration = Duration::from_micros(20);
 
 thread_local! {
     static OWN: u8 = const { 0 };
@@ -92,7 +95,7 @@ impl Reader {
     ) -> PyResult<T> {
         self.refuse_reentry()?;
         without_gil(py, |watch| {
-            let mut guard = self.lock()?;
+            let mut guard = self.lock(watch)?;
             let reader = guard.as_mut().ok_or_else(|| self.closed_error())?;
             let mut watch = || {
                 if self.is_closing() {
@@ -112,10 +115,12 @@ impl Reader {
 
     /// To be called without the GIL: who holds the lock takes the GIL now and then, to look for signals.
     ///
+    /// The holder may be in a read that takes as long as its deadline, so whoever waits looks for signals as well.
+    ///
     /// # Errors
-    /// `Forked` if a thread of the parent held it when this process was forked: it will never let go.
-    fn lock(&self) -> Result<Held<'_>, Error> {
-        let mut looks = 0;
+    /// `Forked` if a thread of the parent held it when this process was forked: it will never let go. The watch's.
+    fn lock(&self, watch: Watch<'_>) -> Result<Held<'_>, Error> {
+        let (mut looks, mut pause, mut unwatched) = (0, FIRST_PAUSE, Duration::ZERO);
         let guard = loop {
             match self.inner.try_lock() {
                 Ok(guard) => break guard,
@@ -123,7 +128,13 @@ impl Reader {
                 Err(TryLockError::WouldBlock)
                     if self.held_in.load(Ordering::Acquire) == fork::generation() =>
                 {
-                    break self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+                    if unwatched >= SLICE {
+                        watch()?;
+                        unwatched = Duration::ZERO;
+                    }
+                    thread::sleep(pause);
+                    unwatched += pause;
+                    pause = (pause * 2).min(BETWEEN_LOOKS);
                 }
                 Err(TryLockError::WouldBlock) if looks < LOOKS => {
                     looks += 1;
@@ -233,15 +244,15 @@ impl Reader {
     #[getter]
     fn etag(&self, py: Python<'_>) -> PyResult<Option<String>> {
         self.refuse_reentry()?;
-        let etag =
-            py.detach(|| Ok(self.lock()?.as_ref().and_then(|reader| reader.etag().map(str::to_owned))));
-        etag.or_raise(py)
+        without_gil(py, |watch| {
+            Ok(self.lock(watch)?.as_ref().and_then(|reader| reader.etag().map(str::to_owned)))
+        })
     }
 
     #[getter]
     fn closed(&self, py: Python<'_>) -> PyResult<bool> {
         self.refuse_reentry()?;
-        py.detach(|| Ok(self.lock()?.is_none())).or_raise(py)
+        without_gil(py, |watch| Ok(self.lock(watch)?.is_none()))
     }
 
     /// At most `size` bytes from the position on, all that remain if it is negative; short only at the end.
@@ -334,11 +345,10 @@ impl Reader {
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.refuse_reentry()?;
         self.is_closing.store(true, Ordering::Release);
-        py.detach(|| {
-            drop(self.lock()?.take());
+        without_gil(py, |watch| {
+            drop(self.lock(watch)?.take());
             Ok(())
         })
-        .or_raise(py)
     }
 }
 
