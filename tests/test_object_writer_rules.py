@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gzip
 import io
@@ -246,6 +247,27 @@ def test_abort_gives_up_and_then_nothing_publishes(sink):
         writer.abort()
     assert sink.calls == ["abort"]
     assert writer.closed
+
+
+def test_an_exception_that_leaves_an_inner_with_of_the_writer_publishes_nothing_and_is_told(sink):
+    writer = writer_on(sink)
+    writer.__enter__()
+    with contextlib.suppress(RuntimeError), writer:
+        writer.write(b"half")
+        raise RuntimeError
+    with pytest.raises(ClosedError):
+        writer.write(b"more")
+    with pytest.raises(UploadError, match="NOTHING WAS SAVED") as raised:
+        writer.__exit__(None, None, None)
+    assert raised.value.state == "not_committed"
+    assert isinstance(raised.value.__cause__, RuntimeError)
+    assert sink.calls == ["abort"]
+
+
+def test_an_exception_that_leaves_both_blocks_stays_itself(sink):
+    with pytest.raises(RuntimeError, match="mine"), writer_on(sink) as writer, writer:
+        raise RuntimeError("mine")
+    assert sink.calls == ["abort"]
 
 
 def test_nested_with_publishes_at_the_outermost_end(sink):

@@ -308,7 +308,15 @@ class ObjectWriter(DataObject):
     aborts, and then nothing was saved.
     """
 
-    __slots__ = ("_closed", "_failed_write", "_present_at_opening", "_settled", "_sink", "_with_depth")
+    __slots__ = (
+        "_broken_by",
+        "_closed",
+        "_failed_write",
+        "_present_at_opening",
+        "_settled",
+        "_sink",
+        "_with_depth",
+    )
 
     mode = "wb"
 
@@ -320,6 +328,8 @@ class ObjectWriter(DataObject):
         self._with_depth = 0
         # By its `id`: holding it would make a cycle, and a writer that is dropped tells of it at once.
         self._failed_write: int | None = None
+        # The exception that left an inner `with` and was swallowed before the end of the outer one.
+        self._broken_by: BaseException | None = None
         # What was being handled when the writer was made says nothing about what is written to it.
         self._present_at_opening = sys.exc_info()[1]
         _watch(self)
@@ -427,13 +437,7 @@ class ObjectWriter(DataObject):
             return
         self._give_up(leaving)
         if not isinstance(leaving, _LEAVING):
-            raise UploadError(
-                f"close {self.uri}: not published, because {type(leaving).__name__} is on its way out: NOTHING WAS "
-                "SAVED; write inside `with ... as writer:`",
-                operation="close",
-                uri=self.uri,
-                state="not_committed",
-            ) from leaving
+            raise self._not_published(leaving, "is on its way out") from leaving
 
     def abort(self) -> None:
         """Give up: the previous object stays, and what was sent is removed."""
@@ -460,18 +464,23 @@ class ObjectWriter(DataObject):
     ) -> None:
         """Publish if the block ended well, abort if it raised."""
         self._with_depth -= 1
-        if self._with_depth or self._settled:
+        if self._with_depth:
+            if raised is not None and not self._settled:
+                # The stream is broken, whatever becomes of the exception in an outer block.
+                self._broken_by = raised
+                self._break_off(raised)
+            return
+        broken_by, self._broken_by = self._broken_by, None
+        if broken_by is not None and raised is None:
+            raise self._not_published(broken_by, "left an inner `with` of the writer") from broken_by
+        if self._settled:
             return
         if raised is None:
             self._refuse_in_child()
             self._closed = True
             self._publish()
-        elif not self._sink.forked:
-            self._closed = True
-            self._give_up(raised)
-            hidden = self._hidden_by(raised)
-            if hidden is not None:
-                raise hidden from None
+        else:
+            self._break_off(raised)
 
     def _hidden_by(self, raised: BaseException) -> BaseException | None:
         """Return the failed write that torch hides behind `unexpected pos`.
@@ -497,10 +506,28 @@ class ObjectWriter(DataObject):
         _log.error(text)
         warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
+    def _not_published(self, because: BaseException, what: str) -> UploadError:
+        return UploadError(
+            f"close {self.uri}: not published, because {type(because).__name__} {what}: NOTHING WAS SAVED; write "
+            "inside one `with ... as writer:`",
+            operation="close",
+            uri=self.uri,
+            state="not_committed",
+        )
+
     def _publish(self) -> None:
         self._settled, self._present_at_opening = True, None
         with logs.emitting():
             self._do(self._sink.publish)
+
+    def _break_off(self, raised: BaseException) -> None:
+        """End a block that raised; in a forked child the upload is the parent's."""
+        if not self._sink.forked:
+            self._closed = True
+            self._give_up(raised)
+            hidden = self._hidden_by(raised)
+            if hidden is not None:
+                raise hidden from None
 
     def _give_up(self, because: BaseException) -> None:
         """Abort without hiding the exception that is the reason."""
