@@ -190,9 +190,17 @@ def test_f74_open_streams_refuse_to_be_pickled_and_say_why(site):
 
 
 INTERRUPTED = """
-import json, os, random, signal, sys, threading, time
+import json, os, random, signal, sys, threading, time, traceback
 from osstorchconnector import OssCheckpoint, OssIterableDataset, OssMapDataset
 
+# Where Python handled the last signal: what happened to one that was not felt must be told.
+handled = []
+
+def handle(number, frame):
+    handled[:] = [time.monotonic(), traceback.format_stack(frame)]
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, handle)
 arguments, rounds = json.loads(sys.argv[1]), int(sys.argv[2])
 checkpoint = OssCheckpoint(**arguments)
 images = OssMapDataset.from_objects(["oss://bucket/a", "oss://bucket/b"], **arguments)
@@ -223,6 +231,7 @@ def interrupt(begun, sent, delay):
 
 for name in list(WAYS) * rounds:
     begun, sent = threading.Event(), []
+    handled.clear()
     sender = threading.Thread(target=interrupt, args=(begun, sent, dice.random() * 0.1))
     sender.start()
     try:
@@ -231,6 +240,11 @@ for name in list(WAYS) * rounds:
         raise SystemExit("the read ended by itself")
     except KeyboardInterrupt:
         felt[name].append(time.monotonic() - sent[0])
+    except BaseException:
+        with open("/proc/self/status") as status:
+            masks = [line.strip() for line in status if line.startswith(("Sig", "Shd"))]
+        print(name, "sent:", sent, "sender:", sender, "handled:", *handled, "signals:", masks, file=sys.stderr)
+        raise
     sender.join()
 print(json.dumps(felt), flush=True)
 sys.stdin.readline()
