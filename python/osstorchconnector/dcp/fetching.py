@@ -22,7 +22,7 @@ from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.planner import LoadItemType
 
 from osstorchconnector.checksum import crc64_combine
-from osstorchconnector.errors import FormatError, IntegrityError
+from osstorchconnector.errors import FormatError, IntegrityError, ObjectChangedError
 from osstorchconnector.uri import as_uri
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ class Fetcher:
         self._readers: set[ObjectReader] = set()
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
+        # ETags of the data objects that were read from.
+        self._versions: dict[str, str] = {}
 
     def fetch(self, wanted: Iterable[Wanted]) -> None:
         """Bring everything, and give it to the planner, on this thread."""
@@ -219,6 +221,7 @@ class Fetcher:
             for _ in range(_TRIES):
                 with self._opened(at, self._sizes.get(name)) as reader:
                     broken = _read_once(reader, broken)
+                    self._stay_with_version(name, reader)
                 if not broken:
                     break
         if broken:
@@ -231,6 +234,20 @@ class Fetcher:
             )
         for landing in landings:
             self._progress.moved(landing.wanted.info.length)
+
+    def _stay_with_version(self, name: str, reader: ObjectReader) -> None:
+        """Make sure that every batch of a data object is of one version: other tools write to the same names again.
+
+        Raises:
+            ObjectChangedError: it was replaced since another batch of it was read.
+        """
+        _, etag = reader.pinned()
+        if etag is not None and self._versions.setdefault(name, etag) != etag:
+            raise ObjectChangedError(
+                f"load {reader.uri}: this part of the checkpoint was replaced while it was loaded; load it again",
+                operation="load",
+                uri=reader.uri,
+            )
 
     def _take(self, reading: Future[None], landings: list[_Landing]) -> int:
         """Give a batch to the planner; return the memory that it held."""

@@ -60,18 +60,17 @@ class Manifest:
 
     save_id: str
     shards: tuple[Shard, ...]
-    _items: dict[tuple[str, int], Item] = field(default_factory=dict, repr=False, compare=False)
+    _items: dict[tuple[str, int, int], Item] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the items."""
         for shard in self.shards:
             for item in shard.items:
-                self._items[shard.name, item.offset] = item
+                self._items[shard.name, item.offset, item.size_bytes] = item
 
     def item(self, name: str, offset: int, size_bytes: int) -> Item | None:
         """Find an item by the place that `.metadata` gives for it."""
-        found = self._items.get((name, offset))
-        return found if found is not None and found.size_bytes == size_bytes else None
+        return self._items.get((name, offset, size_bytes))
 
     def encode(self) -> bytes:
         """Write it as JSON."""

@@ -15,18 +15,19 @@ from torch.futures import Future
 from osstorchconnector.dcp import checkpoints, naming, unpickling
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
 from osstorchconnector.dcp.progress import Progress
-from osstorchconnector.errors import FormatError, NotFoundError
+from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
 from osstorchconnector.uri import as_uri
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
     from torch.distributed.checkpoint.metadata import MetadataIndex
     from torch.distributed.checkpoint.planner import LoadPlan, LoadPlanner, ReadItem
 
     from osstorchconnector.dcp.filesystem import OssDCPFileSystem
-    from osstorchconnector.dcp.manifest import Manifest
+    from osstorchconnector.dcp.manifest import Item, Manifest
 
 
 class OssStorageReader(FileSystemReader):
@@ -158,11 +159,27 @@ class OssStorageReader(FileSystemReader):
         wanted = []
         for index, some in reads.items():
             info = self.storage_data[index]
-            item = None
-            if self._manifest is not None:
-                item = self._manifest.item(info.relative_path, info.offset, info.length)
-            wanted.append(Wanted(info, item, some, self._chunk(index)))
+            wanted.append(Wanted(info, self._item(index, info), some, self._chunk(index)))
         return wanted
+
+    def _item(self, index: MetadataIndex, info: _StorageInfo) -> Item | None:
+        """Find what the manifest says of an item; None if the checkpoint has no manifest.
+
+        Raises:
+            IntegrityError: the manifest does not know it, so nothing could be compared.
+        """
+        if self._manifest is None:
+            return None
+        item = self._manifest.item(info.relative_path, info.offset, info.length)
+        if item is None:
+            uri = as_uri(f"{self._location}/{info.relative_path}")
+            raise IntegrityError(
+                f"load {uri}: the checkpoint's manifest does not know the bytes of {index.fqn!r}, it belongs to other "
+                "metadata; no tensor was changed; load an older checkpoint",
+                operation="load",
+                uri=uri,
+            )
+        return item
 
     def _chunk(self, index: MetadataIndex) -> torch.Size | None:
         """Return the size of a stored chunk; None for what is no tensor."""
