@@ -16,8 +16,16 @@ from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from dcp_states import PATH, blank, equal, failure, file_system, load, names, save, state
 from osstorchconnector import OssDCPFileSystem, OssStorageReader, OssStorageWriter
 from osstorchconnector.checksum import crc64
-from osstorchconnector.dcp import naming, retention
-from osstorchconnector.errors import AlreadyExistsError, ConfigError, FormatError, NotFoundError
+from osstorchconnector.dcp import fetching, naming, retention
+from osstorchconnector.dcp.turns import Turns
+from osstorchconnector.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    ObjectChangedError,
+)
 
 
 @pytest.fixture
@@ -106,6 +114,59 @@ def test_a_checkpoint_of_torchs_own_writer_loads_and_one_line_says_that_it_is_un
         record.getMessage() for record in caplog.records if record.name.startswith("osstorchconnector")
     )
     assert "without a manifest" in line
+
+
+def test_torchs_own_data_that_is_replaced_while_it_is_loaded_is_no_mixture(fs, site, tmp_path, monkeypatch):
+    versions = []
+    for value in (1.0, 2.0):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            dcp.save(state(value), storage_writer=FileSystemWriter(tmp_path / str(value)))
+        files = (tmp_path / str(value)).iterdir()
+        versions.append({f"run/step/{file.name}": file.read_bytes() for file in files})
+    site.fill(versions[0])
+    read, waiting = fetching.Fetcher._read, [versions[1]]
+
+    def read_and_replace(fetcher, *arguments):
+        read(fetcher, *arguments)
+        if waiting:
+            site.fill(waiting.pop())
+
+    monkeypatch.setattr(fetching.Fetcher, "_read", read_and_replace)
+    monkeypatch.setattr(fetching, "_READERS", 1)
+    monkeypatch.setattr(fetching, "_BATCH_BYTES", 100_000)
+    with pytest.raises(CheckpointException) as raised:
+        load(fs)
+    _, error = failure(raised)
+    assert isinstance(error, ObjectChangedError)
+
+
+def test_an_item_that_the_manifest_does_not_know_is_not_loaded_unchecked(fs, site):
+    save(fs)
+    (manifest,) = (name for name in names(fs) if name.startswith(".manifest."))
+    document = json.loads(fs.store().open_reader(f"/bucket/run/step/{manifest}").read())
+    del document["shards"][0]["items"][3]
+    site.fill({f"run/step/{manifest}": json.dumps(document).encode()})
+    into = blank()
+    with pytest.raises(CheckpointException) as raised:
+        load(fs, into)
+    _, error = failure(raised)
+    assert isinstance(error, IntegrityError)
+    assert equal(into, blank()), "no tensor was changed"
+
+
+def test_the_thread_of_a_save_is_expected_from_the_end_of_the_copying(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("osstorchconnector.dcp.turns.time.monotonic", lambda: now)
+    turns = Turns()
+    turns.stage(1.0, PATH)
+    # Copying the state took longer than a thread takes to start.
+    now += 60.0
+    turns.staged()
+    waited = []
+    monkeypatch.setattr(turns._changed, "wait", lambda _: waited.append(now) or turns.forget_expected())
+    turns.stage(1.0, PATH)
+    assert waited, "the copies of the first save are not overwritten before its thread has begun"
 
 
 def test_a_checkpoint_is_found_by_text_and_by_path_object(fs):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 
 import pytest
+from torch.distributed.checkpoint.api import CheckpointException
 
-from dcp_states import PATH, equal, file_system, load, names, save, state
+from dcp_states import PATH, equal, failure, file_system, load, names, save, state
 from osstorchconnector.cli import main
 from osstorchconnector.dcp import naming
 from osstorchconnector.dcp.checkpoints import Contents
 from osstorchconnector.dcp.retention import superfluous
-from osstorchconnector.errors import ConfigError
+from osstorchconnector.dcp.writer import OssStorageWriter
+from osstorchconnector.errors import ConfigError, UploadError
 
 HOUR = 3600.0
 
@@ -227,3 +230,123 @@ def test_the_command_names_the_newest_checkpoint(fs, command):
     assert command("latest", "oss://bucket/")[0] == 1
     save(fs)
     assert command("latest", "oss://bucket/") == (0, [PATH])
+
+
+# What a job must not remove: the checkpoints of others.
+
+
+def test_checkpoints_in_directories_of_four_digits_are_no_ones_hashed_data(fs):
+    for path in ("oss://bucket/run/1000", "oss://bucket/run/rank-0"):
+        save(fs, state(7.0), path=path)
+        for value in (1.0, 2.0):
+            save(fs, state(value), path="oss://bucket/run", grace_seconds=0, prefix_strategy="hashed")
+        assert equal(load(fs, path=path), state(7.0))
+        assert equal(load(fs, path="oss://bucket/run"), state(2.0))
+    assert fs.garbage("oss://bucket/run", grace_seconds=0) == []
+
+
+def test_a_save_that_runs_in_a_directory_of_four_digits_is_left_alone(fs, monkeypatch):
+    save(fs, state(1.0), path="oss://bucket/run")
+    commit = OssStorageWriter._commit
+
+    def after_another_save(writer, *arguments):
+        if writer.path == "oss://bucket/run/1000":
+            save(fs, state(2.0), path="oss://bucket/run", grace_seconds=0)
+        commit(writer, *arguments)
+
+    monkeypatch.setattr(OssStorageWriter, "_commit", after_another_save)
+    save(fs, state(7.0), path="oss://bucket/run/1000")
+    assert equal(load(fs, path="oss://bucket/run/1000"), state(7.0))
+
+
+def test_a_save_prunes_only_the_checkpoints_beside_its_own(fs, site):
+    for number, path in enumerate(("best/step-1", "step-0", "step-1", "step-2")):
+        site.oss.clock(number * 10)
+        save(fs, state(float(number)), path=f"oss://bucket/run/{path}", keep_last=1)
+    left = {key.rpartition("/")[0] for key, *_ in fs.store().entries("/bucket/run/", None)}
+    assert left == {"/bucket/run/best/step-1", "/bucket/run/step-2"}
+
+
+def test_what_was_just_saved_is_not_pruned_for_another_of_the_same_second(fs, monkeypatch):
+    monkeypatch.setattr("osstorchconnector.dcp.checkpoints.newest", lambda _: (naming.METADATA, 0.0))
+    save(fs, state(9.0), path="oss://bucket/run/step-9")
+    save(fs, state(10.0), path="oss://bucket/run/step-10", keep_last=1)
+    assert equal(load(fs, path="oss://bucket/run/step-10"), state(10.0))
+
+
+def in_the_middle_of_the_next_save(monkeypatch, act):
+    """Call `act` once, when the next save is about to commit."""
+    commit, waiting = OssStorageWriter._commit, [act]
+
+    def commit_after(writer, *arguments):
+        if waiting:
+            waiting.pop()()
+        commit(writer, *arguments)
+
+    monkeypatch.setattr(OssStorageWriter, "_commit", commit_after)
+
+
+def test_a_save_whose_data_another_job_removed_does_not_replace_the_checkpoint(fs, monkeypatch):
+    save(fs, state(1.0))
+    in_the_middle_of_the_next_save(monkeypatch, lambda: save(fs, state(3.0)))
+    with pytest.raises(CheckpointException) as raised:
+        save(fs, state(2.0))
+    _, error = failure(raised)
+    assert isinstance(error, UploadError)
+    assert error.state == "not_committed"
+    assert "was removed" in str(error)
+    assert equal(load(fs), state(3.0))
+
+
+def test_a_save_that_was_replaced_before_it_cleaned_up_removes_nothing(fs, monkeypatch):
+    # The other job's data is there when this save begins, and its commit falls between this one's and its cleaning.
+    clean_up, other = OssStorageWriter._clean_up, []
+
+    def clean_up_late(writer):
+        if other:
+            other.pop()()
+        clean_up(writer)
+
+    monkeypatch.setattr(OssStorageWriter, "_clean_up", clean_up_late)
+    commit = OssStorageWriter._commit
+
+    def commit_when_told(writer, *arguments):
+        if not writer.save_id.endswith("held"):
+            return commit(writer, *arguments)
+        writer.save_id = writer.save_id.removesuffix("held")
+        other.append(lambda: commit(writer, *arguments))
+        save(fs, state(3.0), grace_seconds=0)
+        return None
+
+    monkeypatch.setattr(OssStorageWriter, "_commit", commit_when_told)
+    begin = OssStorageWriter.finish
+
+    def hold(writer, **arguments):
+        monkeypatch.setattr(OssStorageWriter, "finish", begin)
+        writer.save_id += "held"
+        begin(writer, **arguments)
+
+    monkeypatch.setattr(OssStorageWriter, "finish", hold)
+    save(fs, state(2.0))
+    assert equal(load(fs), state(2.0))
+
+
+def test_garbage_is_dated_by_the_clock_of_oss(fs, site, monkeypatch):
+    site.oss.rules(
+        [{"match": {"op": "PutObject", "key": "*.json"}, "action": {"status": 403, "code": "AccessDenied"}}]
+    )
+    with pytest.raises(BaseException, match="AccessDenied"):
+        save(fs, state(1.0))
+    site.oss.rules([])
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3 * 86400)
+    assert fs.garbage("oss://bucket/run") == [], "it was written a moment ago"
+    monkeypatch.setattr(time, "time", now)
+    site.oss.clock(3 * 86400)
+    assert len(fs.garbage("oss://bucket/run")) == 1
+
+
+def test_nothing_complete_goes_while_the_order_of_saves_is_unknown():
+    # Another job committed between the listing and the look at the metadata: its manifest is not in the listing.
+    found = contents((1, 0, 1), (2, 100, None))
+    assert going(found, [2], 1e9, grace=0) == set()

@@ -164,6 +164,11 @@ class Client:
         storage_class: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> Writer: ...
+    def server_now(self) -> float:
+        """Return the time by the service's clock, in seconds since 1970.
+
+        It is this machine's until OSS refuses a signature for being more than 15 minutes off.
+        """
     def abandoned_uploads(
         self, uri: str, older_than_seconds: float = 0.0
     ) -> list[tuple[str, str, float, int, int, int, Literal["ours", "empty", "other"]]]:

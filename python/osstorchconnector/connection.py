@@ -257,6 +257,10 @@ class OssStore:
         with logs.emitting():
             self.native.remove_abandoned(upload.uri, upload.upload_id)
 
+    def server_now(self) -> float:
+        """Return the time by the clock of OSS, in seconds since 1970, as exact as OSS demands of a signature."""
+        return self.native.server_now()
+
     def stats(self) -> dict[str, int | float]:
         """Return the counters of the native client in this process."""
         return {**self.native.stats()}

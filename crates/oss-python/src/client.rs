@@ -251,6 +251,13 @@ impl Client {
         Ok(Writer::open(&self.client, uri, options))
     }
 
+    /// The time by the service's clock, in seconds since 1970.
+    fn server_now(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a date needs no more than 52 bits")]
+        let seconds = self.client.server_now().0 as f64;
+        seconds
+    }
+
     /// Finds uploads that were begun and never ended: (uri, upload id, begun, age, parts, bytes, whose).
     #[pyo3(signature = (uri, older_than_seconds = 0.0))]
     fn abandoned_uploads(

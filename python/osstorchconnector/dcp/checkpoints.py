@@ -186,17 +186,19 @@ class Contents:
 
 def look(store: OssStore, path: str) -> Contents:
     """List what lies below one checkpoint's path."""
-    contents = Contents()
-    for key, _, _, changed_at in store.entries(f"{path}/", None):
-        contents.add(key[len(path) + 1 :], changed_at)
-    return contents
+    return find(store, f"{path}/").get(path, Contents())
+
+
+def sizes(store: OssStore, path: str) -> dict[str, int | None]:
+    """List the sizes of all objects below one checkpoint's path, by their names."""
+    return {key[len(path) + 1 :]: size for key, size, _, _ in store.entries(f"{path}/", None)}
 
 
 def find(store: OssStore, prefix: str) -> dict[str, Contents]:
     """List all checkpoints below `/bucket/prefix/`, by their path; one may lie at the prefix itself."""
     found: dict[str, Contents] = {}
     entries = [(key, changed_at) for key, _, _, changed_at in store.entries(prefix, None)]
-    homes = {key.rpartition("/")[0] for key, _ in entries if _is_anchor(key.rpartition("/")[2])}
+    homes = {key.rpartition("/")[0] for key, _ in entries if naming.is_anchor(key.rpartition("/")[2])}
     for key, changed_at in entries:
         home = _home(key, homes)
         if home is not None:
@@ -204,21 +206,16 @@ def find(store: OssStore, prefix: str) -> dict[str, Contents]:
     return found
 
 
-def _is_anchor(name: str) -> bool:
-    """Say whether an object of this name lies directly below a checkpoint's path."""
-    return naming.is_metadata(name) or naming.save_of_manifest(name) is not None
-
-
 def _home(key: str, homes: set[str]) -> str | None:
     """Find the checkpoint that an object belongs to; None if it is no part of one."""
     parent, _, name = key.rpartition("/")
-    above = naming.above_strategy_directory(parent)
-    if parent in homes or above in homes:
-        return parent if parent in homes else above
-    # A save that died early left nothing but data objects.
-    if naming.save_of_shard(name) is not None:
-        return parent if above is None else above
-    return None
+    if parent in homes:
+        return parent
+    # A save that runs, or that died early, has nothing but data objects.
+    above, _, directory = parent.rpartition("/")
+    if naming.save_of_shard(f"{directory}/{name}") is not None:
+        return above
+    return parent if naming.save_of_shard(name) is not None else None
 
 
 def live_saves(

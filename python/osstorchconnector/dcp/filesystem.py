@@ -78,9 +78,9 @@ class OssDCPFileSystem(FileSystemBase):
     def keep_last(
         self, prefix: str | os.PathLike[str], count: int, *, allow_classes: Iterable[type] = ()
     ) -> list[str]:
-        """Remove all but the newest `count` checkpoints below a prefix; return the URIs of those that went.
+        """Remove all but the newest `count` checkpoints directly below a prefix; return the URIs of those that went.
 
-        The newest one that loads stays in any case.
+        The newest one that loads stays in any case, and so do checkpoints further down.
         """
         return retention.keep_last(
             self.store(), naming.prefix_of(prefix), count, checked_classes(allow_classes)

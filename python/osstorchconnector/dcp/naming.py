@@ -24,10 +24,12 @@ PREFIX_STRATEGIES = ("none", "hashed", "rank")
 
 _SAVE_ID = r"\d{8}T\d{12}-[0-9a-f]{16}"
 _DIRECTORY = r"(?:[0-9a-f]{4}|rank-\d+)"
-_OWN_SHARD = re.compile(rf"(?:{_DIRECTORY}/)?__(?P<save>{_SAVE_ID})_\d+_\d+\{SUFFIX}")
+_OWN_SHARD = re.compile(
+    rf"(?:(?P<directory>{_DIRECTORY})/)?(?P<plain>__(?P<save>{_SAVE_ID})_(?P<rank>\d+)_\d+\{SUFFIX})"
+)
 _OWN_MANIFEST = re.compile(rf"\.manifest\.(?P<save>{_SAVE_ID})\.json")
 _METADATA = re.compile(r"(?:__\d+)?\.metadata")
-_ANY_SHARD = re.compile(rf"(?:{_DIRECTORY}/)?__[^/]*\{SUFFIX}")
+_ANY_SHARD = re.compile(rf"__[^/]*\{SUFFIX}")
 
 
 def draw_save_id() -> str:
@@ -58,9 +60,15 @@ def is_metadata(name: str) -> bool:
 
 
 def save_of_shard(name: str) -> str | None:
-    """Return the save that a data object belongs to, None if it is not of ours."""
+    """Return the save that a data object belongs to, None if it is not of ours.
+
+    A directory before the name must be the one that a prefix strategy gives to this very object: any other is a
+    checkpoint of its own, such as `1000`.
+    """
     found = _OWN_SHARD.fullmatch(name)
-    return found["save"] if found else None
+    if found is None or found["directory"] not in (None, _hash_of(found["plain"]), f"rank-{found['rank']}"):
+        return None
+    return found["save"]
 
 
 def save_of_manifest(name: str) -> str | None:
@@ -71,13 +79,16 @@ def save_of_manifest(name: str) -> str | None:
 
 def is_checkpoint_part(name: str) -> bool:
     """Say whether an object below a checkpoint's path is part of a checkpoint, whoever wrote it."""
-    return is_metadata(name) or save_of_manifest(name) is not None or _ANY_SHARD.fullmatch(name) is not None
+    return is_anchor(name) or save_of_shard(name) is not None or _ANY_SHARD.fullmatch(name) is not None
 
 
-def above_strategy_directory(path: str) -> str | None:
-    """Return what lies above a directory that a prefix strategy made; None if it is no such directory."""
-    above, _, name = path.rpartition("/")
-    return above if re.fullmatch(_DIRECTORY, name) else None
+def is_anchor(name: str) -> bool:
+    """Say whether an object of this name lies directly below a checkpoint's path."""
+    return is_metadata(name) or save_of_manifest(name) is not None
+
+
+def _hash_of(plain: str) -> str:
+    return hashlib.blake2b(plain.encode(), digest_size=2).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ class ShardNames:
         """Name the rank's data object `number`, relative to the checkpoint's path."""
         plain = f"__{self.save_id}_{self.rank}_{number}{SUFFIX}"
         if self.strategy == "hashed":
-            return f"{hashlib.blake2b(plain.encode(), digest_size=2).hexdigest()}/{plain}"
+            return f"{_hash_of(plain)}/{plain}"
         if self.strategy == "rank":
             return f"rank-{self.rank}/{plain}"
         return plain

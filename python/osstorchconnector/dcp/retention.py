@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,16 +46,28 @@ def look_before(store: OssStore, path: str) -> Before | None:
         return None
 
 
-def collect_after(store: OssStore, path: str, before: Before, grace_seconds: float) -> None:
+def collect_after(store: OssStore, path: str, before: Before, grace_seconds: float, etag: str | None) -> None:
     """Remove what a save that has just ended well makes superfluous; a failure is a warning.
 
-    Its own objects are not among `before`, so whatever is neither live nor replaced in there is dead.
+    Its own objects are not among `before`, so whatever is neither live nor replaced in there is dead: unless another
+    job has saved into the same path since, which this one knows nothing of. Then nothing goes.
+
+    Args:
+        etag: of the metadata that the save wrote.
     """
     if not before.contents.groups:
         return
     try:
+        current = store.head_object(f"{path}/{naming.METADATA}")
+        if etag is None or current.etag is None or current.etag.strip('"') != etag.strip('"'):
+            _log.warning(
+                "save %s: its metadata is not the current one any more, so nothing is removed; if another job saves "
+                "into the same path, give each job a path of its own",
+                as_uri(path),
+            )
+            return
         # The time of OSS: this machine's clock may be off by more than the grace.
-        now = store.head_object(f"{path}/{naming.METADATA}").last_modified or time.time()
+        now = current.last_modified or store.server_now()
         names = superfluous(before.contents, before.live, now, grace_seconds, 0.0, committed_at=now)
         remove(store, path, names)
     except OssError as failure:
@@ -76,7 +87,7 @@ def superfluous(
     """Choose the objects that may go, in the order in which they go: a save's manifest after its data.
 
     Pure. Manifests tell the order of saves; one that is later than the live save's was written by a save that died
-    just before its metadata.
+    just before its metadata. While the live save's own is not there, nothing is known, and what is complete stays.
 
     Args:
         live: saves that the current metadata names.
@@ -88,6 +99,8 @@ def superfluous(
         if group.manifest_at is not None
     )
     last_live = max((entry for entry in order if entry[1] in live), default=None)
+    if last_live is None and any(map(naming.is_save_id, live)):
+        live = live | {save_id for _, save_id in order}
     committed = [entry for entry in order if last_live is not None and entry <= last_live]
     replaced_at: dict[str, float | None] = {
         save_id: later for (_, save_id), (later, _) in itertools.pairwise(committed)
@@ -128,13 +141,27 @@ def latest(store: OssStore, prefix: str, allow_classes: Iterable[type] = ()) -> 
     return None
 
 
-def keep_last(store: OssStore, prefix: str, count: int, allow_classes: Iterable[type] = ()) -> list[str]:
-    """Remove all but the newest `count` checkpoints below a prefix; return the URIs of those that went.
+def keep_last(
+    store: OssStore,
+    prefix: str,
+    count: int,
+    allow_classes: Iterable[type] = (),
+    just_saved: str | None = None,
+) -> list[str]:
+    """Remove all but the newest `count` checkpoints directly below a prefix; return the URIs of those that went.
 
     The newest one that loads stays, even if it is not among them. What has no metadata is no checkpoint, and stays.
+    So does what lies deeper: it may be another job's.
+
+    Args:
+        just_saved: the path of the newest one, where that is known; OSS dates objects by the second.
     """
-    found = checkpoints.find(store, prefix)
-    aged = checkpoints.by_age(found)
+    found = {
+        path: contents
+        for path, contents in checkpoints.find(store, prefix).items()
+        if f"{path.rpartition('/')[0]}/" == prefix
+    }
+    aged = sorted(checkpoints.by_age(found), key=lambda entry: entry[0] != just_saved)
     kept = {path for path, _ in aged[: checked_count(count)]}
     for path, name in aged:
         if checkpoints.is_loadable(store, path, name, allow_classes):
@@ -181,7 +208,6 @@ def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, lis
 
     A checkpoint whose metadata cannot be read keeps everything.
     """
-    now = time.time()
     found = {}
     for path, contents in sorted(checkpoints.find(store, prefix).items()):
         try:
@@ -189,7 +215,7 @@ def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, lis
         except FormatError as wrong:
             _log.warning("%s keeps everything: %s", as_uri(path), wrong)
             continue
-        names = superfluous(contents, live, now, grace_seconds, grace_seconds)
+        names = superfluous(contents, live, store.server_now(), grace_seconds, grace_seconds)
         if names:
             found[path] = names
     return found

@@ -44,6 +44,10 @@ class Turns:
                 self._owner = None
             self._wait_for_expected()
             self._wait_for_owner(me, limit_seconds, uri)
+
+    def staged(self) -> None:
+        """Expect the thread of the save whose state was copied: from now on, however long the copying took."""
+        with self._changed:
             self._expected_until = time.monotonic() + _START_SECONDS
 
     def forget_expected(self) -> None:

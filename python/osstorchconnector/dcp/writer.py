@@ -15,14 +15,14 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter, Serializat
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.futures import Future
 
-from osstorchconnector.dcp import naming, retention
+from osstorchconnector.dcp import checkpoints, naming, retention
 from osstorchconnector.dcp.checkpoints import SAVE_HEADER
 from osstorchconnector.dcp.manifest import Item, Manifest, Shard
 from osstorchconnector.dcp.naming import ShardNames
 from osstorchconnector.dcp.progress import Progress
 from osstorchconnector.dcp.shards import PlannedShard, ShardWriter, StoredItem, item_bytes
 from osstorchconnector.dcp.turns import TURNS
-from osstorchconnector.errors import AlreadyExistsError, ConfigError
+from osstorchconnector.errors import AlreadyExistsError, ConfigError, OssError, UploadError
 from osstorchconnector.streams import ObjectWriter
 from osstorchconnector.uri import as_uri
 
@@ -89,6 +89,7 @@ class OssStorageWriter(FileSystemWriter):
         self._storage_class = storage_class
         self._is_coordinator = False
         self._before: Before | None = None
+        self._etag: str | None = None
 
     def reset(self, checkpoint_id: str | os.PathLike[str] | None = None) -> None:
         """Turn to another path, if one is given."""
@@ -104,7 +105,9 @@ class OssStorageWriter(FileSystemWriter):
         TURNS.stage(_TURN_SECONDS, self._uri)
         staged = super().stage(state_dict)
         memo = {id(tensor): tensor for tensor in _tensors(staged)}
-        return {name: copy.deepcopy(value, memo) for name, value in staged.items()}
+        copied = {name: copy.deepcopy(value, memo) for name, value in staged.items()}
+        TURNS.staged()
+        return copied
 
     def set_up_storage_writer(self, is_coordinator: bool, *args: Any, **kwargs: Any) -> None:
         """Begin a save; waits until one that is running in this process has ended."""
@@ -254,13 +257,35 @@ class OssStorageWriter(FileSystemWriter):
             manifest.encode(),
             content_type="application/json",
         )
-        store.put(
+        self._look_again(manifest)
+        self._etag = store.put(
             f"{location}/{self._metadata_name()}",
             pickle.dumps(metadata),
             if_absent=not self.overwrite,
             metadata={SAVE_HEADER: self.save_id} if is_of_one_id else None,
         )
         self._clean_up()
+
+    def _look_again(self, manifest: Manifest) -> None:
+        """Make sure that all data objects are still there: a checkpoint that does not load must not replace one.
+
+        Raises:
+            UploadError: one is gone. Another job that saves into the same path takes them for those of a dead save.
+        """
+        try:
+            there = checkpoints.sizes(self.fs.store(), self._location)
+        except OssError as failure:
+            _log.warning("save %s: its data objects could not be looked at: %s", self._uri, failure)
+            return
+        for shard in manifest.shards:
+            if there.get(shard.name) != shard.size_bytes:
+                raise UploadError(
+                    f"save {self._uri}: the data object {shard.name} was removed while the save ran, the checkpoint "
+                    "before stays; give each job a path of its own",
+                    operation="save",
+                    uri=as_uri(f"{self._location}/{shard.name}"),
+                    state="not_committed",
+                )
 
     def _own(self, rank: int, stored: StoredItem) -> StoredItem:
         """Check that an item was written for this save.
@@ -284,10 +309,11 @@ class OssStorageWriter(FileSystemWriter):
         before, self._before = self._before, None
         store = self.fs.store()
         if before is not None:
-            retention.collect_after(store, self._location, before, self._grace_seconds)
+            retention.collect_after(store, self._location, before, self._grace_seconds, self._etag)
         if self._keep_last is not None:
             try:
-                retention.keep_last(store, f"{self._location.rpartition('/')[0]}/", self._keep_last)
+                beside = f"{self._location.rpartition('/')[0]}/"
+                retention.keep_last(store, beside, self._keep_last, just_saved=self._location)
             except OSError as failure:
                 _log.warning("save %s: old checkpoints could not be removed: %s", self._uri, failure)
 
