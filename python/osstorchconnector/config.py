@@ -145,6 +145,7 @@ _KEYS: dict[str, _Key] = {
     ),
     "network.proxy": _Key("text", "proxy"),
     "network.caFile": _Key("text", "ca_file"),
+    "network.requireHttps": _Key("switch", "require_https"),
     "network.statsLogSeconds": _Key("number", "stats_log_seconds", is_field=True),
     "network.auditAll": _Key("switch", "audit_all", is_field=True),
     "compatibility.missing": _Key("text", "missing", is_field=True, words=("error", "skip")),

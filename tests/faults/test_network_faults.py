@@ -8,7 +8,7 @@ import threading
 import pytest
 from reading import SHORT, by_iterable, by_map, by_stream, content, quick
 
-from osstorchconnector.errors import ConfigError, ConnectionFailedError
+from osstorchconnector.errors import ConfigError, ConnectionFailedError, ProtocolError
 
 DATA = content(300_000)
 # A name that no resolver knows: only a proxy leads there.
@@ -133,6 +133,22 @@ def test_f23_the_environments_proxy_is_used_and_no_proxy_honoured(secure_site, m
     with pytest.raises(ConnectionFailedError):
         by_map(uri, arguments)
     assert len(secure_site.oss.proxy_asked()) == asked
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_f23_a_web_page_with_a_good_status_is_never_an_object(read, site):
+    [uri] = site.fill({"a": DATA})
+    page = "<html>canary: please log in</html>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\n\r\n"
+    site.oss.proxy_behaves(raw=head + page)
+    with pytest.raises(ProtocolError) as refused:
+        read(uri, proxied(site, "http", **SHORT))
+    assert "canary" not in str(refused.value)
+
+
+def test_an_endpoint_in_clear_is_refused_where_https_is_required(site):
+    with pytest.raises(ConfigError, match="clear text"):
+        by_map("oss://bucket/a", quick(site, requireHttps=True))
 
 
 @pytest.mark.parametrize(

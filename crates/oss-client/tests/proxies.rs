@@ -173,3 +173,16 @@ fn test_f23_a_proxy_that_hangs_or_is_none_is_named() {
     let error = get_whole(&stage.client(&format!("http://canary:canary@{nobody}")), "k").unwrap_err();
     assert!(error.message.contains("via proxy") && error.message.contains("refused"), "{error}");
 }
+
+#[test]
+fn test_f23_a_web_page_with_a_good_status_is_never_an_object() {
+    let stage = Stage::new("http");
+    let page = "<html>canary</html>";
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n", page.len());
+    stage.behave(json!({"raw": format!("{head}{page}")}));
+    let outcome = get_whole(&stage.client(&stage.proxy("")), "k");
+    let error = outcome.map(|(bytes, _)| String::from_utf8(bytes).unwrap()).unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Protocol | ErrorKind::ConnectionFailed), "{error}");
+    assert!(!error.to_string().contains("canary"), "{error}");
+}

@@ -45,6 +45,7 @@ pub fn resolve<'o>(
         config.set(name, value)?;
     }
     check_clear_text(&mut config)?;
+    remark_region(&mut config);
     config.proxy = proxy::choose(&config.proxy_choice, &config.endpoint, variable)?;
     Ok(config)
 }
@@ -100,6 +101,17 @@ fn region_of(
     Err(Error::config(format!(
         "the signing region cannot be told from the endpoint host {host}: pass region=\"cn-...\" or set OSS_REGION"
     )))
+}
+
+/// A region that the host contradicts is signed for all the same: zones with names of their own need that.
+fn remark_region(config: &mut ClientConfig) {
+    let (region, host) = (&config.region, &config.endpoint.host);
+    if let Some(inferred) = config.endpoint.infer_region().filter(|inferred| inferred != region) {
+        config.notes.push(format!(
+            "region {region} contradicts the endpoint {host}, whose region is {inferred}: \
+             if OSS refuses the signature, leave region out or correct the endpoint"
+        ));
+    }
 }
 
 /// Endpoints that belong to a machine's metadata service get no signed request (`faults.md`, S13).
@@ -221,8 +233,21 @@ mod tests {
     }
 
     #[test]
+    fn a_region_that_contradicts_the_endpoint_is_remarked() {
+        let notes = |region| {
+            let config = resolve_with(Some("https://oss-cn-beijing.aliyuncs.com"), Some(region), &[]);
+            config.expect("a config").notes
+        };
+        assert!(notes("cn-beijing").is_empty() && notes("oss-cn-beijing").is_empty());
+        let [note] = &notes("cn-hangzhou")[..] else { unreachable!("one note") };
+        assert!(
+            note.contains("cn-hangzhou") && note.contains("cn-beijing") && note.contains("oss-cn-beijing")
+        );
+    }
+
+    #[test]
     fn clear_text_is_remarked_only_on_public_ways() {
-        let notes = |host| resolve_with(Some(host), Some("cn-local"), &[]).expect("a config").notes.len();
+        let notes = |host| resolve_with(Some(host), Some("cn-beijing"), &[]).expect("a config").notes.len();
         assert_eq!(notes("http://oss-cn-beijing.aliyuncs.com"), 1);
         assert_eq!(notes("http://oss-cn-beijing-internal.aliyuncs.com"), 0);
         assert_eq!(notes("http://10.1.2.3:80"), 0);

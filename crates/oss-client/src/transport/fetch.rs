@@ -223,6 +223,10 @@ impl<'a> Wanted<'a> {
             (status, _, _) => return nonsense(&format!("status {status} is no answer to a read")),
         };
         self.check_version(head, total)?;
+        // A web page with a good status, as proxies and login pages send it, has neither.
+        if head.etag.is_none() && head.request_id.is_none() {
+            return nonsense("neither an ETag nor a request id came, so OSS did not answer");
+        }
         if head.is_encoded && head.etag.is_none() {
             return nonsense("a content coding was added on the way");
         }
