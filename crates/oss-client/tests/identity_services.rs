@@ -189,6 +189,8 @@ fn profiles_assume_their_roles() {
         {"name":"role","mode":"RamRoleArn","access_key_id":"BASE-ID","access_key_secret":"BASE-SECRET",
          "ram_role_arn":"acs:ram::1:role/r","ram_session_name":"s","expired_seconds":900},
         {"name":"chained","mode":"ChainableRamRoleArn","source_profile":"base","ram_role_arn":"acs:ram::1:role/r"},
+        {"name":"agent","mode":"CredentialsURI","credentials_uri":"IDENTITY/credentials"},
+        {"name":"machine-role","mode":"RamRoleArnWithRoleName","ram_role_name":"emulator-role","ram_role_arn":"acs:ram::1:role/r"},
         {"name":"machine","mode":"EcsRamRole","ram_role_name":"emulator-role"},
         {"name":"pod","mode":"OIDC","ram_role_arn":"acs:ram::1:role/r","oidc_provider_arn":"p","oidc_token_file":"TOKEN"}]}"#;
     let ini = "[ini-role]\ntype = ram_role_arn\naccess_key_id = BASE-ID\naccess_key_secret = BASE-SECRET\n\
@@ -197,6 +199,7 @@ fn profiles_assume_their_roles() {
     for (profile, service) in [
         ("role", "sts"),
         ("chained", "sts"),
+        ("agent", "uri"),
         ("machine", "keys"),
         ("pod", "sts"),
         ("ini-role", "sts"),
@@ -206,7 +209,10 @@ fn profiles_assume_their_roles() {
         let stage = Stage::new(&[("ALIBABA_CLOUD_PROFILE", profile)]);
         let token = stage.home.join("token").display().to_string();
         stage.write("token", "t");
-        stage.write(".aliyun/config.json", &cli.replace("TOKEN", &token));
+        stage.write(
+            ".aliyun/config.json",
+            &cli.replace("TOKEN", &token).replace("IDENTITY", &stage.emulator.identity_endpoint()),
+        );
         stage.write(".alibabacloud/credentials.ini", &ini.replace("TOKEN", &token));
         assert_eq!(stage.read().unwrap(), b"whole", "{profile}");
         assert_eq!(stage.asked(service), 1, "{profile}");

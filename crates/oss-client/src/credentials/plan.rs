@@ -5,11 +5,11 @@ use super::oidc::OidcProvider;
 use super::process::ProcessProvider;
 use super::statics::{broken, check_complete};
 use super::sts::{Place, Role, Sts};
+use super::uri::UriProvider;
 use super::{CredentialsProvider, Fetched, Surroundings};
 use crate::error::Error;
 
 /// How to come by keys.
-#[derive(Debug)]
 pub(super) enum Plan {
     /// They stand in the file.
     Keys(Fetched),
@@ -19,6 +19,8 @@ pub(super) enum Plan {
     Ecs { role: Option<String> },
     /// A role, by the token in a file.
     Oidc { role: Role, provider_arn: String, token_file: String, place: Place },
+    /// What a URL answers; it may hold a secret.
+    Uri { url: String },
     /// The output of a program.
     Process { command: String },
 }
@@ -43,6 +45,7 @@ impl Plan {
                 let (role, provider) = (role.clone(), provider_arn.clone());
                 OidcProvider::new(role, provider, token_file, sts, source.to_owned()).fetch()
             }
+            Plan::Uri { url } => UriProvider::parse(around, url)?.fetch(),
             Plan::Process { command } => ProcessProvider::new(command)?.fetch(),
         }
         .map_err(|error| named(error, source))

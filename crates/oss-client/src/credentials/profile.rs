@@ -112,7 +112,7 @@ fn plan_of(document: &Document, profile: &Document, source: &str, depth: usize) 
             place: place(profile, source)?,
         },
         "EcsRamRole" => Plan::Ecs { role: text(profile, "ram_role_name", source)? },
-        "RamRoleArnWithEcs" | "RamRoleArnWithRoleName" => Plan::Role {
+        "RamRoleArnWithRoleName" => Plan::Role {
             base: Box::new(Plan::Ecs { role: text(profile, "ram_role_name", source)? }),
             role: role(profile, source)?,
             place: place(profile, source)?,
@@ -138,6 +138,7 @@ fn plan_of(document: &Document, profile: &Document, source: &str, depth: usize) 
             }
         }
         "CloudSSO" | "OAuth" => Plan::Keys(signed_in_keys(profile, source)?),
+        "CredentialsURI" => Plan::Uri { url: field("credentials_uri")? },
         "External" => Plan::Process { command: field("process_command")? },
         other => {
             let what = format!("mode {} is not known here; use another profile", printable(other));

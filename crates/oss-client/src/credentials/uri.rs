@@ -27,7 +27,11 @@ impl UriProvider {
         around.variable(VARIABLE).map(|text| UriProvider::parse(around, &text)).transpose()
     }
 
-    fn parse(around: &Surroundings, text: &str) -> Result<Self, Error> {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// `Credentials`, without any of it.
+    pub(super) fn parse(around: &Surroundings, text: &str) -> Result<Self, Error> {
         let refused = |what: &str| Err(broken(VARIABLE, &format!("{what}; set http[s]://host[:port]/path")));
         let Some((scheme, rest)) = text.split_once("://") else { return refused("is no URL") };
         let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));

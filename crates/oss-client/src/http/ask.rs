@@ -58,9 +58,8 @@ pub(crate) struct Service {
     origin: Origin,
     host_header: String,
     patience: Patience,
-    timeouts: Timeouts,
+    config: ClientConfig,
     ticks: Ticks,
-    dial: NetworkDial,
     clock: Arc<dyn Clock>,
     stats: Stats,
 }
@@ -98,9 +97,8 @@ impl Service {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let target = endpoint.target(Addressing::Cname, None, None);
-        let timeouts = patience.timeouts();
         let mut config = ClientConfig::new(endpoint.clone(), "");
-        config.timeouts = timeouts.clone();
+        config.timeouts = patience.timeouts();
         config.ca_file = ca_file;
         config.proxy = proxy.filter(|_| endpoint.scheme == Scheme::Https);
         Service {
@@ -111,9 +109,8 @@ impl Service {
             },
             host_header: target.host_header,
             patience,
-            ticks: Ticks::new(&timeouts, &config.limits),
-            dial: NetworkDial::new(&config, Arc::clone(&clock)),
-            timeouts,
+            ticks: Ticks::new(&config.timeouts, &config.limits),
+            config,
             clock,
             stats: Stats::new(),
         }
@@ -129,9 +126,11 @@ impl Service {
     /// # Errors
     /// Why no answer came, in words without any content.
     pub(crate) fn ask(&self, question: Question<'_>) -> Result<Reply, String> {
+        // Made anew: a fork in the middle of a lookup would leave the child waiting for a thread that it has not.
+        let dial = NetworkDial::new(&self.config, Arc::clone(&self.clock));
         let mut pause = PAUSE;
         for _ in 1..self.patience.tries {
-            match self.ask_once(question) {
+            match self.ask_once(&dial, question) {
                 Ok(reply) if reply.status < 500 && reply.status != 429 => return Ok(reply),
                 Ok(_at_fault) => {}
                 Err(Failed::ForGood(why)) => return Err(why),
@@ -140,16 +139,16 @@ impl Service {
             self.clock.sleep_until(self.clock.now() + pause);
             pause *= 2;
         }
-        self.ask_once(question).map_err(|failed| match failed {
+        self.ask_once(&dial, question).map_err(|failed| match failed {
             Failed::ForGood(why) | Failed::ForNow(why) => why,
         })
     }
 
-    fn ask_once(&self, question: Question<'_>) -> Result<Reply, Failed> {
+    fn ask_once(&self, dial: &NetworkDial, question: Question<'_>) -> Result<Reply, Failed> {
         let cancel = Cancel::new();
         let now = self.clock.now();
-        let mut deadline = Deadline::fixed(now, self.timeouts.deadline);
-        let stream = self.dial.dial(&self.origin, deadline.end(), &cancel).map_err(not_dialled)?;
+        let mut deadline = Deadline::fixed(now, self.config.timeouts.deadline);
+        let stream = dial.dial(&self.origin, deadline.end(), &cancel).map_err(not_dialled)?;
         let mut connection = Connection::new(stream, now);
         self.write_head(question, &mut connection.outbox)?;
         let subject = Subject { label: "credentials", bucket: None, key: None, range: None };
