@@ -149,3 +149,34 @@ def test_f79_a_reader_closed_by_another_thread_gives_everything_or_says_closed(s
         assert reader.closed
         """,
     )
+
+
+def test_an_interrupted_read_does_not_stand_in_line_behind_another_readers_stall(site):
+    run(
+        site,
+        """
+        import json, pathlib, time
+
+        narrow = json.loads(pathlib.Path(config_path).read_text())
+        narrow["checkpointConfig"] = {"prefetchConcurrency": 1}
+        pathlib.Path(config_path).write_text(json.dumps(narrow))
+        checkpoint = OssCheckpoint(endpoint, cred_path, config_path, region=region)
+        other, mine = checkpoint.reader("oss://bucket/k"), checkpoint.reader("oss://bucket/k")
+        assert other.size == mine.size == size
+        staller = threading.Thread(target=lambda: other.readinto(bytearray(size)), daemon=True)
+        staller.start()
+        sys.stdin.readline()
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        began = time.monotonic()
+        try:
+            mine.readinto(bytearray(2 << 20))
+            raise SystemExit("the read ended by itself")
+        except KeyboardInterrupt:
+            pass
+        waited = time.monotonic() - began
+        assert waited < 10, waited
+        os._exit(0)
+        """,
+        stall_seconds=25,
+    )

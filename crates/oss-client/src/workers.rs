@@ -38,7 +38,9 @@ struct Shared {
 }
 
 struct Queue {
-    jobs: VecDeque<Job>,
+    /// Each with the number of the batch it came in.
+    jobs: VecDeque<(u64, Job)>,
+    batches: u64,
     threads: usize,
     /// Waiting, and nobody called them.
     parked: usize,
@@ -73,6 +75,7 @@ impl Workers {
     pub fn new(max_concurrency: usize, clock: Arc<dyn Clock>) -> Self {
         let queue = Queue {
             jobs: VecDeque::new(),
+            batches: 0,
             threads: 0,
             parked: 0,
             called: 0,
@@ -83,22 +86,38 @@ impl Workers {
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock }) }
     }
 
-    /// Puts `jobs` at the end of the queue, in order.
-    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) {
+    /// Puts `jobs` at the end of the queue, in order; returns their number as a batch, for [`Workers::withdraw`].
+    pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) -> u64 {
         let mut queue = self.shared.queue.lock();
         if queue.running == 0 && queue.jobs.is_empty() {
             queue.window.resume(self.shared.clock.now());
         }
-        queue.jobs.extend(jobs);
+        let batch = queue.next_batch();
+        queue.jobs.extend(jobs.into_iter().map(|job| (batch, job)));
         let hands = queue.call_hands();
         drop(queue);
         self.shared.put_to_work(hands);
+        batch
+    }
+
+    /// Takes the jobs of a batch back that no worker has begun with.
+    ///
+    /// Whoever gave up waiting for them need not stand in line behind what others wait for.
+    #[must_use]
+    pub fn withdraw(&self, batch: u64) -> Vec<Job> {
+        let mut queue = self.shared.queue.lock();
+        let (withdrawn, left) =
+            std::mem::take(&mut queue.jobs).into_iter().partition::<VecDeque<_>, _>(|(of, _)| *of == batch);
+        queue.jobs = left;
+        drop(queue);
+        withdrawn.into_iter().map(|(_, job)| job).collect()
     }
 
     /// Puts a job at the front of the queue: somebody is waiting for it.
     pub fn submit_first(&self, job: Job) {
         let mut queue = self.shared.queue.lock();
-        queue.jobs.push_front(job);
+        let batch = queue.next_batch();
+        queue.jobs.push_front((batch, job));
         let hands = queue.call_hands();
         drop(queue);
         self.shared.put_to_work(hands);
@@ -120,7 +139,7 @@ impl Workers {
         }
         let job = queue.jobs.pop_front();
         drop(queue);
-        job.map(|job| job()).is_some()
+        job.map(|(_, job)| job()).is_some()
     }
 
     /// Tells the window that the service asked to slow down.
@@ -141,6 +160,11 @@ impl Workers {
 }
 
 impl Queue {
+    fn next_batch(&mut self) -> u64 {
+        self.batches += 1;
+        self.batches
+    }
+
     /// Decides how many parked workers to wake and how many threads to add for the jobs that wait.
     fn call_hands(&mut self) -> Hands {
         if self.stopping {
@@ -170,7 +194,7 @@ impl Queue {
         if self.running >= self.window.width() {
             return None;
         }
-        let job = self.jobs.pop_front()?;
+        let (_, job) = self.jobs.pop_front()?;
         self.running += 1;
         Some(job)
     }
@@ -251,6 +275,35 @@ mod tests {
 
     fn pool(max_concurrency: usize) -> Workers {
         Workers::new(max_concurrency, Arc::new(SystemClock))
+    }
+
+    #[test]
+    fn what_was_not_begun_can_be_taken_back() {
+        let workers = pool(1);
+        let (go_on, held) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        workers.submit([Box::new(move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            0_u64
+        }) as Job]);
+        has_begun.recv().unwrap();
+        let ran = Arc::new(AtomicUsize::new(0));
+        let counted = |ran: &Arc<AtomicUsize>| {
+            let ran = Arc::clone(ran);
+            Box::new(move || ran.fetch_add(1, Ordering::SeqCst) as u64) as Job
+        };
+        let batch = workers.submit([counted(&ran), counted(&ran)]);
+        let (done, is_done) = mpsc::channel();
+        workers.submit([Box::new(move || {
+            done.send(()).unwrap();
+            0_u64
+        }) as Job]);
+        assert_eq!(workers.withdraw(batch).len(), 2);
+        assert!(workers.withdraw(batch).is_empty());
+        go_on.send(()).unwrap();
+        is_done.recv().unwrap();
+        assert_eq!(ran.load(Ordering::SeqCst), 0, "they are the caller's now");
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl<B: Lend> Assembly<B> {
         mut pieces: Vec<Piece<B>>,
         cancel: &Cancel,
     ) -> u64 {
-        let outcome = if self.state.lock().failure.is_some() {
+        let outcome = if cancel.is_cancelled() || self.state.lock().failure.is_some() {
             Err(Error::cancelled("GetObject"))
         } else {
             fetch::guarded(|| {

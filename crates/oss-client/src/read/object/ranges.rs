@@ -116,12 +116,16 @@ impl ObjectReader {
         copied: Result<(), Error>,
         watch: Watch<'_>,
     ) -> Result<Scattered<B>, Error> {
-        let Scattering { share, slot, cancels } = scattering;
+        let Scattering { share, slot, cancels, batch } = scattering;
         share.end(copied.as_ref().err().map(|_| Error::cancelled("GetObject")));
         let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, watch));
         outcome.inspect_err(|_| {
             cancels.iter().for_each(Cancel::cancel);
             self.close();
+            // Those that nobody began with end here at once: in the queue they may be behind other readers' stalls.
+            self.workers.withdraw(batch).into_iter().for_each(|job| {
+                job();
+            });
             // The workers may write into the loans until the last of them has let go of them.
             self.outlast(&slot);
         })?
@@ -190,6 +194,7 @@ struct Scattering<B: Lend> {
     share: Share<B>,
     slot: Arc<Slot<Scattered<B>>>,
     cancels: Vec<Cancel>,
+    batch: u64,
 }
 
 impl<B: Lend> Scattering<B> {
@@ -208,7 +213,7 @@ impl<B: Lend> Scattering<B> {
         };
         let (share, requests) = scatter::scatter(&reader.client, want, buffers, stretches, held, finish);
         let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
-        reader.workers.submit(jobs);
-        Self { share, slot, cancels }
+        let batch = reader.workers.submit(jobs);
+        Self { share, slot, cancels, batch }
     }
 }
