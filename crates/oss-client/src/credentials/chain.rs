@@ -303,7 +303,7 @@ mod tests {
         let ini = [("ALIBABA_CLOUD_CREDENTIALS_FILE", "/nonexistent/absent.ini")];
         for (name, said) in [
             ("half", "CLI profile half"),
-            ("half", "access_key_secret is absent"),
+            ("half", "access_key_secret is absent or empty; run `aliyun configure`"),
             ("circle", "in a circle"),
             ("lost", "source_profile nowhere"),
             ("signed-out", "nobody is signed in"),

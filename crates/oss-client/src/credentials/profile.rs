@@ -67,7 +67,7 @@ impl ProfileProvider {
             broken(&self.source(), "the profile is gone; set ALIBABA_CLOUD_PROFILE to one that is there")
         })?;
         let source = self.source_of(&name);
-        let plan = plan_of(document, profile, &source, MAX_DEPTH)?;
+        let plan = plan_of(document, profile, &source, MAX_DEPTH).map_err(with_remedy)?;
         Ok((source, plan))
     }
 
@@ -89,6 +89,14 @@ impl CredentialsProvider for ProfileProvider {
     fn has_changed(&self) -> bool {
         self.file.has_changed()
     }
+}
+
+/// A profile without keys is what the tool leaves before it is configured.
+fn with_remedy(mut error: Error) -> Error {
+    if error.message.ends_with("is absent or empty") {
+        error.message = format!("{}; run `aliyun configure`, or set {DISABLED}=true", error.message);
+    }
+    error
 }
 
 fn find<'d>(document: &'d Document, name: &str) -> Option<&'d Document> {
