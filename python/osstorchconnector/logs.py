@@ -8,11 +8,12 @@ of the original. A log file that cannot be written is one warning, never a failu
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import time
 from logging.handlers import RotatingFileHandler
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -126,8 +127,21 @@ def _file_handler(path: str, *, rotate: bool) -> logging.Handler:
     return handler
 
 
+def _unbuffered(handler: logging.FileHandler) -> TextIO:
+    """Open a handler's file without a buffer.
+
+    A buffer has a lock of its own, which `logging` does not renew: a child forked while another thread was writing a
+    line would wait for it for ever.
+    """
+    raw = io.FileIO(handler.baseFilename, "a")
+    return io.TextIOWrapper(cast("BinaryIO", raw), encoding=handler.encoding, write_through=True)
+
+
 class _QuietFile(logging.FileHandler):
     """A file whose failures are nobody's problem: a full disk must not fail or flood a read."""
+
+    def _open(self) -> Any:  # the base's stubs name a class that only buffers
+        return _unbuffered(self)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the base's name)
         """Drop the record."""
@@ -135,6 +149,9 @@ class _QuietFile(logging.FileHandler):
 
 class _PrivateRotation(RotatingFileHandler):
     """A rotated file, each generation of which is private."""
+
+    def _open(self) -> Any:  # as above
+        return _unbuffered(self)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (the base's name)
         """Drop the record."""

@@ -89,7 +89,11 @@ def test_f76_an_early_break_ends_the_workers_at_once(persistent, filled):
     assert wait_for_end(workers) == []
     took = time.monotonic() - started
     assert took < 2, f"workers were there for {took:.1f} s"
-    assert more_than(before, held(filled.oss.endpoint)) == {}
+    # The threads of torch's queues, and of our own idle workers, end a little later than their loader.
+    until = time.monotonic() + 20
+    while (left := more_than(before, held(filled.oss.endpoint))) and time.monotonic() < until:
+        gc.collect()
+    assert left == {}
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

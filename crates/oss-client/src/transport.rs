@@ -70,6 +70,8 @@ pub(crate) struct Request<'a> {
     pub(crate) on_ambiguous: OnAmbiguous,
     /// Bytes of the answer's body that are accepted.
     pub(crate) body_limit: usize,
+    /// One of many reads of a dataset.
+    pub(crate) is_sample: bool,
 }
 
 /// Largest answer that is not a listing: 1 MiB.
@@ -97,6 +99,7 @@ impl<'a> Request<'a> {
             body: &[],
             on_ambiguous: OnAmbiguous::Repeat,
             body_limit: XML_BYTES,
+            is_sample: false,
         }
     }
 }

@@ -44,7 +44,14 @@ pub(crate) struct Version {
 impl Version {
     /// What to ask for to get `range` of this version; None is all of it.
     pub(crate) fn want(&self, uri: &ObjectUri, range: Option<Range<u64>>) -> Want {
-        Want { uri: uri.clone(), range, etag: self.etag.clone(), size: Some(self.size), damaged_before: 0 }
+        Want {
+            uri: uri.clone(),
+            range,
+            etag: self.etag.clone(),
+            size: Some(self.size),
+            damaged_before: 0,
+            is_sample: false,
+        }
     }
 }
 

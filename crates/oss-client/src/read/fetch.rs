@@ -30,6 +30,8 @@ pub(crate) struct Want {
     pub(crate) size: Option<u64>,
     /// How often it came damaged before.
     pub(crate) damaged_before: u32,
+    /// One of the many objects of a dataset: a quick read of it is nothing to audit.
+    pub(crate) is_sample: bool,
 }
 
 impl Want {
@@ -155,8 +157,8 @@ pub(crate) fn get(
     cancel: &Cancel,
 ) -> Result<GotObject, Error> {
     let etag = want.etag.as_deref();
-    let (size, damaged_before) = (want.size, want.damaged_before);
-    let request = GetObject { range, etag, size, damaged_before, ..GetObject::whole(&want.uri) };
+    let (size, damaged_before, is_sample) = (want.size, want.damaged_before, want.is_sample);
+    let request = GetObject { range, etag, size, damaged_before, is_sample, ..GetObject::whole(&want.uri) };
     client.get_object(&request, sink, cancel)
 }
 

@@ -411,6 +411,7 @@ fn want(object: ObjectRef<'_>) -> Want {
         etag: object.etag.map(str::to_owned),
         size: object.size,
         damaged_before: 0,
+        is_sample: true,
     }
 }
 

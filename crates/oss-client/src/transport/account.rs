@@ -15,7 +15,7 @@ use crate::config::{ClientConfig, Telling};
 use crate::logs::{self, Level};
 use crate::subject::Subject;
 
-/// Reads of whole objects that were faster, and went well, are not audited: 100 ms, as in the original.
+/// Samples of a dataset that were faster, and went well, are not audited: 100 ms, as in the original.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// One attempt, as far as it is to be told.
@@ -136,11 +136,9 @@ impl Account {
     }
 }
 
-/// The samples of a dataset are whole objects: many, and of no interest while they come quickly.
+/// The samples of a dataset are many, and of no interest while they come quickly.
 fn is_usual(request: &Request<'_>, took: Duration, failure: Option<&Failure>) -> bool {
-    let is_whole_read =
-        request.operation == Operation::GetObject && request.plain.iter().all(|(name, _)| *name != "Range");
-    is_whole_read && took < SLOW && failure.is_none()
+    request.is_sample && took < SLOW && failure.is_none()
 }
 
 fn kind(operation: Operation) -> Option<&'static str> {
@@ -220,16 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn quick_whole_reads_that_went_well_are_the_only_usual_ones() {
+    fn quick_samples_that_went_well_are_the_only_usual_ones() {
         let failure = Failure::new(Cause::Broken, Error::new(ErrorKind::ConnectionFailed, "GetObject", "x"));
         let whole = Request::new(Operation::GetObject, "GET", Some("b"), Some("k"));
-        let plain = [("Range", "bytes=0-9")];
-        let part = Request { plain: &plain, ..whole };
+        let sample = Request { is_sample: true, ..whole };
         let put = Request::new(Operation::PutObject, "PUT", Some("b"), Some("k"));
-        assert!(is_usual(&whole, 99 * MS, None));
-        assert!(!is_usual(&whole, 100 * MS, None));
-        assert!(!is_usual(&whole, MS, Some(&failure)));
-        assert!(!is_usual(&part, MS, None));
+        assert!(is_usual(&sample, 99 * MS, None));
+        assert!(!is_usual(&sample, 100 * MS, None));
+        assert!(!is_usual(&sample, MS, Some(&failure)));
+        assert!(!is_usual(&whole, MS, None), "a reader's");
         assert!(!is_usual(&put, MS, None));
     }
 

@@ -70,6 +70,8 @@ pub struct GetObject<'a> {
     pub operation: &'static str,
     /// How often these bytes came damaged before this read; counts against the refetches.
     pub damaged_before: u32,
+    /// One of many objects of a dataset: told in the audit only when it was slow or failed.
+    pub is_sample: bool,
 }
 
 impl<'a> GetObject<'a> {
@@ -83,6 +85,7 @@ impl<'a> GetObject<'a> {
             size: None,
             operation: "GetObject",
             damaged_before: 0,
+            is_sample: false,
         }
     }
 
@@ -360,6 +363,7 @@ fn template<'a>(get: &GetObject<'a>) -> Request<'a> {
     const SIGNED: [(&str, &str); 1] = [("x-oss-range-behavior", "standard")];
     let mut request = Request::new(Operation::GetObject, "GET", Some(&get.uri.bucket), Some(&get.uri.key));
     request.label = get.operation;
+    request.is_sample = get.is_sample;
     request.signed = &SIGNED;
     request
 }
