@@ -116,12 +116,16 @@ format: toolchain $(DEV) ## Format all code and mend what the linter can mend
 	$(VENV)/bin/ruff format --quiet
 
 .PHONY: bench
-bench: setup ## Measure against the limit of this machine (nginx, wrk; about five minutes, 5 GB of memory)
+bench: setup ## Measure against the limit of this machine (nginx; about five minutes, 5 GB of memory)
 	@$(PY) benches/run.py $(ARGS)
 
 .PHONY: bench-quick
 bench-quick: setup ## The same, smaller and rougher (under a minute)
 	@$(PY) benches/run.py --quick $(ARGS)
+
+.PHONY: bench-witness
+bench-witness: setup ## Ask wrk whether the raw limit is an honest one (three minutes)
+	@$(PY) benches/witness.py $(ARGS)
 
 .PHONY: wheel
 wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean environment without Rust

@@ -1,7 +1,7 @@
 """Measure the package against the limit of this machine: `make bench`, or `make bench-quick`.
 
 One server (nginx over memory-backed files), several contenders in turn, several rounds, medians. The limit is a raw
-client without signing or checks; wrk says whether that limit is honest. Every workload lists, signs, pins the version
+client without signing or checks; `make bench-witness` says whether that limit is honest. Every workload lists, signs, pins the version
 and checks CRC-64, in one Python process.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import original
+import programs
 import raw
 import report
 from measure import Target
@@ -33,10 +33,8 @@ MIB = 1024 * 1024
 SIZES = {False: Served(20_000, 110 * 1024, 2048 * MIB), True: Served(4_000, 110 * 1024, 512 * MIB)}
 # What each contender is compared with, in the same round.
 LIMITS = {
-    "wrk objects": "raw objects, as wrk",
     "iterable": "raw objects",
     "iterable, seed's config": "raw objects",
-    "wrk ranges": "raw ranges, as wrk",
     "raw ranges, fresh memory": "raw ranges",
     "checkpoint_pieces": "raw ranges",
     "checkpoint_whole": "raw ranges",
@@ -60,21 +58,6 @@ WITHOUT_READERS = ("iterable", "checkpoint_write", "model_save")
 LIMITS |= {f"original {name}": LIMITS[name] for name in ORIGINALS}
 LIMITS |= {name: f"original {name}" for name in MODELS}
 ORIGINALS += MODELS
-
-
-def need_programs() -> None:
-    """Install nginx and wrk where that is possible; else say in one line how to."""
-    missing = [name for name in ("nginx", "wrk") if shutil.which(name) is None]
-    if not missing:
-        return
-    packages = ["nginx-light" if name == "nginx" else name for name in missing]
-    command = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *packages]
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise SystemExit(f"error: {' and '.join(missing)} not found; install: sudo {' '.join(command)}")
-    print(f"bench: fetching {' and '.join(packages)} with apt-get (about 2 MB)", flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    for step in (["apt-get", "update", "--quiet"], command):
-        subprocess.run(step, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 class Contenders:
@@ -131,15 +114,11 @@ class Contenders:
         return result
 
 
-def one_round(
-    server: Server, contenders: Contenders, rounds: report.Rounds, wanted: list[str], wrk_seconds: int
-) -> None:
+def one_round(server: Server, contenders: Contenders, rounds: report.Rounds, wanted: list[str]) -> None:
     """Let every contender run once, in turn, and append what it took."""
     served, program = server.served, server.raw_client
     small, large = raw.objects(served.objects, served.object_bytes), raw.ranges(served.big_bytes)
     fresh = raw.ranges(served.big_bytes, "whole")
-    one_object = raw.one_object(3 * served.objects, served.object_bytes)
-    one_range = raw.one_range(served.big_bytes)
 
     def add(name: str, result: dict[str, Any] | None) -> None:
         if result is not None:
@@ -150,14 +129,10 @@ def one_round(
         add(f"original {workload}", contenders.originals(workload))
 
     add("raw objects", raw.raw(program, server.address, small))
-    add("raw objects, as wrk", raw.raw(program, server.address, one_object.load))
-    add("wrk objects", raw.wrk(server.address, one_object, wrk_seconds))
     if "iterable" in wanted:
         race("iterable")
         add("iterable, seed's config", contenders.ours("iterable", contenders.seeds_config))
     add("raw ranges", raw.raw(program, server.address, large))
-    add("raw ranges, as wrk", raw.raw(program, server.address, one_range.load))
-    add("wrk ranges", raw.wrk(server.address, one_range, wrk_seconds))
     add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
     for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write", *MODELS)]:
         race(workload)
@@ -182,7 +157,7 @@ def main() -> None:
     parser.add_argument("--no-original", action="store_true", help="leave the vendor's package out")
     options = parser.parse_args()
     count = options.rounds or (3 if options.quick else 5)
-    need_programs()
+    programs.need("nginx")
     program = raw.build()
     rounds: report.Rounds = {}
     served = SIZES[options.quick]
@@ -198,7 +173,7 @@ def main() -> None:
         contenders = Contenders(server, emulator, with_original=not options.no_original)
         for number in range(count):
             print(f"bench: round {number + 1} of {count}", flush=True)
-            one_round(server, contenders, rounds, options.workloads, wrk_seconds=1 if options.quick else 3)
+            one_round(server, contenders, rounds, options.workloads)
     machine = report.machine()
     print(
         f"\n{served.objects} objects of {served.object_bytes} bytes; one of {served.big_bytes >> 20} MiB; {machine}"

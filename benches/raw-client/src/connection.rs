@@ -1,6 +1,7 @@
 //! One keep-alive connection: a GET out, a head in, a body straight into memory; or a PUT out, and a head in.
 
 use crate::Failure;
+use crate::epoll::{Epoll, Interest};
 use std::io::{Error, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -15,6 +16,7 @@ pub(crate) struct Connection {
     host: String,
     request: Vec<u8>,
     receive: Receive,
+    epoll: Option<Epoll>,
 }
 
 /// How a body is taken from the socket.
@@ -22,15 +24,20 @@ pub(crate) struct Connection {
 pub(crate) enum Receive {
     /// As much as there is room for, in one call: the fewest calls that a client can make.
     Whole,
-    /// At most so many bytes a call, whatever has arrived, all into the same memory: how wrk does it.
-    Pieces(usize),
+    /// At most so many bytes a call, all into the same memory, with the system calls that wrk makes around them: an
+    /// epoll to wait for room and for bytes, and after each full piece the question whether more has arrived.
+    AsWrk(usize),
 }
 
 impl Connection {
     pub(crate) fn open(address: &str, receive: Receive) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512), receive })
+        let epoll = match receive {
+            Receive::Whole => None,
+            Receive::AsWrk(_) => Some(Epoll::new(&stream)?),
+        };
+        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512), receive, epoll })
     }
 
     /// Gets `path`, or the inclusive `range` of it, into exactly `body`.
@@ -46,7 +53,15 @@ impl Connection {
             write!(self.request, "Range: bytes={first}-{last}\r\n")?;
         }
         self.request.extend_from_slice(b"\r\n");
+        if let Some(epoll) = &self.epoll {
+            epoll.watch(&self.stream, Interest::Both)?;
+            epoll.wait()?;
+        }
         self.stream.write_all(&self.request)?;
+        if let Some(epoll) = &self.epoll {
+            epoll.watch(&self.stream, Interest::Read)?;
+            epoll.wait()?;
+        }
         let wanted_status = if range.is_some() { b"HTTP/1.1 206 " } else { b"HTTP/1.1 200 " };
         let early = self.head(wanted_status, body)?;
         self.receive(&mut body[early..])
@@ -107,13 +122,27 @@ impl Connection {
         while received < memory.len() {
             received += match self.receive {
                 Receive::Whole => self.recv(&mut memory[received..], libc::MSG_WAITALL)?,
-                Receive::Pieces(bytes) => {
+                Receive::AsWrk(bytes) => {
                     let room = bytes.min(memory.len() - received);
-                    self.recv(&mut memory[..room], 0)?
+                    let got = self.recv(&mut memory[..room], 0)?;
+                    if received + got < memory.len() && (got < bytes || self.arrived_bytes()? == 0) {
+                        self.epoll.as_ref().map_or(Ok(()), Epoll::wait)?;
+                    }
+                    got
                 }
             };
         }
         Ok(())
+    }
+
+    /// How much lies in the socket unread.
+    fn arrived_bytes(&self) -> Result<usize, Failure> {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: FIONREAD writes one int, into one that lives.
+        if unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::FIONREAD, &raw mut bytes) } < 0 {
+            return Err(Error::last_os_error().into());
+        }
+        Ok(usize::try_from(bytes)?)
     }
 
     fn recv(&mut self, memory: &mut [MaybeUninit<u8>], flags: i32) -> Result<usize, Failure> {

@@ -18,6 +18,7 @@
 //! ```
 
 mod connection;
+mod epoll;
 mod crc64;
 mod fill;
 mod load;
@@ -65,7 +66,7 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
 }
 
 fn parse_receive(text: &str) -> Result<Receive, Failure> {
-    Ok(if text == "all" { Receive::Whole } else { Receive::Pieces(text.parse()?) })
+    Ok(if text == "all" { Receive::Whole } else { Receive::AsWrk(text.parse()?) })
 }
 
 fn parse_memory(text: &str) -> Result<Memory, Failure> {
