@@ -146,7 +146,7 @@ class OssStore:
 
     def unpack_index(self, data: bytes, file: IndexFile) -> None:
         """Write a packed index into the index file, unless it is there."""
-        _native.Index.unpack(data, file.path)
+        map_packed(data, file)
 
     def list_index(self, source: PrefixSource, file: IndexFile) -> _native.Index:
         """List into the index file, unless it is there, over many ranges of keys at a time; map it."""

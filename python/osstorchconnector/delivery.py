@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from osstorchconnector import counters, logs
+from osstorchconnector import counters, logs, saved_index
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.errors import ConfigError, EmptyDatasetError, NotFoundError, OssError
+from osstorchconnector.errors import ConfigError, EmptyDatasetError, OssError
 from osstorchconnector.index import IndexFile, build_announced
 from osstorchconnector.policy import Policy, Tally, instead, kind_of
 from osstorchconnector.sources import ObjectsSource, PrefixSource
 from osstorchconnector.store import Reading
 from osstorchconnector.streams import ObjectReader
-from osstorchconnector.uri import SCHEME, object_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -190,13 +189,7 @@ class Delivery:
 
     def save(self, location: str) -> None:
         """Write the packed index to a path, or an object, whole or not at all."""
-        data = self.packed()
-        if location.startswith(SCHEME):
-            self._here().store.put(object_path(location), data)
-            return
-        temporary = f"{location}.{os.getpid()}.new"
-        Path(temporary).write_bytes(data)
-        os.replace(temporary, location)
+        saved_index.write(lambda: self._here().store, location, self.packed())
 
     def run(self, positions: Positions, plan: Run | None = None, *, ordered: bool = True) -> Iterator[Any]:
         """Yield the transformed objects of `positions`; what is in flight goes when the iterator goes.
@@ -337,7 +330,8 @@ class Delivery:
 
     def _opened_index(self, store: Store) -> RowIndex:
         if self._saved is not None and not self._file.is_built:
-            store.unpack_index(self._read_saved(store, self._saved), self._file)
+            remedy = "save it with save_index on one rank first"
+            store.unpack_index(saved_index.read(lambda: store, self._saved, remedy), self._file)
         index = build_announced(
             self._source.name, lambda: store.open_index(self._source, self._file), _log.info
         )
@@ -353,19 +347,6 @@ class Delivery:
         elif self._saved is not None:
             self._demand_own(index, self._saved)
         return index
-
-    def _read_saved(self, store: Store, location: str) -> bytes:
-        remedy = "save it with save_index on one rank first"
-        if location.startswith(SCHEME):
-            try:
-                return store.fetch((object_path(location, "index"), None, None, ""))
-            except NotFoundError as failure:
-                failure.advise(remedy)
-                raise
-        try:
-            return Path(location).read_bytes()
-        except FileNotFoundError:
-            raise NotFoundError(f"index {location}: there is no such file; {remedy}") from None
 
     def _demand_own(self, index: RowIndex, location: str) -> None:
         """Refuse an index of another prefix."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from osstorchconnector.connection import Connection, OssStore, map_packed
-from osstorchconnector.errors import EmptyDatasetError, FormatError, NotFoundError
+from osstorchconnector import saved_index
+from osstorchconnector.connection import map_packed
+from osstorchconnector.errors import EmptyDatasetError, FormatError
 from osstorchconnector.index import IndexFile
 from osstorchconnector.listing_progress import bar_shown
 from osstorchconnector.sources import PrefixSource
-from osstorchconnector.uri import location_text, object_path
+from osstorchconnector.uri import location_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from osstorchconnector.connection import Connection, OssStore
     from osstorchconnector.store import Row
 
 Location = str | os.PathLike[str]
@@ -97,18 +97,16 @@ class ObjectIndex:
             FormatError: it is no whole index of this version.
         """
         where, file = location_text(location, "location"), IndexFile()
+        packed = saved_index.read(lambda: _on_oss(connection), where, "check the path")
         try:
-            return cls(map_packed(_read(connection, where), file), file)
+            return cls(map_packed(packed, file), file)
         except FormatError as failure:
             raise FormatError(f"load {where}: {failure}") from None
 
     def save(self, connection: Connection, location: Location) -> int:
         """Write it to a path or an `oss://` URI, whole or not at all; return the bytes."""
         where, packed = location_text(location, "location"), self._mapped.pack()
-        if where.startswith("oss://"):
-            _on_oss(connection).put(object_path(where, "location"), packed)
-        else:
-            _replace(Path(where), packed)
+        saved_index.write(lambda: _on_oss(connection), where, packed)
         return len(packed)
 
     @property
@@ -181,29 +179,7 @@ class _Sorted:
 
 
 def _on_oss(connection: Connection) -> OssStore:
-    store = connection.refuse_local("an object index").store()
-    assert isinstance(store, OssStore), "what is not local is on OSS"
-    return store
-
-
-def _read(connection: Connection, where: str) -> bytes:
-    if where.startswith("oss://"):
-        return _on_oss(connection).fetch((object_path(where, "location"), None, None, ""))
-    try:
-        return Path(where).read_bytes()
-    except FileNotFoundError:
-        raise NotFoundError(f"load {where}: there is no such file; check the path") from None
-
-
-def _replace(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    return connection.refuse_local("an object index").oss_store()
 
 
 def first(index: ObjectIndex, count: int) -> list[Row]:
