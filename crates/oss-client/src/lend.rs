@@ -132,24 +132,14 @@ pub(crate) fn populate(memory: &mut [MaybeUninit<u8>]) {
     }
 }
 
-/// Cuts `buffer` from `offset` on into pieces of `part_bytes`, the last one shorter, in order.
-pub fn carve<B: Lend>(buffer: B, offset: usize, part_bytes: usize) -> (Carved<B>, Vec<Piece<B>>) {
-    assert!(part_bytes > 0, "a piece has at least one byte");
-    carve_by(buffer, |memory| memory.get_mut(offset..).unwrap_or_default().chunks_mut(part_bytes).collect())
-}
-
 /// Cuts `buffer` into pieces of these sizes, in order; what they leave at its end belongs to none.
-pub fn carve_sizes<B: Lend>(buffer: B, sizes: impl Iterator<Item = usize>) -> (Carved<B>, Vec<Piece<B>>) {
-    carve_by(buffer, |mut memory| sizes.map_while(|size_bytes| memory.split_off_mut(..size_bytes)).collect())
-}
-
-fn carve_by<B: Lend>(
-    buffer: B,
-    cut: impl FnOnce(&mut [MaybeUninit<u8>]) -> Vec<&mut [MaybeUninit<u8>]>,
-) -> (Carved<B>, Vec<Piece<B>>) {
+pub fn carve<B: Lend>(buffer: B, sizes: impl Iterator<Item = usize>) -> (Carved<B>, Vec<Piece<B>>) {
     let mut buffer = Arc::new(buffer);
     let cuts: Vec<(NonNull<MaybeUninit<u8>>, usize)> = Arc::get_mut(&mut buffer)
-        .map(|buffer| cut(buffer.memory()))
+        .map(|buffer| {
+            let mut memory = buffer.memory();
+            sizes.map_while(|size_bytes| memory.split_off_mut(..size_bytes)).collect::<Vec<_>>()
+        })
         .unwrap_or_default()
         .into_iter()
         .map(|part| (NonNull::from(&mut *part).cast(), part.len()))
@@ -185,6 +175,8 @@ impl<B: Lend> Carved<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter::repeat_n;
+
     use super::*;
 
     fn filled(size_bytes: usize) -> Scratch {
@@ -195,7 +187,7 @@ mod tests {
 
     #[test]
     fn pieces_filled_by_threads_make_the_whole() {
-        let (carved, pieces) = carve(filled(1000), 0, 64);
+        let (carved, pieces) = carve(filled(1000), repeat_n(64, 15).chain([40]));
         assert_eq!(pieces.len(), 16);
         std::thread::scope(|scope| {
             for (number, mut piece) in pieces.into_iter().enumerate() {
@@ -213,7 +205,7 @@ mod tests {
 
     #[test]
     fn pieces_have_the_sizes_asked_for() {
-        let (carved, pieces) = carve_sizes(filled(10), [3, 0, 5].into_iter());
+        let (carved, pieces) = carve(filled(10), [3, 0, 5].into_iter());
         assert_eq!(pieces.iter().map(|piece| piece.size_bytes).collect::<Vec<_>>(), [3, 0, 5]);
         drop(pieces);
         assert!(carved.reclaim().is_ok());
@@ -221,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_buffer_stays_lent_while_one_piece_is_out() {
-        let (carved, mut pieces) = carve(filled(10), 0, 4);
+        let (carved, mut pieces) = carve(filled(10), [4, 4, 2].into_iter());
         let last = pieces.pop();
         drop(pieces);
         let carved = carved.reclaim().expect_err("one piece is out");
@@ -231,7 +223,7 @@ mod tests {
 
     #[test]
     fn an_empty_buffer_has_no_pieces() {
-        let (carved, pieces) = carve(filled(0), 0, 4);
+        let (carved, pieces) = carve(filled(0), std::iter::empty());
         assert!(pieces.is_empty());
         assert!(carved.reclaim().is_ok());
     }

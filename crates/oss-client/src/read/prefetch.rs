@@ -17,10 +17,12 @@ use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
+use crate::read::coalesce::{self, Span};
 use crate::read::engine::ReadEngine;
-use crate::read::fetch::{self, Fetched, Landing, Want};
+use crate::read::fetch::{self, Want};
 use crate::read::hedge::{self, Allowance};
 use crate::read::plan::{self, LikelySize};
+use crate::read::scatter::{self, Scattered};
 use crate::read::slot::{Bell, Slot};
 use crate::stats::Counter;
 use crate::sync::Arc;
@@ -263,10 +265,14 @@ impl<B: Lend> Prefetch<B> {
             };
             return Ok((vec![cancel], vec![Box::new(job)]));
         }
+        let stretches =
+            coalesce::stretches(vec![Span { range: 0..size, buffer: 0, at: 0 }], plan::PART_BYTES);
         let whole = want.clone();
         let finish = Box::new(move |outcome| course.finish_parts(&whole, outcome));
-        let landing = Landing { buffer, offset: 0 };
-        let parts = fetch::in_parts(&self.client, want, 0..size, plan::PART_BYTES, landing, finish);
+        let (share, parts) =
+            scatter::scatter(&self.client, want, vec![buffer], stretches, Vec::new(), finish);
+        // This thread has no bytes to bring.
+        share.end(None);
         let (mut cancels, jobs): (Vec<Cancel>, Vec<Job>) = parts.into_iter().unzip();
         cancels.push(cancel);
         Ok((cancels, jobs))
@@ -437,8 +443,8 @@ impl<B: Lend> Course<B> {
         self.settle(want, outcome.map(Body::Native), bytes)
     }
 
-    fn finish_parts(self, want: &Want, outcome: Result<Fetched<B>, Error>) {
-        let outcome = outcome.and_then(|fetched| match fetched.object_crc64 {
+    fn finish_parts(self, want: &Want, outcome: Result<Scattered<B>, Error>) {
+        let outcome = outcome.and_then(scatter::single).and_then(|fetched| match fetched.object_crc64 {
             Some(expected) if expected != fetched.crc64 => {
                 self.client.count(Counter::CrcMismatched);
                 fetch::into_lent(&self.client, &want.after_damage(), fetched.buffer, &self.cancel)

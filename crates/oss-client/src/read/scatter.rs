@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::lend::{self, Carved, Filled, Lend, Piece, Scratch};
 use crate::operations::{BodySink, GotObject};
 use crate::read::coalesce::{Place, Span, Stretch};
-use crate::read::fetch::{self, Want};
+use crate::read::fetch::{self, Fetched, Want};
 use crate::sync::{Arc, Mutex};
 use crate::workers::Job;
 
@@ -35,6 +35,17 @@ pub(crate) struct Scattered<B> {
 
 /// Called once with the outcome, by whoever ends last.
 pub(crate) type Finish<B> = Box<dyn FnOnce(Result<Scattered<B>, Error>) + Send>;
+
+/// The one buffer of a read that had one.
+///
+/// # Errors
+/// `Internal` if it had none.
+pub(crate) fn single<B>(scattered: Scattered<B>) -> Result<Fetched<B>, Error> {
+    let Scattered { buffers, crc64, object_crc64, .. } = scattered;
+    let one = buffers.into_iter().zip(crc64).next();
+    let (buffer, crc64) = one.ok_or_else(|| Error::internal("GetObject", "no buffer came back"))?;
+    Ok(Fetched { buffer, crc64, object_crc64 })
+}
 
 /// What one participant brings in.
 #[derive(Debug, Default)]
@@ -148,7 +159,7 @@ fn carve_all<'a, B: Lend>(
     let mut all_carved = Vec::with_capacity(buffers.len());
     for (buffer, mut places) in buffers.into_iter().zip(places) {
         places.sort_unstable();
-        let (carved, pieces) = lend::carve_sizes(buffer, places.iter().map(|&(_, size_bytes, _)| size_bytes));
+        let (carved, pieces) = lend::carve(buffer, places.iter().map(|&(_, size_bytes, _)| size_bytes));
         for (piece, (_, _, (row, number))) in pieces.into_iter().zip(places) {
             slots[row][number] = Some(piece);
         }
@@ -362,5 +373,40 @@ impl<B: Lend> BodySink for StretchSink<'_, B> {
 
     fn wants_crc(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Loan {
+        bytes: Vec<MaybeUninit<u8>>,
+        _alive: Arc<()>,
+    }
+
+    impl Lend for Loan {
+        fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+            &mut self.bytes
+        }
+    }
+
+    #[test]
+    fn a_failed_read_gives_its_memory_back_before_it_is_told() {
+        let alive = Arc::new(());
+        let loan = Loan { bytes: vec![MaybeUninit::uninit(); 10], _alive: Arc::clone(&alive) };
+        let (carved, pieces) = lend::carve(loan, [4, 4, 2].into_iter());
+        drop(pieces);
+        let mut state = State {
+            carved: vec![carved],
+            brought: Vec::new(),
+            left: 0,
+            cancels: Vec::new(),
+            failure: Some(Error::cancelled("GetObject")),
+            finish: None,
+        };
+        assert!(state.conclude().is_err());
+        assert_eq!(Arc::strong_count(&alive), 1, "the loan is over");
     }
 }
