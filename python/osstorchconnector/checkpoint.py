@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from osstorchconnector.connection import Connection
+from osstorchconnector.connection import OnOss
 from osstorchconnector.streams import ObjectReader, ObjectWriter
 from osstorchconnector.uri import location_text, object_path
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class OssCheckpoint:
+class OssCheckpoint(OnOss):
     """Opens objects by URI. Its streams live on their own; it can be pickled, they cannot.
 
     Args:
@@ -28,25 +28,12 @@ class OssCheckpoint:
         ConfigError: `endpoint` is "", or the config file is wrong.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        cred_path: str | os.PathLike[str] | None = "",
-        config_path: str | os.PathLike[str] | None = "",
-        cred_provider: Any = None,
-        region: str | None = "",
-        *,
-        addressing: str | None = None,
-    ) -> None:
-        connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
-        self._connection = connection.refuse_local("OssCheckpoint")
-
     def reader(self, oss_uri: str | os.PathLike[str]) -> ObjectReader:
         """Open an object for reading; the first request goes out with the first read.
 
         One version of the object is read, from the first answer to the last.
         """
-        return self._connection.store().open_reader(_path(oss_uri))
+        return self.store().open_reader(_path(oss_uri))
 
     def writer(
         self,
@@ -68,7 +55,7 @@ class OssCheckpoint:
             metadata: user metadata, names without `x-oss-meta-`.
         """
         path = _path(oss_uri)
-        sink = self._connection.store().open_sink(
+        sink = self.store().open_sink(
             path,
             size_hint_bytes=size_hint_bytes,
             if_absent=if_absent,
@@ -77,14 +64,6 @@ class OssCheckpoint:
             metadata=metadata,
         )
         return ObjectWriter(sink, path)
-
-    def stats(self) -> dict[str, int | float]:
-        """Return the counters of this object's client; names and units are in docs/stats.md."""
-        return self._connection.store().stats()
-
-    def __repr__(self) -> str:
-        """Name the endpoint."""
-        return f"OssCheckpoint(endpoint={self._connection.endpoint!r})"
 
 
 def _path(oss_uri: str | os.PathLike[str]) -> str:

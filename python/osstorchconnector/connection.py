@@ -124,6 +124,47 @@ class Connection:
         return {**self.__dict__, "_native": None}
 
 
+class OnOss:
+    """Made with endpoint, identity and configuration, and without a local-directory mode. It can be pickled.
+
+    Args:
+        endpoint: `http[s]://host[:port]`; None takes the environment's.
+        cred_path: JSON credentials file; "" with no provider is the chain of sources.
+        config_path: JSON config file; "" is the default one if it exists.
+        cred_provider: an object with `get_credentials()`, or a callable.
+        region: signing region; "" is inferred.
+        addressing: `auto`, `virtual`, `path` or `cname`.
+
+    Raises:
+        ConfigError: `endpoint` is "", or the config file is wrong.
+    """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        cred_path: str | os.PathLike[str] | None = "",
+        config_path: str | os.PathLike[str] | None = "",
+        cred_provider: Any = None,
+        region: str | None = "",
+        *,
+        addressing: str | None = None,
+    ) -> None:
+        connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
+        self._connection = connection.refuse_local(type(self).__name__)
+
+    def store(self) -> OssStore:
+        """Return the objects on OSS, as this process reaches them."""
+        return self._connection.oss_store()
+
+    def stats(self) -> dict[str, int | float]:
+        """Return the counters of this object's client; names and units are in docs/stats.md."""
+        return self.store().stats()
+
+    def __repr__(self) -> str:
+        """Name the endpoint."""
+        return f"{type(self).__name__}(endpoint={self._connection.endpoint!r})"
+
+
 class OssStore:
     """Objects on OSS; see `osstorchconnector.store.Store`."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 
-from osstorchconnector.connection import Connection
+from osstorchconnector.connection import OnOss
 from osstorchconnector.dcp import naming, retention
 from osstorchconnector.dcp.reader import OssStorageReader
 from osstorchconnector.dcp.unpickling import checked_classes
@@ -21,10 +21,8 @@ from osstorchconnector.uri import as_uri, location_text, object_path, split
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
-    from osstorchconnector.connection import OssStore
 
-
-class OssDCPFileSystem(FileSystemBase):
+class OssDCPFileSystem(OnOss, FileSystemBase):
     """Distributed checkpoints on OSS; can be pickled.
 
     Args:
@@ -38,19 +36,6 @@ class OssDCPFileSystem(FileSystemBase):
     Raises:
         ConfigError: `endpoint` is "", or the config file is wrong.
     """
-
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        cred_path: str | os.PathLike[str] | None = "",
-        config_path: str | os.PathLike[str] | None = "",
-        cred_provider: Any = None,
-        region: str | None = "",
-        *,
-        addressing: str | None = None,
-    ) -> None:
-        connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
-        self._connection = connection.refuse_local("OssDCPFileSystem")
 
     def reader(self, path: str | os.PathLike[str], **kwargs: Any) -> OssStorageReader:
         """Make the reader of a checkpoint, for `dcp.load(state_dict, storage_reader=...)`.
@@ -187,18 +172,6 @@ class OssDCPFileSystem(FileSystemBase):
         except ConfigError:
             return False
         return True
-
-    def stats(self) -> dict[str, int | float]:
-        """Return this object's counters; names and units are in docs/stats.md."""
-        return self.store().stats()
-
-    def store(self) -> OssStore:
-        """Return the objects on OSS, as this process reaches them."""
-        return self._connection.oss_store()
-
-    def __repr__(self) -> str:
-        """Name the endpoint."""
-        return f"OssDCPFileSystem(endpoint={self._connection.endpoint!r})"
 
 
 def _object_path(path: str | os.PathLike[str]) -> str:

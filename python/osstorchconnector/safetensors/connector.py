@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from osstorchconnector.connection import Connection
+from osstorchconnector.connection import OnOss
 from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
 from osstorchconnector.safetensors import shards, weight_map
 from osstorchconnector.safetensors.file import TensorFile
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _LOADS = 3
 
 
-class OssSafetensor:
+class OssSafetensor(OnOss):
     """Opens, loads and saves safetensors files; it can be pickled.
 
     A URI names a file, the index of a checkpoint in several files (`model.safetensors.index.json`), or a directory
@@ -44,19 +44,6 @@ class OssSafetensor:
     Raises:
         ConfigError: `endpoint` is "", or the config file is wrong.
     """
-
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        cred_path: str | os.PathLike[str] | None = "",
-        config_path: str | os.PathLike[str] | None = "",
-        cred_provider: Any = None,
-        region: str | None = "",
-        *,
-        addressing: str | None = None,
-    ) -> None:
-        connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
-        self._connection = connection.refuse_local("OssSafetensor")
 
     def safe_open(
         self, oss_uri: str | os.PathLike[str], device: str | int | torch.device | None = "cpu"
@@ -128,18 +115,10 @@ class OssSafetensor:
         """
         path = _path(oss_uri)
         plan = Plan(tensors, metadata)
-        sink = self._connection.store().open_sink(path, size_hint_bytes=plan.size_bytes)
+        sink = self.store().open_sink(path, size_hint_bytes=plan.size_bytes)
         with ObjectWriter(sink, path) as writer:
             for piece in plan.pieces():
                 writer.write(piece)
-
-    def stats(self) -> dict[str, int | float]:
-        """Return the counters of this object's client; names and units are in docs/stats.md."""
-        return self._connection.store().stats()
-
-    def __repr__(self) -> str:
-        """Name the endpoint."""
-        return f"OssSafetensor(endpoint={self._connection.endpoint!r})"
 
     def _open_directory(self, path: str, device: torch.device) -> OpenTensors:
         try:
@@ -154,18 +133,18 @@ class OssSafetensor:
             raise
 
     def _open_file(self, path: str, device: torch.device) -> OpenTensors:
-        file = TensorFile(self._connection.store().open_reader(path))
+        file = TensorFile(self.store().open_reader(path))
         return OpenTensors([file], dict.fromkeys(file.header.tensors, file), device, as_uri(path))
 
     def _open_index(self, path: str, device: torch.device) -> OpenTensors:
         uri = as_uri(path)
         shard_names = weight_map.parse(self._small_object(path), uri)
         directory = path[: path.rindex("/") + 1]
-        homes = shards.open_all(self._connection.store(), directory, shard_names, uri)
+        homes = shards.open_all(self.store(), directory, shard_names, uri)
         return OpenTensors(list(dict.fromkeys(homes.values())), homes, device, uri)
 
     def _small_object(self, path: str) -> bytes:
-        with self._connection.store().open_reader(path) as reader:
+        with self.store().open_reader(path) as reader:
             if reader.size > weight_map.MAX_INDEX_BYTES:
                 raise FormatError(
                     f"safe_open {reader.uri}: an index of {reader.size} bytes is none; pass the URI of an index",
