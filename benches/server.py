@@ -1,14 +1,16 @@
 """nginx over memory-backed files, answering as OSS would for plain reads, one listing and one multipart upload.
 
 What it serves, path-style at `http://127.0.0.1:PORT/bucket/`: `train/00000000.bin` and its like, `big.bin`, which
-is a safetensors file (`tensors.py`), and ListObjectsV2 of `train/` in pages of 1,000 keys. Each answer carries nginx's own ETag (the listing names the same)
-and the true `x-oss-hash-crc64ecma`, so a client that checks has something to check. Signatures are not looked at.
+is a safetensors file (`tensors.py`), and ListObjectsV2 of `train/` in pages of 1,000 keys, also from the places where
+a parallel listing cuts it. Each answer carries nginx's own ETag (the listing names the same) and the true `x-oss-hash-crc64ecma`, so a client that checks has something to check. Signatures are not looked at.
 """
 
 from __future__ import annotations
 
+import bisect
 import shutil
 import socket
+import string
 import subprocess
 import tempfile
 import time
@@ -54,7 +56,12 @@ http {{
     map_hash_bucket_size 128;
     map $uri $crc64 {{ include crc.map; }}
     map "$request_method $uri" $saved_crc64 {{ include saved.map; }}
-    map $args $page {{ default page-0; "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token; }}
+    map $args $page {{
+        default page-0;
+        "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token;
+        "~(^|&)start-after=train%2F(?<after>[0-9a-z]+)(&|$)" after-$after;
+        "~(^|&)start-after=" none;
+    }}
     map $args $lists {{ default plain; "~encoding-type=url" encoded; }}
     server {{
         listen 127.0.0.1:{port};
@@ -158,6 +165,8 @@ class Server:
             # As a client gets it that does not ask for encoded keys.
             plain = page.replace("%2F", "/").replace("<EncodingType>url</EncodingType>", "")
             (lists / f"plain-page-{number}.xml").write_text(plain)
+        for text, first in starts(self.served.objects).items():
+            (lists / f"encoded-after-{text}.xml").write_text(rest_of_page(self.served, first))
 
     def _sum_saved(self) -> None:
         """Say what an object of one repeated byte, and its parts, sum up to."""
@@ -199,9 +208,30 @@ def etag(mtime: int, size_bytes: int) -> str:
     return f'"{mtime:x}-{size_bytes:x}"'
 
 
+def starts(objects: int) -> dict[str, int]:
+    """Name the keys after which a parallel listing may begin, without `train/`, and the first object behind each.
+
+    A range of keys is cut where keys of two pages differ: their digits up to the hundreds, and one more letter that
+    stands anywhere in a key.
+    """
+    keys = [f"{number:08}.bin" for number in range(objects)]
+    begun = {key[:digits] for key in keys for digits in range(6)}
+    return {
+        begin + letter: bisect.bisect_right(keys, begin + letter)
+        for begin in sorted(begun)
+        for letter in string.digits + "bin"
+    }
+
+
+def rest_of_page(served: Served, first: int) -> str:
+    """Write the page from any key on; it ends where the next whole one begins."""
+    number = first // KEYS_PER_PAGE + 1
+    return listing(served, first, f"page-{number}" if number * KEYS_PER_PAGE < served.objects else None)
+
+
 def listing(served: Served, first: int, next_token: str | None) -> str:
-    """Write one ListObjectsV2 page: keys `first..first + 1000` of `train/`."""
-    last = min(first + KEYS_PER_PAGE, served.objects)
+    """Write one ListObjectsV2 page: the keys of `train/` from `first` to the next whole thousand."""
+    last = min((first // KEYS_PER_PAGE + 1) * KEYS_PER_PAGE, served.objects)
     rows = "".join(_row(served, number) for number in range(first, last))
     more = "" if next_token is None else f"<NextContinuationToken>{next_token}</NextContinuationToken>"
     return (
