@@ -1,6 +1,6 @@
 """Try a wheel as a stranger would: a clean environment, no Rust on PATH, the README's example.
 
-torch alone is shared with the environment that runs this script (2 GB need not be fetched twice): the directory is
+torch and click are shared with the environment that runs this script (2 GB need not be fetched twice): the directory is
 put last on the path of the clean environment, where its `.pth` files, and so an editable install, have no effect.
 """
 

@@ -11,7 +11,7 @@ import pytest
 
 from osstorchconnector import OssCheckpoint, OssClient
 from osstorchconnector.cli import main
-from osstorchconnector.cli.uploads import age_seconds
+from osstorchconnector.cli.amounts import age_seconds
 from osstorchconnector.errors import ConfigError, NotFoundError
 
 MIB = 1 << 20

@@ -2,75 +2,68 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+import click
+
 from osstorchconnector.cli import reaching
-from osstorchconnector.cli.uploads import age_seconds
+from osstorchconnector.cli.amounts import read_age
 
 if TYPE_CHECKING:
-    import argparse
-
+    from osstorchconnector.cli.reaching import Reaching
     from osstorchconnector.dcp import OssDCPFileSystem
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command."""
-    parser = commands.add_parser(
-        "checkpoints",
-        help="find the newest distributed checkpoint that loads, and remove what dead saves have left",
-        description="Look after distributed checkpoints (torch.distributed.checkpoint) on OSS.",
-    )
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    latest = verbs.add_parser(
-        "latest", help="print the URI of the newest checkpoint below a prefix that loads"
-    )
-    latest.set_defaults(run=run_latest)
-    gc = verbs.add_parser(
-        "gc",
-        help="list objects of replaced and dead saves, and remove them",
-        description="List the objects of saves that were replaced or that died, which no checkpoint needs any more. "
-        "What the metadata of a checkpoint names is never among them.",
-    )
-    gc.add_argument(
-        "--grace",
-        type=age_seconds,
-        default=age_seconds("1d"),
-        metavar="AGE",
-        help="how long ago a save must have been replaced, or must have written its last object, such as 30m, 12h "
-        "or 1d (the default); a running save that publishes nothing for so long would be taken for dead",
-    )
-    gc.add_argument("--yes", action="store_true", help="remove them; without it they are listed only")
-    gc.set_defaults(run=run_gc)
-    for verb in (latest, gc):
-        verb.add_argument("prefix", metavar="oss://BUCKET/PREFIX", help="checkpoints below this")
-        reaching.add_to(verb)
+@click.group(
+    "checkpoints",
+    no_args_is_help=False,
+    short_help="find the newest distributed checkpoint that loads, and remove what dead saves have left",
+)
+def command() -> None:
+    """Look after distributed checkpoints (torch.distributed.checkpoint) on OSS."""
 
 
-def run_latest(options: argparse.Namespace) -> int:
-    """Print the newest one; exit status 1 if there is none."""
-    found = _file_system(options).latest(options.prefix)
+@command.command("latest", short_help="print the URI of the newest checkpoint below a prefix that loads")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@reaching.options
+def latest(*, reaching: Reaching, prefix: str) -> int:
+    """Print the URI of the newest checkpoint below PREFIX that loads; exit status 1 if there is none."""
+    found = _file_system(reaching).latest(prefix)
     if found is None:
-        print(f"ossconnector: no checkpoint below {options.prefix} loads", file=sys.stderr)
+        click.echo(f"ossconnector: no checkpoint below {prefix} loads", err=True)
         return 1
-    print(found)
+    click.echo(found)
     return 0
 
 
-def run_gc(options: argparse.Namespace) -> int:
-    """List, and remove if that was confirmed."""
-    fs = _file_system(options)
-    act = fs.collect_garbage if options.yes else fs.garbage
-    uris = act(options.prefix, grace_seconds=options.grace)
+@command.command("gc", short_help="list objects of replaced and dead saves, and remove them")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@click.option(
+    "--grace",
+    callback=read_age,
+    default="1d",
+    metavar="AGE",
+    help="How long ago a save must have been replaced, or must have written its last object, such as 30m, 12h or 1d "
+    "(the default); a running save that publishes nothing for so long would be taken for dead.",
+)
+@click.option("--yes", is_flag=True, help="Remove them; without it they are listed only.")
+@reaching.options
+def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool) -> int:
+    """List the objects of saves that were replaced or that died, which no checkpoint needs any more.
+
+    What the metadata of a checkpoint names is never among them.
+    """
+    fs = _file_system(reaching)
+    act = fs.collect_garbage if yes else fs.garbage
+    uris = act(prefix, grace_seconds=grace)
     for uri in uris:
-        print(uri)
-    print(
-        f"{len(uris)} object(s){'' if not uris else ', removed' if options.yes else '; --yes removes them'}"
-    )
+        click.echo(uri)
+    click.echo(f"{len(uris)} object(s){'' if not uris else ', removed' if yes else '; --yes removes them'}")
     return 0
 
 
-def _file_system(options: argparse.Namespace) -> OssDCPFileSystem:
+def _file_system(reaching: Reaching) -> OssDCPFileSystem:
     from osstorchconnector.dcp import OssDCPFileSystem
 
-    return OssDCPFileSystem(options.endpoint, options.cred_path, options.config_path, region=options.region)
+    return OssDCPFileSystem(**asdict(reaching))

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.client import OssClient
+import click
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
+
+    from osstorchconnector.client import OssClient
 
 
-def add_to(parser: argparse.ArgumentParser) -> None:
-    """Add endpoint, region, credentials and config file."""
-    group = parser.add_argument_group("reaching OSS", "what is left out comes from the environment")
-    group.add_argument("--endpoint", metavar="URL", help="http[s]://host[:port]")
-    group.add_argument("--region", default="", help="signing region; inferred from the endpoint")
-    group.add_argument("--cred-path", default="", metavar="FILE", help="JSON credentials file")
-    group.add_argument("--config-path", default="", metavar="FILE", help="JSON config file")
+@dataclass(frozen=True)
+class Reaching:
+    """What was given of endpoint, region, credentials and config file."""
+
+    endpoint: str | None
+    region: str
+    cred_path: str
+    config_path: str
+
+    def client(self) -> OssClient:
+        """Make a client."""
+        from osstorchconnector.client import OssClient
+
+        return OssClient(**asdict(self))
 
 
-def client(options: argparse.Namespace) -> OssClient:
-    """Make a client of what was given."""
-    return OssClient(options.endpoint, options.cred_path, options.config_path, region=options.region)
+def options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command these options; it takes them as one argument, `reaching`."""
+
+    @functools.wraps(command)
+    def taking(*, endpoint: str | None, region: str, cred_path: str, config_path: str, **rest: Any) -> int:
+        return command(reaching=Reaching(endpoint, region, cred_path, config_path), **rest)
+
+    for add in (
+        click.option("--config-path", default="", metavar="FILE", help="JSON config file."),
+        click.option("--cred-path", default="", metavar="FILE", help="JSON credentials file."),
+        click.option("--region", default="", help="Signing region; inferred from the endpoint."),
+        click.option("--endpoint", metavar="URL", help="http[s]://host[:port]; else the environment's."),
+    ):
+        taking = add(taking)
+    return taking

@@ -1,0 +1,38 @@
+"""What a failure looks like: one line on stderr, and an exit status."""
+
+from __future__ import annotations
+
+import os
+
+from osstorchconnector.errors import OssError
+
+USAGE = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+_TRACEBACK = "OSSCONNECTOR_TRACEBACK"
+
+
+def said_in_one_line(failure: Exception) -> str:
+    """Say what happened; whoever wants the traceback has the same call in Python.
+
+    Raises:
+        Exception: the failure itself, if it is a fault of ours and the environment asks for tracebacks.
+    """
+    if isinstance(failure, OssError):
+        return _line(str(failure))
+    if isinstance(failure, OSError):
+        reason = failure.strerror or str(failure)
+        return _line(f"{failure.filename}: {reason}" if failure.filename else reason)
+    if isinstance(failure, ModuleNotFoundError):
+        library = (failure.name or "").partition(".")[0]
+        if library in ("numpy", "torch"):
+            return f"this command needs {library}: pip install 'osstorchconnector[torch]'"
+    if os.environ.get(_TRACEBACK):
+        raise failure
+    what = f"{type(failure).__name__}: {failure}"
+    return _line(f"{what}; this is a bug, please report it with what {_TRACEBACK}=1 shows")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.splitlines())
