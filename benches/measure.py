@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Target:
     big_bytes: int
     expected_bytes: int
     is_at_least: bool = False
+
+    def where(self) -> dict[str, Any]:
+        """Return the keyword arguments with which every class of ours and of the original finds its objects."""
+        return {
+            "endpoint": self.endpoint,
+            "cred_path": self.cred_path,
+            "config_path": self.config_path,
+            "region": self.region,
+        }
 
 
 def cpu_seconds() -> float:

@@ -13,8 +13,9 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 import original
@@ -24,6 +25,9 @@ import report
 from measure import Target
 from osstorchconnector.emulator import Emulator
 from server import Served, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HERE = Path(__file__).parent
 REGION = "cn-hangzhou"
@@ -114,33 +118,51 @@ class Contenders:
         return result
 
 
-def one_round(server: Server, contenders: Contenders, rounds: report.Rounds, wanted: list[str]) -> None:
-    """Let every contender run once, in turn, and append what it took."""
-    served, program = server.served, server.raw_client
-    small, large = raw.objects(served.objects, served.object_bytes), raw.ranges(served.big_bytes)
-    fresh = raw.ranges(served.big_bytes, "whole")
+Step: TypeAlias = "tuple[str, Callable[[], dict[str, Any] | None]]"
 
-    def add(name: str, result: dict[str, Any] | None) -> None:
+
+def steps(server: Server, contenders: Contenders, wanted: list[str]) -> list[Step]:
+    """Say what one round runs, in the order of the table."""
+    served, program, address = server.served, server.raw_client, server.address
+
+    def limit(name: str, load: raw.Load) -> Step:
+        return name, partial(raw.raw, program, address, load)
+
+    def race(workload: str) -> list[Step]:
+        ours: Step = (workload, partial(contenders.ours, workload))
+        return [ours, (f"original {workload}", partial(contenders.originals, workload))]
+
+    found = [
+        limit("raw objects", raw.objects(served.objects, served.object_bytes)),
+    ]
+    if "iterable" in wanted:
+        found += race("iterable")
+        found.append(
+            ("iterable, seed's config", partial(contenders.ours, "iterable", contenders.seeds_config))
+        )
+    found += [
+        limit("raw ranges", raw.ranges(served.big_bytes)),
+        limit("raw ranges, fresh memory", raw.ranges(served.big_bytes, "whole")),
+    ]
+    for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write", *MODELS)]:
+        found += race(workload)
+    if "checkpoint_write" in wanted:
+        found.append(limit("raw parts", raw.parts(served.big_bytes)))
+        found += race("checkpoint_write")
+    for workload in [name for name in MODELS if name in wanted]:
+        found += race(workload)
+    return found
+
+
+def one_round(number: int, found: list[Step], rounds: report.Rounds) -> None:
+    """Let every contender run once and append what it took; every second round goes the other way.
+
+    Who runs later finds the machine warmer or more worn out: several per cent on some.
+    """
+    for name, run in found if number % 2 == 0 else reversed(found):
+        result = run()
         if result is not None:
             rounds.setdefault(name, []).append(result)
-
-    def race(workload: str) -> None:
-        add(workload, contenders.ours(workload))
-        add(f"original {workload}", contenders.originals(workload))
-
-    add("raw objects", raw.raw(program, server.address, small))
-    if "iterable" in wanted:
-        race("iterable")
-        add("iterable, seed's config", contenders.ours("iterable", contenders.seeds_config))
-    add("raw ranges", raw.raw(program, server.address, large))
-    add("raw ranges, fresh memory", raw.raw(program, server.address, fresh))
-    for workload in [name for name in wanted if name not in ("iterable", "checkpoint_write", *MODELS)]:
-        race(workload)
-    if "checkpoint_write" in wanted:
-        add("raw parts", raw.raw(program, server.address, raw.parts(served.big_bytes)))
-        race("checkpoint_write")
-    for workload in [name for name in MODELS if name in wanted]:
-        race(workload)
 
 
 def main() -> None:
@@ -159,7 +181,6 @@ def main() -> None:
     count = options.rounds or (3 if options.quick else 5)
     programs.need("nginx")
     program = raw.build()
-    rounds: report.Rounds = {}
     served = SIZES[options.quick]
     print(f"bench: filling {(served.small_bytes + served.big_bytes) / 1e9:.1f} GB of memory", flush=True)
     load_average = os.getloadavg()[0]
@@ -171,9 +192,11 @@ def main() -> None:
     own = Emulator(buckets=["bucket"], arguments=["--region", REGION])
     with Server(served, program) as server, own as emulator:
         contenders = Contenders(server, emulator, with_original=not options.no_original)
+        found = steps(server, contenders, options.workloads)
+        rounds: report.Rounds = {}
         for number in range(count):
             print(f"bench: round {number + 1} of {count}", flush=True)
-            one_round(server, contenders, rounds, options.workloads)
+            one_round(number, found, rounds)
     machine = report.machine()
     print(
         f"\n{served.objects} objects of {served.object_bytes} bytes; one of {served.big_bytes >> 20} MiB; {machine}"

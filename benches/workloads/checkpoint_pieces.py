@@ -22,9 +22,7 @@ class Workload:
     def run(self) -> int:
         """Read the object to its end; return the bytes read."""
         target, total = self.target, 0
-        checkpoint = OssCheckpoint(
-            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.reader("oss://bucket/big.bin") as reader:
             while got := reader.readinto(self.piece):
                 total += got

@@ -20,9 +20,7 @@ class Workload:
     def run(self) -> int:
         """Read the object into one new `bytes`; return its length."""
         target = self.target
-        checkpoint = OssCheckpoint(
-            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.reader("oss://bucket/big.bin") as reader:
             self.data = reader.read()
         return len(self.data)

@@ -20,8 +20,6 @@ class Workload:
     def run(self) -> int:
         """Read the object into memory that is there already; return the bytes read."""
         target = self.target
-        checkpoint = OssCheckpoint(
-            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.reader("oss://bucket/big.bin") as reader:
             return reader.readinto(self.memory)

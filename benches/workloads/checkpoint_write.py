@@ -23,9 +23,7 @@ class Workload:
     def run(self) -> int:
         """Write the object; return the bytes written."""
         target, written = self.target, 0
-        checkpoint = OssCheckpoint(
-            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.writer("oss://bucket/saved/object") as writer, memoryview(self.memory) as memory:
             while written < target.big_bytes:
                 written += writer.write(memory[: min(target.big_bytes - written, PIECE_BYTES)])

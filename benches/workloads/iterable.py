@@ -19,13 +19,7 @@ class Workload:
     def run(self) -> int:
         """List, read and drop every small object; return the bytes read."""
         target, total = self.target, 0
-        dataset = OssIterableDataset.from_prefix(
-            "oss://bucket/train/",
-            target.endpoint,
-            cred_path=target.cred_path,
-            config_path=target.config_path,
-            region=target.region,
-        )
+        dataset = OssIterableDataset.from_prefix("oss://bucket/train/", **target.where())
         for item in dataset:
             total += len(item.read())
         return total

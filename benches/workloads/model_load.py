@@ -23,12 +23,7 @@ class Workload:
     def run(self) -> int:
         """Load the state; return the bytes of its tensors."""
         target = self.target
-        checkpoint = OssCheckpoint(
-            target.endpoint,
-            cred_path=target.cred_path,
-            config_path=target.config_path,
-            region=target.region,
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.reader("oss://bucket/model.pt") as reader:
             self.state = torch.load(reader, weights_only=True)
         return model.size_bytes(self.state)

@@ -24,12 +24,7 @@ class Workload:
     def run(self) -> int:
         """Save the state; return the bytes of its tensors."""
         target = self.target
-        checkpoint = OssCheckpoint(
-            target.endpoint,
-            cred_path=target.cred_path,
-            config_path=target.config_path,
-            region=target.region,
-        )
+        checkpoint = OssCheckpoint(**target.where())
         with checkpoint.writer("oss://bucket/model.pt") as writer:
             torch.save(self.state, writer)
         if hasattr(writer, "timings"):  # the original keeps none

@@ -20,8 +20,6 @@ class Workload:
     def run(self) -> int:
         """Load all tensors; return their bytes and those of the header."""
         target = self.target
-        connector = OssSafetensor(
-            target.endpoint, cred_path=target.cred_path, config_path=target.config_path, region=target.region
-        )
+        connector = OssSafetensor(**target.where())
         loaded = connector.load_file("oss://bucket/big.bin")
         return tensors.HEAD_BYTES + sum(tensor.nbytes for tensor in loaded.values())
