@@ -12,6 +12,7 @@ override VENV := $(abspath $(VENV))
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --disable-pip-version-check --quiet
 ORIGINAL := .cache/original
+PEERS := .cache/peers
 # Named after what was installed, not dated: an environment kept by CI outlives many clones.
 hash = $(firstword $(shell sha256sum $(1)))
 TORCH := $(VENV)/.torch-$(call hash,requirements/torch.txt)
@@ -65,6 +66,16 @@ $(ORIGINAL)/.tried: requirements/original.txt $(TORCH)
 	echo "make: fetching osstorchconnector 1.2.3, the vendor's package, as a witness beside the environment (3 MB)"
 	$(PIP) --no-deps --upgrade --target $(ORIGINAL) -r requirements/original.txt \
 		|| echo "make: WARNING: the vendor's package cannot be installed here; the tests that use it will be skipped"
+	touch $@
+
+.PHONY: peers
+peers: $(PEERS)/.tried ## Fetch other packages for the same work, for the bench to compare with
+
+$(PEERS)/.tried: requirements/peers.txt $(TORCH)
+	@mkdir -p $(PEERS)
+	echo "make: fetching obstore and s3torchconnector, to be measured beside the environment (30 MB)"
+	$(PIP) --no-deps --upgrade --target $(PEERS) -r requirements/peers.txt \
+		|| echo "make: WARNING: a peer cannot be installed here; none is measured"
 	touch $@
 
 .PHONY: demo

@@ -18,15 +18,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Target:
-    """Where the objects are, and how many bytes the workload must deliver."""
+    """Where the objects are, and what the workload must deliver.
+
+    Attributes:
+        directory: for files that the workload makes.
+        objects: how many small ones there are.
+        big_bytes: size of the large one.
+        expected_bytes: what must be delivered; more is allowed if `is_at_least`.
+        workers: of the DataLoader.
+    """
 
     endpoint: str
     region: str
     cred_path: str
     config_path: str
+    directory: str
+    objects: int
     big_bytes: int
     expected_bytes: int
     is_at_least: bool = False
+    workers: int = 0
 
     def where(self) -> dict[str, Any]:
         """Return the keyword arguments with which every class of ours and of the original finds its objects."""
@@ -53,12 +64,12 @@ def memory_bytes(field: str) -> int:
 
 
 def main() -> None:
-    """Measure the workload named by the first argument against the target given as JSON by the second."""
+    """Measure the module named by the first argument against the target given as JSON by the second."""
     target = Target(**json.loads(sys.argv[2]))
     import torch
 
     torch.set_num_threads(1)
-    workload = importlib.import_module(f"workloads.{sys.argv[1]}").Workload(target)
+    workload = importlib.import_module(sys.argv[1]).Workload(target)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before_bytes, before_cpu, began = memory_bytes("VmRSS"), cpu_seconds(), time.perf_counter()
     delivered = workload.run()
@@ -74,6 +85,7 @@ def main() -> None:
         "cpu_seconds": cpu_seconds() - before_cpu,
         "peak_bytes": memory_bytes("VmHWM") - before_bytes,
         "stages": getattr(workload, "stages", {}),
+        "figures": getattr(workload, "figures", {}),
         "stats": stats(),
     }
     print(json.dumps(result))

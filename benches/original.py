@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".cache" / "original"
@@ -29,12 +29,10 @@ _USERFAULTFD = 323
 _LAY_OVER = 'mount --bind "$1" /etc/hosts && mount --bind "$2" /run && shift 2 && exec "$@"'
 
 
-def seeds_config(directory: Path) -> Path:
-    """Write the config file of the original's README, with its log files in `directory`."""
-    path = directory / "config.json"
+def seeds_config(directory: Path) -> dict[str, Any]:
+    """Return the config file of the original's README, with its log files in `directory`."""
     logs = {name: str(directory / CONFIG[name]) for name in ("logPath", "auditPath")}  # type: ignore[operator]
-    path.write_text(json.dumps({**CONFIG, **logs}))
-    return path
+    return {**CONFIG, **logs}
 
 
 def command_prefix(directory: Path) -> list[str] | str:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-PACKAGES = {"nginx": "nginx-light", "wrk": "wrk"}
+PACKAGES = {"nginx": "nginx-light", "openssl": "openssl", "wrk": "wrk"}
 
 
 def need(*names: str) -> None:

@@ -65,6 +65,9 @@ http {{
     map $args $lists {{ default plain; "~encoding-type=url" encoded; }}
     server {{
         listen 127.0.0.1:{port};
+        listen 127.0.0.1:{tls_port} ssl;
+        ssl_certificate server.pem;
+        ssl_certificate_key server.key;
         root .;
         # The original asks `bucket.HOST/key`; all else `HOST/bucket/key`.
         if ($host ~ ^bucket\.) {{ rewrite ^/(.*)$ /bucket/$1; }}
@@ -121,12 +124,23 @@ class Server:
     raw_client: Path
     directory: Path = field(init=False)
     port: int = field(init=False)
+    tls_port: int = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
 
     @property
     def address(self) -> str:
         """`host:port` of the server."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def tls_address(self) -> str:
+        """The same over TLS, as the raw client takes it: with the authority to trust."""
+        return f"127.0.0.1:{self.tls_port},{self.ca_file}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority that vouches for the server."""
+        return self.directory / "ca.pem"
 
     def __enter__(self) -> Server:
         """Fill and start; the server answers when this returns."""
@@ -136,7 +150,8 @@ class Server:
             self._fill()
             self._sum_saved()
             (self.directory / "bucket").chmod(0o777)  # and make what is written
-            self.port = free_port()
+            self._certify()
+            self.port, self.tls_port = free_port(), free_port()
             self._start()
         except BaseException:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -177,9 +192,18 @@ class Server:
                 crc64 = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
                 saved.write(f'"{method} /bucket/saved/object" {crc64};\n')
 
+    def _certify(self) -> None:
+        """Make an authority, and a certificate for 127.0.0.1 that it vouches for."""
+        key = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        authority = ["-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=bench authority", "-days", "2"]
+        leaf = ["-keyout", "server.key", "-out", "server.pem", "-subj", "/CN=bench", "-days", "2"]
+        signed = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+        for rest in (authority, [*leaf, *signed, "-addext", "subjectAltName=IP:127.0.0.1"]):
+            subprocess.run([*key, *rest], check=True, cwd=self.directory, stderr=subprocess.DEVNULL)
+
     def _start(self) -> None:
         config = self.directory / "nginx.conf"
-        config.write_text(CONFIG.format(port=self.port))
+        config.write_text(CONFIG.format(port=self.port, tls_port=self.tls_port))
         arguments = ["nginx", "-p", str(self.directory), "-c", str(config), "-e", "error.log"]
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + START_SECONDS

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::epoll::{Epoll, Interest};
+use crate::tls::Tls;
 use std::io::{Error, IoSlice, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -13,6 +14,7 @@ const HEAD_BYTES: usize = 4096;
 /// A connection to the server under test.
 pub(crate) struct Connection {
     stream: TcpStream,
+    tls: Option<Tls>,
     host: String,
     request: Vec<u8>,
     receive: Receive,
@@ -30,14 +32,20 @@ pub(crate) enum Receive {
 }
 
 impl Connection {
+    /// Connects to `host:port`, or over TLS to `host:port,ca.pem`, trusting that authority.
     pub(crate) fn open(address: &str, receive: Receive) -> Result<Self, Failure> {
+        let (address, ca_file) = address.split_once(',').map_or((address, None), |(to, ca)| (to, Some(ca)));
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
+        let tls = match ca_file {
+            None => None,
+            Some(ca_file) => Some(Tls::open(stream.try_clone()?, stream.peer_addr()?, ca_file)?),
+        };
         let epoll = match receive {
             Receive::Whole => None,
             Receive::AsWrk(_) => Some(Epoll::new(&stream)?),
         };
-        Ok(Self { stream, host: address.to_owned(), request: Vec::with_capacity(512), receive, epoll })
+        Ok(Self { stream, tls, host: address.to_owned(), request: Vec::with_capacity(512), receive, epoll })
     }
 
     /// Gets `path`, or the inclusive `range` of it, into exactly `body`.
@@ -57,7 +65,10 @@ impl Connection {
             epoll.watch(&self.stream, Interest::Both)?;
             epoll.wait()?;
         }
-        self.stream.write_all(&self.request)?;
+        match &mut self.tls {
+            None => self.stream.write_all(&self.request)?,
+            Some(tls) => tls.send(&self.request)?,
+        }
         if let Some(epoll) = &self.epoll {
             epoll.watch(&self.stream, Interest::Read)?;
             epoll.wait()?;
@@ -69,6 +80,9 @@ impl Connection {
 
     /// Puts `body` at `path`, and waits for an answer without a body.
     pub(crate) fn put(&mut self, path: &str, body: &[u8]) -> Result<(), Failure> {
+        if self.tls.is_some() {
+            return Err("parts are put over plain connections only".into());
+        }
         self.request.clear();
         write!(
             self.request,
@@ -146,14 +160,21 @@ impl Connection {
     }
 
     fn recv(&mut self, memory: &mut [MaybeUninit<u8>], flags: i32) -> Result<usize, Failure> {
+        let got = match &mut self.tls {
+            Some(tls) => tls.receive(memory)?,
+            None => self.recv_plain(memory, flags)?,
+        };
+        if got == 0 {
+            return Err("the server closed the connection, or a head is larger than 4 KiB".into());
+        }
+        Ok(got)
+    }
+
+    fn recv_plain(&self, memory: &mut [MaybeUninit<u8>], flags: i32) -> Result<usize, Failure> {
         // SAFETY: the pointer and length are of one live slice that this call alone may write.
         let got =
             unsafe { libc::recv(self.stream.as_raw_fd(), memory.as_mut_ptr().cast(), memory.len(), flags) };
-        match usize::try_from(got) {
-            Ok(0) => Err("the server closed the connection, or a head is larger than 4 KiB".into()),
-            Ok(got) => Ok(got),
-            Err(_) => Err(Error::last_os_error().into()),
-        }
+        usize::try_from(got).map_err(|_| Error::last_os_error().into())
     }
 }
 

@@ -12,16 +12,18 @@
 //! raw-client crc64 BYTE COUNT
 //! ```
 //!
+//! ADDRESS is `host:port`, or for TLS `host:port,ca.pem`, the authority to trust.
 //! RECEIVE is `all`, a body in as few calls as can be, or the most bytes that one call may take:
 //! ```text
 //! raw-client objects 127.0.0.1:8000 20000 1 112640 24 8192
 //! ```
 
 mod connection;
-mod epoll;
 mod crc64;
+mod epoll;
 mod fill;
 mod load;
+mod tls;
 
 use connection::Receive;
 use load::Memory;

@@ -1,0 +1,1 @@
+"""Drivers of other packages: the same work as the workload of that name, by the calls that their documents show."""
