@@ -60,7 +60,7 @@ http {{
         default page-0;
         "~(^|&)continuation-token=(?<token>page-[0-9]+)(&|$)" $token;
         "~(^|&)start-after=train%2F(?<after>[0-9a-z]+)(&|$)" after-$after;
-        "~(^|&)start-after=" none;
+        "~(^|&)start-after=[^&]" none;
     }}
     map $args $lists {{ default plain; "~encoding-type=url" encoded; }}
     server {{
