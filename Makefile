@@ -145,8 +145,8 @@ wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean envi
 	$(PY) scripts/try_wheel.py dist
 
 .PHONY: docs
-docs: setup ## Regenerate docs/errors.md from provoked errors; build the Rust reference
-	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k errors_page
+docs: setup original ## Regenerate docs/errors.md and the list in docs/migrating.md; build the Rust reference
+	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k "errors_page or list_of_differences"
 	cargo doc --workspace --no-deps --locked --quiet
 
 .PHONY: lock

@@ -10,7 +10,7 @@ import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector import _native, config, credentials, logs, upload_options
+from osstorchconnector import _native, config, credentials, logs, upload_options, vendor
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.listing_progress import ListingProgress
 from osstorchconnector.local import LocalStore
@@ -58,6 +58,7 @@ class Connection:
         self.endpoint = endpoint
         self.region = region or None
         self.config = config.load(config_path, logs.set_up)
+        vendor.warn_once()
         self.addressing = addressing or self.config.addressing or "auto"
         self.credentials = credentials.choose(cred_path, cred_provider)
         self._native: _native.Client | None = None

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import alibabacloud_oss_v2 as sdk
 import oss2
 import pytest
+import side_by_side
+from package_process import ORIGINAL, OURS, PackageProcess, way_to_names
+from same_programs import BUCKET as BOTH_BUCKET
 from witness_data import BUCKET, HOST_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from osstorchconnector.emulator import Emulator
 
@@ -34,6 +37,19 @@ def names_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         return real("127.0.0.1" if is_ours else host, *rest, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.fixture(scope="module")
+def both_packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[PackageProcess]]:
+    """Give a process that runs programs with the original wheel, and one that runs them with ours."""
+    prefix = way_to_names([BOTH_BUCKET], tmp_path_factory.mktemp("names"))
+    both = [
+        PackageProcess(side_by_side.__file__, home, prefix, tmp_path_factory.mktemp("package"))
+        for home in (ORIGINAL, OURS)
+    ]
+    yield both
+    for process in both:
+        process.end()
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ def prefetching_read(original, arguments, task):
     """Read an object by the reader that checkpoints use."""
     if not user_faults_work():
         return None
-    with original.OssCheckpoint(**arguments).reader(task["uri"]) as stream:
+    # The wheel crashes when a stream outlives its client.
+    checkpoint = original.OssCheckpoint(**arguments)
+    with checkpoint.reader(task["uri"]) as stream:
         return digest(stream.read())
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 _LAY_OVER = 'mount --bind "$1" /etc/hosts && mount --bind "$2" /run && shift 2 && exec "$@"'
 
-# As an ordinary user by way of a user namespace; as root also where those are switched off.
-_NAMESPACES = (["unshare", "--map-root-user", "--mount"], ["unshare", "--mount"])
+# As root without a user namespace, in which nobody gets a userfaultfd; as an ordinary user by way of one.
+_NAMESPACES = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
 
 _RESOLVE = "import socket, sys; [socket.getaddrinfo(name, 80) for name in sys.argv[1:]]"
 

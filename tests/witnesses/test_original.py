@@ -4,94 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import threading
 import warnings
-from pathlib import Path
 
 import original_program
 import oss2
-import private_names
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from package_process import ORIGINAL, PackageProcess, cannot_witness, endpoint_of, way_to_names
 from witness_data import body, crc64
 
 from osstorchconnector import OssDCPFileSystem, OssSafetensor
 
-HOME = Path(__file__).parents[2] / ".cache" / "original"
-HOST = "oss-cn-local.test"
 BUCKET = "original-bucket"
 
 MIB = 1024 * 1024
 
-# The longest task takes a second; the first one waits for torch to be imported.
-SILENCE_SECONDS = 90
-
 pytestmark = pytest.mark.timeout(120)
-
-
-def cannot_witness(why):
-    """Skip, and leave a warning in the summary: a witness that stays away must not go unnoticed."""
-    reason = f"NOT WITNESSED by the original wheel: {why}"
-    warnings.warn(reason, stacklevel=2)
-    pytest.skip(reason)
-
-
-class Wheel:
-    """A process in which the wheel does one task after the other, under the names it asks for."""
-
-    def __init__(self, prefix, directory):
-        self._log = open(directory / "stderr", "w+b")  # noqa: SIM115 -- closed with the process
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, original_program.__file__, str(HOME)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(HOME), "PYTHONNOUSERSITE": "1"},
-        )
-
-    def ask(self, arguments, task):
-        """Return the answer; a process that ends or stays silent instead fails the test."""
-        guard = threading.Timer(SILENCE_SECONDS, self._process.kill)
-        guard.start()
-        try:
-            self._process.stdin.write(json.dumps({"arguments": arguments, "task": task}) + "\n")
-            self._process.stdin.flush()
-            for line in self._process.stdout:
-                if line.startswith(original_program.ANSWER):
-                    return json.loads(line.removeprefix(original_program.ANSWER))
-        finally:
-            guard.cancel()
-        self._log.seek(0)
-        said = self._log.read().decode(errors="replace")
-        return pytest.fail(f"the wheel's process ended with {self._process.wait()}: {said[-4000:]}")
-
-    def is_alive(self):
-        return self._process.poll() is None
-
-    def end(self):
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
 
 
 @pytest.fixture(scope="module")
 def start_wheel(tmp_path_factory):
     """Give a function that starts a process in which the wheel finds the emulator."""
-    if not (HOME / "osstorchconnector").is_dir():
-        cannot_witness("it is not installed; `make original` fetches it where it can be had")
-    directory = tmp_path_factory.mktemp("names")
-    prefix = private_names.command_prefix([f"{BUCKET}.{HOST}"], directory)
-    if prefix is None:
-        cannot_witness("its host names cannot be made to resolve here (no user namespaces, no root)")
+    prefix = way_to_names([BUCKET], tmp_path_factory.mktemp("names"))
     started = []
 
     def start():
-        started.append(Wheel(prefix, tmp_path_factory.mktemp("wheel")))
+        directory = tmp_path_factory.mktemp("wheel")
+        started.append(PackageProcess(original_program.__file__, ORIGINAL, prefix, directory))
         return started[-1]
 
     yield start
@@ -111,7 +51,7 @@ def run(wheels, start_wheel, oss_emulator, tmp_path):
     # The bucket is there after this, whatever earlier tests did.
     oss_emulator.put_object(BUCKET, "there", b"")
     arguments = {
-        "endpoint": f"http://{HOST}:{oss_emulator.endpoint.rpartition(':')[2]}",
+        "endpoint": endpoint_of(oss_emulator),
         "region": oss_emulator.region,
         "cred_path": oss_emulator.write_credentials(tmp_path),
         "config_path": oss_emulator.write_config(
@@ -123,7 +63,7 @@ def run(wheels, start_wheel, oss_emulator, tmp_path):
         if not wheels[0].is_alive():
             wheels[0] = start_wheel()
         wheel = start_wheel() if alone else wheels[0]
-        return wheel.ask({**arguments, **(changed or {})}, task)
+        return wheel.ask({"arguments": {**arguments, **(changed or {})}, "task": task})
 
     return run_task
 
