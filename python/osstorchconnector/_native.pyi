@@ -94,6 +94,17 @@ class Client:
     @property
     def notes(self) -> list[str]:
         """Lines about options that were changed to fit their bounds, and about clear-text endpoints."""
+    @property
+    def proxy(self) -> str | None:
+        """`host:port` of the proxy that requests go through, None if they go straight."""
+    def identity(self) -> tuple[str, str | None, str | None, float | None]:
+        """Return (source of the credentials, why it is that one, id of the key, when it expires); no secret.
+
+        Asks the source if nothing did yet. The id is None for anonymous requests.
+
+        Raises:
+            CredentialsError: as the first request would.
+        """
     def head_object(self, uri: str) -> ObjectInfo: ...
     def get_object(self, uri: str, size: int | None = None, etag: str | None = None) -> bytes:
         """Read one whole object, verified, split into parallel ranges when it is large."""
@@ -344,7 +355,10 @@ class Writer:
     def publish(self) -> None:
         """Make the object visible, whole and verified, or raise; the only call that does."""
     def abort(self) -> None:
-        """Give up: cancel, drain and abort the upload; the previous object stays."""
+        """Give up: cancel, drain and abort the upload; the previous object stays.
+
+        A call of another thread that waits ends with `ClosedError`.
+        """
     def abandon(self) -> None:
         """As `abort`, best effort and without raising; for finalisers."""
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use oss_protocol::time::UtcTime;
 
+use crate::cancel::Cancel;
 use crate::clock::{Clock, SystemClock};
 use crate::config::ClientConfig;
-use crate::credentials::CredentialsProvider;
+use crate::credentials::{CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
 use crate::stats::{Counter, Snapshot};
@@ -106,6 +107,14 @@ impl Client {
     /// The service's clock as far as this process has learned it.
     pub fn server_now(&self) -> UtcTime {
         self.shared.state.peek().map_or_else(|| self.shared.clock.wall(), |transport| transport.server_now())
+    }
+
+    /// Whose requests these are; asks the source of the credentials if they are not there yet.
+    ///
+    /// # Errors
+    /// `Credentials`, naming the source.
+    pub fn identity(&self, cancel: &Cancel) -> Result<Identity, Error> {
+        self.transport("identity")?.identity(cancel)
     }
 
     /// This process's state.

@@ -49,6 +49,19 @@ pub struct Fetched {
     pub expires_at: Option<UtcTime>,
 }
 
+/// Whose requests are signed, for people; no secret is in it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Names the source, as [`CredentialsProvider::source`].
+    pub source: String,
+    /// Why it is this one, where it was chosen among several.
+    pub reason: Option<String>,
+    /// `None` = requests go unsigned.
+    pub access_key_id: Option<String>,
+    /// When the service will stop accepting the keys; `None` = the source does not say.
+    pub expires_at: Option<UtcTime>,
+}
+
 /// A source of credentials. Called by one thread at a time, with none of our locks held.
 pub trait CredentialsProvider: Send + Sync + Debug {
     /// Gets the present credentials; may block.
@@ -59,6 +72,11 @@ pub trait CredentialsProvider: Send + Sync + Debug {
 
     /// Names the source for people: a path, a variable, a class.
     fn source(&self) -> String;
+
+    /// Says why it is this source, where it was chosen among several.
+    fn reason(&self) -> Option<String> {
+        None
+    }
 
     /// A cheap look whether the source has something newer than the last `fetch`; asked once a second.
     fn has_changed(&self) -> bool {

@@ -25,7 +25,7 @@ use oss_protocol::time::UtcTime;
 use crate::cancel::Cancel;
 use crate::clock::{Clock, ServerClock};
 use crate::config::ClientConfig;
-use crate::credentials::{CredentialsCache, CredentialsProvider};
+use crate::credentials::{CredentialsCache, CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::http::dial::{Dial, NetworkDial};
 use crate::http::pool::Pool;
@@ -239,6 +239,11 @@ impl Transport {
         let place = (&self.config.endpoint, self.config.addressing);
         let signed = signer.presign(place, &parts, &[], self.server_now(), expires_seconds);
         Ok(signed.map_err(|error| failed(error.to_string()))?.url)
+    }
+
+    /// Whose credentials sign the requests.
+    pub(crate) fn identity(&self, cancel: &Cancel) -> Result<Identity, Error> {
+        self.credentials.identity(cancel)
     }
 
     /// Counts a checksum that the service did or did not have.

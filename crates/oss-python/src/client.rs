@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use oss_client::clock::SystemClock;
-use oss_client::config::{self, ClientConfig, Place};
+use oss_client::config::{self, ClientConfig, Place, Proxy};
 use oss_client::error::Error;
 use oss_client::index::{Patience, build_from_listing};
 use oss_client::list::ListOptions;
@@ -44,6 +44,9 @@ pub(crate) struct ObjectInfo {
     storage_class: Option<String>,
     metadata: HashMap<String, String>,
 }
+
+/// Source, why it, id of the key, and when it expires in seconds since the epoch.
+type Identity = (String, Option<String>, Option<String>, Option<f64>);
 
 /// One endpoint, one identity, one configuration.
 #[pyclass(frozen, module = "osstorchconnector._native")]
@@ -94,6 +97,21 @@ impl Client {
     #[getter]
     fn region(&self) -> &str {
         &self.client.config().region
+    }
+
+    /// `host:port` of the proxy that requests go through.
+    #[getter]
+    fn proxy(&self) -> Option<String> {
+        self.client.config().proxy.as_ref().map(Proxy::place)
+    }
+
+    /// Whose requests these are: (source, why it, id of the key, when it expires).
+    fn identity(&self, py: Python<'_>) -> PyResult<Identity> {
+        let engine = &self.checkpoints;
+        let found = without_gil(py, |watch| engine.call(watch, |client, cancel| client.identity(cancel)))?;
+        #[expect(clippy::cast_precision_loss, reason = "seconds since the epoch are far below 2^52")]
+        let expires_at = found.expires_at.map(|time| time.0 as f64);
+        Ok((found.source, found.reason, found.access_key_id, expires_at))
     }
 
     /// Lines about options that were changed to fit their bounds.

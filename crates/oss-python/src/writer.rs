@@ -1,6 +1,7 @@
 //! Bytes on their way into one object.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) struct Writer {
     uri: String,
     /// The process that opened it. Outside of the lock: a thread of the parent may have held that at the fork.
     generation: u32,
+    /// Another thread gives up: the call that is under way ends at its next look around.
+    given_up: AtomicBool,
     inner: Mutex<Upload>,
 }
 
@@ -37,6 +40,7 @@ impl Writer {
         Self {
             uri: uri.to_string(),
             generation: fork::generation(),
+            given_up: AtomicBool::new(false),
             inner: Mutex::new(Upload::new(client, uri, options)),
         }
     }
@@ -55,6 +59,26 @@ impl Writer {
             }
             work(&mut *self.turn(watch)?, watch)
         })
+    }
+
+    /// As `run`, but ends when another thread gives up.
+    fn run_until_given_up<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        self.run(py, |upload, watch| {
+            let mut watching = || {
+                watch()?;
+                if self.given_up.load(Ordering::Relaxed) { Err(self.aborted()) } else { Ok(()) }
+            };
+            work(upload, &mut watching)
+        })
+    }
+
+    fn aborted(&self) -> Error {
+        let text = "this writer was aborted by another thread; open a new one";
+        Error::new(ErrorKind::Closed, "write", text).with_uri(&self.uri)
     }
 
     /// What `look` sees of the upload; `dead` in a forked child.
@@ -80,7 +104,7 @@ impl Writer {
 
     /// Publishes; the ETag of what is visible now, if the service said it.
     pub(crate) fn published(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        self.run(py, |upload, watch| upload.publish(watch).map(|written| written.etag))
+        self.run_until_given_up(py, |upload, watch| upload.publish(watch).map(|written| written.etag))
     }
 
     fn is_forked(&self) -> bool {
@@ -158,7 +182,7 @@ impl Writer {
     /// Accepts all of `data`; blocks without the GIL while the window is full.
     pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         with_bytes(data, |py, bytes| {
-            self.run(py, |upload, watch| upload.write(bytes, watch))?;
+            self.run_until_given_up(py, |upload, watch| upload.write(bytes, watch))?;
             // A writer that never waits has lines for the log all the same.
             show_news(py)?;
             Ok(bytes.len())
@@ -175,8 +199,9 @@ impl Writer {
         self.published(py).map(drop)
     }
 
-    /// Gives up: cancels, drains and aborts the upload; the previous object stays.
+    /// Gives up: cancels, drains and aborts the upload; the previous object stays. Ends another thread's call.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        self.given_up.store(true, Ordering::Relaxed);
         self.run(py, |upload, watch| upload.abort(watch))
     }
 

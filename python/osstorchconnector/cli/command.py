@@ -21,7 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # In the order in which the help lists them.
-_COMMANDS = ("emulator", "index", "uploads", "checkpoints")
+_COMMANDS = (
+    "ls",
+    "cp",
+    "cat",
+    "stat",
+    "rm",
+    "du",
+    "index",
+    "checkpoints",
+    "uploads",
+    "emulator",
+    "completion",
+)
 
 
 class _Commands(click.Group):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import click
+
 from osstorchconnector.errors import OssError
 
 USAGE = 2
@@ -11,6 +13,11 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 _TRACEBACK = "OSSCONNECTOR_TRACEBACK"
+
+
+def misuse(text: str) -> click.UsageError:
+    """Make the error of arguments that do not go together; it names the command."""
+    return click.UsageError(text, click.get_current_context(silent=True))
 
 
 def said_in_one_line(failure: Exception) -> str:

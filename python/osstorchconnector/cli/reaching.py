@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from osstorchconnector.client import OssClient
+    from osstorchconnector.connection import Connection, OssStore
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,21 @@ class Reaching:
         from osstorchconnector.client import OssClient
 
         return OssClient(**asdict(self))
+
+    def connection(self) -> Connection:
+        """Make a connection to OSS.
+
+        Raises:
+            ConfigError: the endpoint is "", a local directory.
+        """
+        from osstorchconnector.connection import Connection
+
+        given = Connection(self.endpoint, self.cred_path, self.config_path, None, self.region)
+        return given.refuse_local("this command")
+
+    def store(self) -> OssStore:
+        """Return where the objects are."""
+        return self.connection().oss_store()
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:

@@ -1,11 +1,22 @@
-"""Rows as text: in columns for people, as one JSON array for programs."""
+"""Rows as text: in columns for people, as one JSON array for programs.
+
+Keys are printed by `print`: `click.echo` would leave out what it takes for colours.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import json
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -14,3 +25,36 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+@contextlib.contextmanager
+def json_array() -> Iterator[Callable[[Any], None]]:
+    """Print one JSON array, each value as it comes: a listing of millions is never held in memory."""
+    count = 0
+
+    def add(value: Any) -> None:
+        nonlocal count
+        click.echo(f"{',' if count else '['}\n {json.dumps(value)}", nl=False)
+        count += 1
+
+    yield add
+    click.echo("\n]" if count else "[]")
+
+
+def printable(text: str) -> str:
+    """Write control characters of a key as escapes where a terminal would obey them."""
+    if text.isprintable() or not sys.stdout.isatty():
+        return text
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def moment(seconds: float | None) -> str | None:
+    """Write a moment as ISO 8601 in UTC."""
+    if seconds is None:
+        return None
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def bare(etag: str | None) -> str | None:
+    """Write an ETag without the quotes of its header."""
+    return None if etag is None else etag.strip('"')

@@ -72,7 +72,7 @@ impl Proxy {
     }
 
     /// `host:port`, for errors: no user information.
-    pub(crate) fn place(&self) -> String {
+    pub fn place(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {

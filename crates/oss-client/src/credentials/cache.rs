@@ -12,7 +12,7 @@ use oss_protocol::sign::Signer;
 use oss_protocol::time::UtcTime;
 
 use super::statics::check_characters;
-use super::{CredentialsProvider, Fetched};
+use super::{CredentialsProvider, Fetched, Identity};
 use crate::cancel::Cancel;
 use crate::clock::ServerClock;
 use crate::error::{Error, ErrorKind};
@@ -105,6 +105,20 @@ impl CredentialsCache {
             return Ok(Arc::clone(current));
         }
         self.look(state, now, cancel)
+    }
+
+    /// Whose credentials these are; fetches them if there are none yet.
+    ///
+    /// # Errors
+    /// As [`CredentialsCache::get`].
+    pub fn identity(&self, cancel: &Cancel) -> Result<Identity, Error> {
+        let current = self.get(self.clock.clock().now(), cancel)?;
+        Ok(Identity {
+            source: self.provider.source(),
+            reason: self.provider.reason(),
+            access_key_id: current.signer.as_ref().map(|signer| signer.credentials().access_key_id.clone()),
+            expires_at: self.state.lock().expires_at,
+        })
     }
 
     /// The service refused what `generation` signed. Says whether something newer can be signed with.

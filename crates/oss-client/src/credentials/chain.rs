@@ -102,6 +102,25 @@ impl ChainProvider {
         Ok(fetched)
     }
 
+    /// Which links come before the chosen one, and which of those behind it are configured too.
+    fn others(&self, chosen: &dyn CredentialsProvider) -> (Vec<String>, Vec<String>) {
+        let source = chosen.source();
+        let mut passed_over = Vec::new();
+        let mut unused = Vec::new();
+        let mut is_behind = false;
+        for link in self.links {
+            let found = (link.find)(&self.around).ok().flatten();
+            match found {
+                Some(found) if !is_behind && found.source() == source => is_behind = true,
+                Some(found) if is_behind => unused.push(found.source()),
+                _ if is_behind => {}
+                _ => passed_over.push((link.looked_at)(&self.around)),
+            }
+        }
+        passed_over.retain(|place| !place.is_empty());
+        (passed_over, unused)
+    }
+
     fn nothing_found(&self, metadata: Option<&Error>) -> Error {
         let mut looked: Vec<_> = self.links.iter().map(|link| (link.looked_at)(&self.around)).collect();
         looked.extend(metadata.map(|error| error.message.clone()));
@@ -127,6 +146,18 @@ impl CredentialsProvider for ChainProvider {
 
     fn source(&self) -> String {
         self.chosen.get().map_or_else(|| "the credentials chain".to_owned(), |link| link.source())
+    }
+
+    fn reason(&self) -> Option<String> {
+        let (passed_over, unused) = self.others(self.chosen.get()?.as_ref());
+        let mut text = "the first link of the chain that is configured".to_owned();
+        if !passed_over.is_empty() {
+            text = format!("{text}; not configured: {}", passed_over.join("; "));
+        }
+        if !unused.is_empty() {
+            text = format!("{text}; configured too, and not used: {}", unused.join("; "));
+        }
+        Some(text)
     }
 
     fn has_changed(&self) -> bool {
@@ -322,6 +353,22 @@ mod tests {
         home.write("broken", " {canary");
         home.write(".alibabacloud/credentials", " {canary");
         assert!(home.refusal(&OSS).contains("credentials file"));
+    }
+
+    #[test]
+    fn the_reason_names_what_was_passed_over_and_what_is_not_used() {
+        let home = Home::new();
+        home.write(".aliyun/config.json", CLI);
+        let chain = home.chain(&CLOUD);
+        assert_eq!(chain.reason(), None);
+        chain.fetch().expect("variables");
+        let reason = chain.reason().expect("a link was chosen");
+        let (before, behind) = reason.split_once("configured too, and not used: ").expect("the CLI's");
+        assert!(before.contains(".alibabacloud/credentials"), "{reason}");
+        assert!(before.contains("OSS_ACCESS_KEY_ID"), "{reason}");
+        assert!(!before.contains("ALIBABA_CLOUD_ACCESS_KEY_ID"), "{reason}");
+        assert!(behind.starts_with("CLI profile work"), "{reason}");
+        assert!(!reason.contains("canary"), "{reason}");
     }
 
     #[test]
