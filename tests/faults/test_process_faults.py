@@ -133,7 +133,9 @@ def test_f72_a_child_lets_go_of_its_parents_connections(wire):
     assert status_of(in_child(has_its_own)) == 0
     assert inherited <= own_sockets()
     assert mix_ups(dataset) == []
-    assert dataset.stats()["connections_discarded"] == 0
+    # Discarded ones would prove nothing: a busy machine's second request costs its loser's connection.
+    stats = dataset.stats()
+    assert stats["retries_broken"] == stats["retries_stale"] == 0
 
 
 def test_f72_a_child_of_a_child_reads_too(site):

@@ -1,7 +1,8 @@
 //! Fork: a child forgets the parent's client state and never touches its connections.
 //!
-//! Every process has a generation number. It is raised in the child by a `pthread_atfork` hook, and
-//! checked against the process id at every entry for children made without the hook. State lives in a
+//! Every process has a generation number. It is raised in the child by a `pthread_atfork` hook, and for children made
+//! without the hook at the next look at it, which finds a page that the kernel has wiped (`MADV_WIPEONFORK`): asking
+//! for the process id at every look was eight system calls for each small object. State lives in a
 //! [`ForkCell`], one slot per generation: state of another generation is not locked, not dropped, not
 //! joined, it is simply never looked at again. A child's lineage only ever raises the number, so a slot
 //! that a thread of the parent was filling when the fork happened is never waited for.
@@ -12,13 +13,18 @@
 //! number that was reused. In doubt it leaks one.
 
 use std::os::fd::RawFd;
+use std::ptr;
 
-use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock};
 
 /// Process id in the high half, generation in the low half; 0 = not yet known.
 static CURRENT: AtomicU64 = AtomicU64::new(0);
 static HOOKED: AtomicBool = AtomicBool::new(false);
+
+/// On a page that every child finds wiped: 1 = `CURRENT` is of this process. Null before the first look, and where
+/// the system has no such pages (Linux before 4.14): there the process id is asked for.
+static ENTERED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
 /// Descriptors the table can hold: 4096, sixteen times the largest number of worker threads.
 const TABLE_SLOTS: usize = 4096;
@@ -31,9 +37,46 @@ const MAX_GENERATIONS: usize = 64;
 
 /// The generation of this process.
 pub fn generation() -> u32 {
+    let entered = entered();
+    if entered.is_some_and(|entered| entered.load(Ordering::Acquire) == 1) {
+        return CURRENT.load(Ordering::Acquire) as u32;
+    }
     let process = std::process::id();
     let seen = CURRENT.load(Ordering::Acquire);
-    if (seen >> 32) as u32 == process { seen as u32 } else { enter(process, seen) }
+    let generation = if (seen >> 32) as u32 == process { seen as u32 } else { enter(process, seen) };
+    if let Some(entered) = entered {
+        entered.store(1, Ordering::Release);
+    }
+    generation
+}
+
+fn entered() -> Option<&'static AtomicU32> {
+    let entered = ENTERED.load(Ordering::Acquire);
+    #[expect(unsafe_code, reason = "the page is none that Rust has allocated")]
+    // SAFETY: null, or the start of a page that is never unmapped and holds zeros, or what was stored here.
+    unsafe {
+        entered.as_ref()
+    }
+}
+
+/// A page that children find wiped; null where there is none to be had.
+fn page_wiped_in_children() -> *mut AtomicU32 {
+    const PAGE_BYTES: usize = 4096;
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    #[expect(unsafe_code, reason = "std cannot map memory")]
+    // SAFETY: a new mapping where the system likes it touches nothing that exists, and is only unmapped again here,
+    // where nobody else has seen it.
+    unsafe {
+        let page = libc::mmap(ptr::null_mut(), PAGE_BYTES, access, kind, -1, 0);
+        if page == libc::MAP_FAILED {
+            return ptr::null_mut();
+        }
+        if libc::madvise(page, PAGE_BYTES, libc::MADV_WIPEONFORK) != 0 {
+            libc::munmap(page, PAGE_BYTES);
+            return ptr::null_mut();
+        }
+        page.cast()
+    }
 }
 
 /// Installs the hook on first use, or raises the generation when the process is a new one.
@@ -45,6 +88,7 @@ fn enter(process: u32, seen: u64) -> u32 {
         unsafe {
             libc::pthread_atfork(None, None, Some(in_child));
         }
+        ENTERED.store(page_wiped_in_children(), Ordering::Release);
     }
     let next = (u64::from(process) << 32) | u64::from((seen as u32).wrapping_add(1));
     match CURRENT.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire) {
@@ -58,6 +102,9 @@ extern "C" fn in_child() {
     let seen = CURRENT.load(Ordering::Acquire);
     let next = (u64::from(std::process::id()) << 32) | u64::from((seen as u32).wrapping_add(1));
     CURRENT.store(next, Ordering::Release);
+    if let Some(entered) = entered() {
+        entered.store(1, Ordering::Release);
+    }
     for slot in &TABLE {
         let descriptor = slot.swap(EMPTY, Ordering::AcqRel);
         if descriptor >= 0 {
@@ -157,6 +204,30 @@ mod tests {
         let first = Arc::clone(cell.get(|| 1).expect("a slot"));
         let second = cell.get(|| 2).expect("a slot");
         assert_eq!((*first, **second), (1, 1));
+    }
+
+    #[test]
+    fn a_child_made_without_the_hook_is_another_generation() {
+        let own = generation();
+        assert_eq!(generation(), own);
+        assert!(
+            entered().is_some_and(|entered| entered.load(Ordering::Acquire) == 1),
+            "no system call a look"
+        );
+        #[expect(unsafe_code, reason = "a child that no library knows of")]
+        // SAFETY: the child has a copy of this memory and its own stack; it loads and stores atomics and exits.
+        let (child, status) = unsafe {
+            let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0);
+            if child == 0 {
+                let is_other = generation() == own + 1 && generation() == own + 1;
+                libc::_exit(if is_other { 0 } else { 1 });
+            }
+            let mut status = 0;
+            (child, if libc::waitpid(child as i32, &raw mut status, 0) > 0 { status } else { -1 })
+        };
+        assert!(child > 0);
+        assert_eq!(status, 0, "it told itself from its parent");
+        assert_eq!(generation(), own);
     }
 
     #[test]
