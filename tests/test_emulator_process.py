@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import http.client
 import json
 import os
@@ -10,11 +12,13 @@ import subprocess
 import sys
 from urllib.parse import urlsplit
 
+import oss2
 import pytest
 
 from osstorchconnector import OssClient
 from osstorchconnector.emulator import Emulator, EmulatorError
 
+MD5 = hashlib.md5(b"data", usedforsecurity=False).digest()
 COMMAND = [sys.executable, "-m", "osstorchconnector.cli"]
 
 
@@ -43,6 +47,22 @@ def test_objects_below_a_root_outlive_it(tmp_path):
         writer.write(b"data")
     with Emulator(root=tmp_path) as oss:
         assert reader(oss, "kept", "k").read() == b"data"
+
+
+def test_opaque_etags_are_no_md5_and_a_wrong_content_md5_is_refused_all_the_same():
+    data, wrong = b"data", base64.b64encode(bytes(16)).decode()
+    with Emulator(buckets=["opaque"], arguments=["--opaque-etags"]) as oss:
+        with OssClient(**oss.arguments()).put_object("opaque", "k") as writer:
+            writer.write(data)
+        assert reader(oss, "opaque", "k").read() == data
+        signer = oss2.Bucket(oss2.Auth(oss.access_key_id, oss.access_key_secret), oss.endpoint, "opaque")
+        told = signer.head_object("k").etag
+        with pytest.raises(oss2.exceptions.ServerError, match="InvalidDigest"):
+            signer.put_object("other", data, headers={"Content-MD5": wrong})
+        stored = signer.put_object("other", data, headers={"Content-MD5": base64.b64encode(MD5).decode()})
+    assert len(told) == 32
+    assert told != MD5.hex().upper()
+    assert stored.etag == MD5.hex().upper()
 
 
 def test_a_start_that_fails_says_why():

@@ -19,6 +19,7 @@ A local OSS, for tests and demos. Prints one JSON line on stdout when it is read
   --region NAME             region that signatures must name (cn-local)
   --bucket NAME             create a bucket; may be repeated
   --rules FILE              rules from the start, JSON
+  --opaque-etags            ETags that are no MD5, as of objects that OSS encrypts: cheaper to receive
   --seed N                  seed of rules that bring none (0)
   --tls                     speak TLS, with an authority made at the start
   --tls-ca-dir DIR          where the authority's certificate is written
@@ -64,6 +65,7 @@ pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
             "--region" => options.region = value()?,
             "--bucket" => options.buckets.push(value()?),
             "--rules" => options.rules = Some(read_rules(Path::new(&value()?))?),
+            "--opaque-etags" => options.opaque_etags = true,
             "--seed" => options.seed = number(&word, &value()?)?,
             "--tls" => options.tls = true,
             "--tls-ca-dir" => options.tls_ca_dir = Some(PathBuf::from(value()?)),

@@ -55,6 +55,8 @@ pub struct Options {
     pub buckets: Vec<String>,
     /// Rules from the start, as `POST /_emulator/rules` takes them.
     pub rules: Option<Value>,
+    /// Whether ETags are no MD5 of the bytes.
+    pub opaque_etags: bool,
     /// Seed of rules that bring none.
     pub seed: u64,
     /// Whether the service speaks TLS, with an authority made at the start.
@@ -78,6 +80,7 @@ impl Default for Options {
             region: "cn-local".to_owned(),
             buckets: Vec::new(),
             rules: None,
+            opaque_etags: false,
             seed: 0,
             tls: false,
             tls_ca_dir: None,
@@ -274,7 +277,7 @@ impl Drop for EmulatorServer {
 fn prepare(options: &Options, address: SocketAddr) -> io::Result<Shared> {
     let clock = Arc::new(Clock::start());
     let disk = options.root.as_deref().map(Disk::open).transpose()?;
-    let store = Store::open(Arc::new(Journal::default()), Arc::clone(&clock), disk)?;
+    let store = Store::open(Arc::new(Journal::default()), Arc::clone(&clock), disk, options.opaque_etags)?;
     let accounts = Accounts::default();
     let secret = Secret::new(options.access_key_secret.clone());
     accounts.add(Credentials::new(options.access_key_id.clone(), secret, None), None);

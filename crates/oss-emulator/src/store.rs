@@ -59,6 +59,7 @@ pub(crate) struct Store {
     clock: Arc<Clock>,
     disk: Option<Disk>,
     serial: AtomicU64,
+    opaque_etags: bool,
 }
 
 impl Store {
@@ -66,10 +67,15 @@ impl Store {
     ///
     /// # Errors
     /// The root cannot be read.
-    pub(crate) fn open(journal: Arc<Journal>, clock: Arc<Clock>, disk: Option<Disk>) -> io::Result<Self> {
+    pub(crate) fn open(
+        journal: Arc<Journal>,
+        clock: Arc<Clock>,
+        disk: Option<Disk>,
+        opaque_etags: bool,
+    ) -> io::Result<Self> {
         let buckets = disk.as_ref().map(Disk::load).transpose()?.unwrap_or_default();
         let serial = AtomicU64::new(mix(clock.unix_millis().unsigned_abs()));
-        Ok(Self { buckets: RwLock::new(buckets), journal, clock, disk, serial })
+        Ok(Self { buckets: RwLock::new(buckets), journal, clock, disk, serial, opaque_etags })
     }
 
     /// Where changes are written down.
@@ -88,13 +94,19 @@ impl Store {
         format!("{:016X}{:016X}", mix(serial), mix(!serial))
     }
 
-    /// Begins to receive the bytes of `key`.
+    /// Begins to receive the bytes of `key`; `says_md5` if the client said what their MD5 is.
     ///
     /// # Errors
     /// The data file cannot be created.
-    pub(crate) fn intake(&self, key: &str, expected_bytes: Option<u64>) -> Result<Intake, Refusal> {
+    pub(crate) fn intake(
+        &self,
+        key: &str,
+        expected_bytes: Option<u64>,
+        says_md5: bool,
+    ) -> Result<Intake, Refusal> {
         let file = self.disk.as_ref().map(|disk| disk.data_file(key, &self.fresh_id()));
-        Intake::begin(file, expected_bytes).map_err(|error| Refusal::internal(&error))
+        Intake::begin(file, expected_bytes, says_md5 || !self.opaque_etags)
+            .map_err(|error| Refusal::internal(&error))
     }
 
     /// Makes the object that a PutObject of these bytes would make, without storing it.
@@ -102,7 +114,7 @@ impl Store {
     /// # Errors
     /// 500: the data file cannot be written.
     pub(crate) fn plain_object(&self, key: &str, bytes: &[u8]) -> Result<Object, Refusal> {
-        let mut intake = self.intake(key, Some(bytes.len() as u64))?;
+        let mut intake = self.intake(key, Some(bytes.len() as u64), false)?;
         intake.write(bytes).map_err(|error| Refusal::internal(&error))?;
         Ok(synthetic::plain(&intake.finish(), self.clock.unix_millis()))
     }

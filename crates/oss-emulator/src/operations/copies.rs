@@ -124,7 +124,7 @@ fn range_of(text: &str, size: u64) -> Result<std::ops::Range<u64>, Refusal> {
 }
 
 fn received_of(body: Body) -> Result<Received, Refusal> {
-    let mut intake = crate::store::intake::Digests::new();
+    let mut intake = crate::store::intake::Digests::new(true);
     let seen = body.visit(&mut |bytes| {
         intake.update(bytes);
         Ok(())

@@ -31,7 +31,7 @@ pub(crate) fn delete_multiple(call: &Call<'_>, document: &[u8]) -> Result<Respon
     if call.request.header("content-md5").is_none() {
         return Err(Refusal::new(400, "MissingArgument", "Missing Some Required Arguments: Content-MD5."));
     }
-    check_digest(call.request, &base64_encode(&md5_of(document)))?;
+    check_digest(call.request, Some(&base64_encode(&md5_of(document))))?;
     let wanted = Delete::decode(document, Delete::MAX_BYTES).map_err(|error| malformed_xml(&error))?;
     if wanted.objects.is_empty() || wanted.objects.len() > MAX_KEYS {
         return Err(malformed_xml(&format!("{} objects, 1 to 1000 are taken", wanted.objects.len())));

@@ -26,7 +26,7 @@ pub(crate) fn put_object(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Respo
     let received = receive(call, body)?;
     let object = Object {
         etag: received.etag(),
-        content_md5: Some(received.content_md5()),
+        content_md5: received.content_md5(),
         crc64: Some(received.crc64),
         body: received.body.clone(),
         modified_ms: call.now_ms(),
@@ -43,7 +43,8 @@ pub(crate) fn put_object(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Respo
 /// 400 EntityTooLarge, InvalidDigest or RequestTimeout; 411 MissingContentLength; 500.
 pub(crate) fn receive(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Received, Halt> {
     check_length(call.request, body.size())?;
-    let mut intake = call.store().intake(call.request.key_name(), body.size())?;
+    let says_md5 = call.request.header("content-md5").is_some();
+    let mut intake = call.store().intake(call.request.key_name(), body.size(), says_md5)?;
     let mut total = 0;
     body.receive(&mut |bytes| {
         total += bytes.len() as u64;
@@ -51,7 +52,7 @@ pub(crate) fn receive(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Received
         intake.write(bytes).map_err(|error| Refusal::internal(&error))
     })?;
     let received = intake.finish();
-    check_digest(call.request, &received.content_md5())?;
+    check_digest(call.request, received.content_md5().as_deref())?;
     Ok(received)
 }
 
@@ -59,17 +60,17 @@ pub(crate) fn receive(call: &Call<'_>, body: &mut Inflow<'_>) -> Result<Received
 pub(crate) fn acknowledge(received: &Received) -> Response {
     Response::empty(200)
         .header("ETag", received.etag())
-        .header("Content-MD5", received.content_md5())
         .header("x-oss-hash-crc64ecma", received.crc64.to_string())
+        .maybe("Content-MD5", received.content_md5())
 }
 
 /// Checks Content-MD5 against what arrived.
 ///
 /// # Errors
 /// 400 InvalidDigest.
-pub(crate) fn check_digest(request: &Request, actual: &str) -> Result<(), Refusal> {
+pub(crate) fn check_digest(request: &Request, actual: Option<&str>) -> Result<(), Refusal> {
     match request.header("content-md5") {
-        Some(told) if told.trim() != actual => {
+        Some(told) if Some(told.trim()) != actual => {
             Err(Refusal::new(400, "InvalidDigest", "The Content-MD5 you specified was invalid."))
         }
         _ => Ok(()),

@@ -23,28 +23,31 @@ enum Place {
     File(File, Arc<DataFile>),
 }
 
-/// The two checksums OSS keeps, taken of bytes as they pass.
+/// The checksums OSS keeps, taken of bytes as they pass.
 #[derive(Debug)]
 pub(crate) struct Digests {
-    md5: Md5,
+    /// None where ETags are to be opaque: MD5 costs more than all else that is done with a byte.
+    md5: Option<Md5>,
     crc: Crc64,
 }
 
 impl Digests {
     /// Begins with no bytes.
-    pub(crate) fn new() -> Self {
-        Self { md5: Md5::new(), crc: Crc64::new() }
+    pub(crate) fn new(takes_md5: bool) -> Self {
+        Self { md5: takes_md5.then(Md5::new), crc: Crc64::new() }
     }
 
     /// Takes the next bytes.
     pub(crate) fn update(&mut self, bytes: &[u8]) {
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         self.crc.update(bytes);
     }
 
     /// Ends, and puts the checksums beside the body they were taken of.
     pub(crate) fn finish(self, body: Body) -> Received {
-        Received { body, md5: self.md5.finalize().into(), crc64: self.crc.value() }
+        Received { body, md5: self.md5.map(|md5| md5.finalize().into()), crc64: self.crc.value() }
     }
 }
 
@@ -62,21 +65,26 @@ pub(crate) struct Intake {
 pub(crate) struct Received {
     /// The bytes.
     pub(crate) body: Body,
-    /// MD5 of the bytes: the ETag of a plain object or part.
-    pub(crate) md5: [u8; 16],
+    /// MD5 of the bytes, if it was taken: the ETag of a plain object or part.
+    pub(crate) md5: Option<[u8; 16]>,
     /// CRC-64/XZ of the bytes.
     pub(crate) crc64: u64,
 }
 
 impl Received {
-    /// The ETag a plain PUT gives: MD5 in upper-case hex, in quotes.
-    pub(crate) fn etag(&self) -> String {
-        quoted_etag(&self.md5)
+    /// What the ETag says of the bytes: their MD5, or as many bits that are none.
+    pub(crate) fn digest(&self) -> [u8; 16] {
+        self.md5.unwrap_or_else(|| md5_of(format!("{}:{}", self.body.size_bytes(), self.crc64).as_bytes()))
     }
 
-    /// The MD5 as the Content-MD5 header writes it.
-    pub(crate) fn content_md5(&self) -> String {
-        base64_encode(&self.md5)
+    /// The ETag a plain PUT gives: the digest in upper-case hex, in quotes.
+    pub(crate) fn etag(&self) -> String {
+        quoted_etag(&self.digest())
+    }
+
+    /// The MD5 as the Content-MD5 header writes it, if it was taken.
+    pub(crate) fn content_md5(&self) -> Option<String> {
+        self.md5.map(|md5| base64_encode(&md5))
     }
 }
 
@@ -95,12 +103,16 @@ impl Intake {
     ///
     /// # Errors
     /// The data file cannot be created.
-    pub(crate) fn begin(file: Option<DataFile>, expected_bytes: Option<u64>) -> io::Result<Self> {
+    pub(crate) fn begin(
+        file: Option<DataFile>,
+        expected_bytes: Option<u64>,
+        takes_md5: bool,
+    ) -> io::Result<Self> {
         let place = match file {
             Some(data) => Place::File(File::create(&data.path)?, Arc::new(data)),
             None => Place::Memory(Vec::new(), Vec::new()),
         };
-        Ok(Self { place, digests: Digests::new(), size_bytes: 0, expected_bytes })
+        Ok(Self { place, digests: Digests::new(takes_md5), size_bytes: 0, expected_bytes })
     }
 
     /// Takes the next bytes.
@@ -156,19 +168,34 @@ mod tests {
 
     #[test]
     fn checksums_are_those_of_the_bytes() {
-        let mut intake = Intake::begin(None, Some(9)).unwrap();
+        let mut intake = Intake::begin(None, Some(9), true).unwrap();
         intake.write(b"12345").unwrap();
         intake.write(b"6789").unwrap();
         let received = intake.finish();
         assert_eq!(received.etag(), "\"25F9E794323B453885F5181F1B624D0B\"");
-        assert_eq!(received.content_md5(), "JfnnlDI7RTiF9RgfG2JNCw==");
+        assert_eq!(received.content_md5().as_deref(), Some("JfnnlDI7RTiF9RgfG2JNCw=="));
         assert_eq!(received.crc64, 0x995D_C9BB_DF19_39FA);
         assert_eq!(received.body.to_vec().unwrap(), b"123456789");
     }
 
     #[test]
+    fn an_opaque_etag_is_as_long_and_differs_with_the_bytes() {
+        let etag = |bytes: &[u8]| {
+            let mut intake = Intake::begin(None, None, false).unwrap();
+            intake.write(bytes).unwrap();
+            let received = intake.finish();
+            assert_eq!(received.content_md5(), None);
+            received.etag()
+        };
+        assert_eq!(etag(b"one").len(), 34);
+        assert_eq!(etag(b"one"), etag(b"one"));
+        assert_ne!(etag(b"one"), etag(b"two"));
+        assert_ne!(etag(b"123456789"), "\"25F9E794323B453885F5181F1B624D0B\"");
+    }
+
+    #[test]
     fn a_long_body_becomes_a_rope() {
-        let mut intake = Intake::begin(None, None).unwrap();
+        let mut intake = Intake::begin(None, None, true).unwrap();
         let slice = vec![7; PIECE_BYTES / 2 + 1];
         for _ in 0..3 {
             intake.write(&slice).unwrap();

@@ -32,7 +32,7 @@ pub(crate) fn object(body: Body, seed: u64, now_ms: i64) -> Object {
 pub(crate) fn plain(received: &Received, now_ms: i64) -> Object {
     Object {
         etag: received.etag(),
-        content_md5: Some(received.content_md5()),
+        content_md5: received.content_md5(),
         ..object(received.body.clone(), 0, now_ms)
     }
 }

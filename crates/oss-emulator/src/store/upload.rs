@@ -84,7 +84,7 @@ impl Upload {
 
 /// Makes the object of chosen parts: bytes joined, CRCs combined, an ETag that is not an MD5.
 pub(crate) fn assemble(template: &Object, parts: &[&Part], now_ms: i64) -> Object {
-    let digests: Vec<u8> = parts.iter().flat_map(|part| part.received.md5).collect();
+    let digests: Vec<u8> = parts.iter().flat_map(|part| part.received.digest()).collect();
     let crc = parts.iter().fold(0, |crc, part| {
         oss_protocol::crc64::combine(crc, part.received.crc64, part.received.body.size_bytes())
     });
