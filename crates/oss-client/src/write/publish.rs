@@ -21,6 +21,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Verify;
 use crate::error::{Error, ErrorKind, UploadState};
 use crate::interrupt::{self, SLICE, Watch};
+use crate::logs::{self, Level};
 use crate::operations::{UploadedPart, Written};
 use crate::stats::Counter;
 
@@ -233,8 +234,22 @@ impl Upload {
         etag.trim_matches('"').eq_ignore_ascii_case(&ours)
     }
 
+    /// Says that nothing was forbidden, where that is so: OSS ignores the header in a bucket with versions.
+    fn warn_of_versions(&self, written: &Written) {
+        if self.options.if_absent && written.version_id.is_some() {
+            let text = format!(
+                "{} {}: the bucket keeps versions, and there OSS ignores if_absent: if an object was there, this is \
+                 its new version now",
+                self.commit_name(),
+                self.uri
+            );
+            logs::push(Level::Warning, "write", text);
+        }
+    }
+
     /// Compares the checksum in the answer of a commit with ours.
     fn check_answer(&mut self, written: Written) -> Result<Written, Stop> {
+        self.warn_of_versions(&written);
         let verify = self.client.config().verify;
         let ours = self.crc64();
         let what = match written.crc64 {
