@@ -145,8 +145,9 @@ wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean envi
 	$(PY) scripts/try_wheel.py dist
 
 .PHONY: docs
-docs: setup original ## Regenerate docs/errors.md and the list in docs/migrating.md; build the Rust reference
+docs: setup original ## Regenerate what tests write into the pages; build the site (site/) and the Rust reference
 	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k "errors_page or list_of_differences"
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	cargo doc --workspace --no-deps --locked --quiet
 
 .PHONY: lock

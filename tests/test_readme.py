@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
+
+FORMS = re.DOTALL | re.MULTILINE
 
 
 def printed(tmp_path, number, **environment):
@@ -42,3 +45,11 @@ def test_the_example_of_the_readme_runs(tmp_path):
 def test_the_four_ways_to_save_and_load_run_where_the_environment_points(tmp_path, site):
     site.fill({"loss.csv": b""})
     assert printed(tmp_path, 2, **site.oss.environ()) == ["torch.Size([10, 4])", "0.5"]
+
+
+def test_the_chinese_readme_has_the_same_examples_and_sections():
+    english, chinese = (
+        (README.parent / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md")
+    )
+    for form in (r"```.*?```", r"^## ", r"\]\((docs/(?!README)[\w.-]+)\)"):
+        assert re.findall(form, chinese, FORMS) == re.findall(form, english, FORMS)

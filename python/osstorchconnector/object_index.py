@@ -1,6 +1,6 @@
 """An object index by itself: listed once, saved, loaded elsewhere, looked at, compared.
 
-Saved, it is packed: about 20 bytes an object, 16 of them the ETag (docs/index.md). Loaded, it is a mapped file in the
+Saved, it is packed: about 20 bytes an object, 16 of them the ETag (docs/object-index.md). Loaded, it is a mapped file in the
 private directory of this process, as a dataset's is.
 """
 
