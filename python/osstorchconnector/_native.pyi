@@ -206,7 +206,7 @@ class Client:
         """
     def prefetch(
         self,
-        index: Index,
+        index: Index | Piece,
         positions: Share | Sequence[int] | range,
         *,
         order: Order | None = None,
@@ -234,7 +234,10 @@ class Index:
     def open(path: str) -> Index: ...
     @staticmethod
     def build(path: str, rows: Iterable[tuple[str, int | None, str | None, str]]) -> Index:
-        """Write rows of (uri, size or None, etag or None, label) to `path` unless it is there; open it."""
+        """Write rows of (uri, size or None, etag or None, label) to `path` unless it is there; open it.
+
+        The rows are taken only if they are to be written, a thousand at a time.
+        """
     @staticmethod
     def unpack(data: bytes, path: str) -> Index:
         """Write what `pack` returned to `path` unless it is there; open it. The fingerprint is checked.
@@ -250,6 +253,35 @@ class Index:
     def fingerprint(self) -> str: ...
     @property
     def left_out_empty(self) -> int: ...
+
+@final
+class Tail:
+    """The rows that a listing has written so far, whichever process lists.
+
+    They are no more than a beginning until there is an index: a listing may fail, and the next one may differ.
+    """
+
+    @staticmethod
+    def open(path: str, bucket: str, rows_of_round: int) -> Tail | None:
+        """Read along with whoever writes the index file `path`, a listing of `bucket`; None if nobody does.
+
+        Args:
+            rows_of_round: rows that only go together, as many as there are ranks to share them: pieces end where one ends.
+        """
+    def next_piece(self) -> Piece | None:
+        """Return the rows that came since the last piece, 4 MiB of them at most; None if there are none."""
+    def is_beginning_of(self, index: Index) -> bool:
+        """Say whether the rows read so far are the first ones of `index`."""
+
+@final
+class Piece:
+    """Some rows of an index that is still being listed, in memory."""
+
+    @property
+    def end(self) -> int:
+        """How many rows of the index are known with this piece: the position behind its last row."""
+    def row(self, position: int) -> tuple[str, int | None, str | None, str]:
+        """Return ("/bucket/key", size or None, etag or None, label) of a position of the index."""
 
 @final
 class Order:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from osstorchconnector import _native, config, credentials, logs, upload_options, vendor
 from osstorchconnector.errors import ConfigError
+from osstorchconnector.growing import GrowingIndex
 from osstorchconnector.listing_progress import ListingProgress
 from osstorchconnector.local import LocalStore
 from osstorchconnector.order import native_positions
@@ -23,12 +24,12 @@ from osstorchconnector.uri import as_uri, split
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import Entry, Positions, Reading, Row, RowIndex, RowSource, Store
+    from osstorchconnector.store import Entry, Positions, Reading, Row, RowIndex, Rows, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
@@ -193,15 +194,35 @@ class OssStore:
     def list_index(self, source: PrefixSource, file: IndexFile) -> _native.Index:
         """List into the index file, unless it is there, over many ranges of keys at a time; map it."""
         progress = ListingProgress(source.name)
-        with logs.emitting():
-            self.native.build_index(source.name, file.path, source.include_empty, progress)
+        self._list(source, file.path, progress)
         index = _native.Index.open(file.path)
         progress.ended(len(index))
         return index
 
-    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> _native.Prefetch:
+    def growing_index(self, source: RowSource, file: IndexFile, rows_of_round: int) -> GrowingIndex | None:
+        """Begin to list a prefix; None if that is done before there is something to read."""
+        if not isinstance(source, PrefixSource) or file.is_built:
+            return None
+        path, (bucket, _) = file.path, split(source.path)
+        progress = ListingProgress(source.name)
+
+        def listing(go_on: Callable[[], None]) -> None:
+            def tell(keys: int, pages: int) -> None:
+                go_on()
+                progress(keys, pages)
+
+            self._list(source, path, tell)
+
+        growing = GrowingIndex(source.name, listing, lambda: _native.Tail.open(path, bucket, rows_of_round))
+        return growing if growing.has_begun() else None
+
+    def _list(self, source: PrefixSource, path: str, tell: Callable[[int, int], None]) -> None:
+        with logs.emitting():
+            self.native.build_index(source.name, path, source.include_empty, tell)
+
+    def prefetch(self, index: Rows, positions: Positions, reading: Reading) -> _native.Prefetch:
         """Fetch whole objects ahead, under the byte budget."""
-        assert isinstance(index, _native.Index), "an index of this store"
+        assert isinstance(index, _native.Index | _native.Piece), "rows of this store"
         return self.native.prefetch(
             index,
             native_positions(positions) if isinstance(positions, Rest) else positions,

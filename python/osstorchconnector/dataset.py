@@ -32,6 +32,7 @@ from osstorchconnector.uri import location_text
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
+    from osstorchconnector.growing import GrowingIndex
     from osstorchconnector.sharding import Uneven
     from osstorchconnector.store import RowSource
 
@@ -362,6 +363,10 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Yield this worker's share; all of it outside of a DataLoader's workers."""
         delivery = self._delivered()
+        rows_of_round = self._schedule.rows_of_round()
+        growing = None if rows_of_round is None else delivery.growing(rows_of_round)
+        if growing is not None:
+            return self._begun_early(delivery, growing)
         run = self._schedule.begin(
             delivery.count(),
             delivery.fingerprint(),
@@ -369,6 +374,13 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
             is_shared=delivery.is_shared or delivery.is_local,
         )
         return delivery.run(run.rest, run, ordered=self._schedule.ordered)
+
+    def _begun_early(self, delivery: Delivery, growing: GrowingIndex) -> Iterator[Any]:
+        """Yield this worker's share while objects are still being listed."""
+        worker = _worker()
+        run = self._schedule.begin_early(worker)
+        settle = functools.partial(self._schedule.settle, run, worker)
+        return delivery.stream(growing, run, settle, ordered=self._schedule.ordered)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch the iterations that begin from now on are of; workers that live already see it."""

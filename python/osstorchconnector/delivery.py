@@ -6,6 +6,7 @@ is made on first use there.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import operator
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
     from osstorchconnector.connection import Connection
     from osstorchconnector.counters import Stats
+    from osstorchconnector.growing import GrowingIndex
     from osstorchconnector.order import Order
     from osstorchconnector.schedule import Run
-    from osstorchconnector.store import Deliveries, Positions, RowIndex, RowSource, Store
+    from osstorchconnector.store import Deliveries, Positions, RowIndex, Rows, RowSource, Store
 
 _log = logging.getLogger(__name__)
 
@@ -75,13 +77,21 @@ class _Counters:
 class _Process:
     """What one process needs to deliver: never pickled, never shared with a child."""
 
-    def __init__(self, store: Store, index: RowIndex) -> None:
+    def __init__(self, store: Store, index: RowIndex | None, open_index: Callable[[Store], RowIndex]) -> None:
         self.pid = os.getpid()
         self.store = store
-        self.index = index
+        self.known_index = index
+        self._open_index = open_index
         self.counters = _Counters()
         self.duties: list[counters.Duty] = []
         self.publication: counters.Duty | None = None
+
+    @property
+    def index(self) -> RowIndex:
+        """The index; lists on first use."""
+        if self.known_index is None:
+            self.known_index = self._open_index(self.store)
+        return self.known_index
 
     def publish_to(self, path: str) -> None:
         """Write the counters into a worker's file, now and then and at each end."""
@@ -154,7 +164,8 @@ class Delivery:
 
     def known_count(self) -> int | None:
         """Count the objects if nothing has to be listed for it."""
-        if self._process is None and (self._connection.is_local or not self._file.is_built):
+        is_known = self._process is not None and self._process.known_index is not None
+        if not is_known and (self._connection.is_local or not self._file.is_built):
             return None
         return self.count()
 
@@ -201,21 +212,73 @@ class Delivery:
         """
         here = self._here()
         order = None if plan is None else plan.order
-        deliveries = here.store.prefetch(here.index, positions, self._reading(order, ordered=ordered))
+        yield from self._deliver(
+            here,
+            here.index,
+            positions,
+            self._reading(order, ordered=ordered),
+            plan,
+            lambda: self._share(here) if plan is None else plan.share.count,
+        )
+
+    def growing(self, rows_of_round: int) -> GrowingIndex | None:
+        """Begin to list, and return as soon as there is something to read; None if everything is listed already.
+
+        Args:
+            rows_of_round: how many ranks share the rows.
+        """
+        here = self._here()
+        if here.known_index is not None or self._saved is not None:
+            return None
+        return here.store.growing_index(self._source, self._file, rows_of_round)
+
+    def stream(
+        self, growing: GrowingIndex, plan: Run, settle: Callable[[int, str], None], *, ordered: bool
+    ) -> Iterator[Any]:
+        """Yield as `run` does, while the objects are still being listed.
+
+        Args:
+            plan: of an iteration that has only begun; it is told what is known.
+            settle: told the number of objects and the fingerprint, once they are known.
+            ordered: as for `run`.
+        """
+        here = self._here()
+        reading = self._reading(None, ordered=ordered)
+        with contextlib.closing(growing):
+            for piece in growing.pieces():
+                plan.grow(piece.end)
+                yield from self._deliver(
+                    here, piece, plan.rest, reading, plan, lambda: plan.dealt(len(here.index)).count
+                )
+            growing.finish()
+            growing.demand_beginning_of(here.index)
+        settle(len(here.index), here.index.fingerprint)
+        yield from self.run(plan.rest, plan, ordered=ordered)
+
+    def _deliver(
+        self,
+        here: _Process,
+        rows: Rows,
+        positions: Positions,
+        reading: Reading,
+        plan: Run | None,
+        count: Callable[[], int],
+    ) -> Iterator[Any]:
+        """Yield the transformed objects of `positions` of `rows`; `count` tells how many are this process's."""
+        order = reading.order
+        deliveries = here.store.prefetch(rows, positions, reading)
         done, duties, transform = here.counters, here.duties, self._transform
         done.running.add(deliveries)
         try:
             for position, data in deliveries:
                 row = position if order is None else order.row_at(position)
-                path, _, _, label = here.index.row(row)
+                path, _, _, label = rows.row(row)
                 if isinstance(data, bytes):
                     done.objects += 1
                     done.bytes += len(data)
                     sample = transform(ObjectReader.of_bytes(data, path, label))
                 else:
-                    substitute = self._instead(
-                        here, data, row, path, label, None if plan is None else plan.share.count
-                    )
+                    substitute = self._instead(here, data, row, DataObject(path, None, label), count)
                     sample = _NOTHING if substitute is None else transform(substitute[0])
                 # A state that is taken while the user has this sample says that the next one is to come.
                 if plan is not None:
@@ -257,7 +320,8 @@ class Delivery:
             if kind is not None and self._policy.choice(kind) == "skip":
                 # There is no way to leave out what was asked for by its number.
                 raise
-            substitute = self._instead(here, failure, position, path, label)
+            named = DataObject(path, None, label)
+            substitute = self._instead(here, failure, position, named, lambda: self._share(here))
             return None if substitute is None else self._transform(substitute[0])
         here.counters.objects += 1
         here.counters.bytes += len(data)
@@ -319,9 +383,8 @@ class Delivery:
     def _begun(self) -> _Process:
         """Make what this process needs; a forked child keeps its parent's client and map."""
         store = self._connection.store(self._worker.count)
-        inherited = self._process.index if self._process is not None else None
-        index = inherited if inherited is not None else self._opened_index(store)
-        process = _Process(store, index)
+        inherited = None if self._process is None else self._process.known_index
+        process = _Process(store, inherited, self._opened_index)
         if self._worker.is_child:
             process.publish_to(self._file.beside(counters.own_suffix()))
         if self._connection.config.stats_log_seconds is not None:
@@ -378,20 +441,15 @@ class Delivery:
             uri=name if isinstance(self._source, PrefixSource) else "",
         )
 
+    def _share(self, here: _Process) -> int:
+        return len(here.index) // self._worker.count
+
     def _instead(
-        self,
-        here: _Process,
-        failure: Exception | None,
-        row: int,
-        path: str,
-        label: str,
-        count: int | None = None,
+        self, here: _Process, failure: Exception | None, row: int, named: DataObject, count: Callable[[], int]
     ) -> tuple[Any] | None:
         """Apply the policy: a value to deliver, in a tuple, or None to go on without."""
         if failure is not None and not isinstance(failure, OssError):
             raise failure
-        named = DataObject(path, None, label)
-        count = len(here.index) // self._worker.count if count is None else count
         return instead(self._policy, here.counters.tally, failure, named, row, count)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from osstorchconnector.index import IndexFile
-    from osstorchconnector.store import AbandonedUpload, Positions, Reading, Row, RowIndex, RowSource
+    from osstorchconnector.store import AbandonedUpload, Positions, Reading, Row, RowIndex, Rows, RowSource
 
 
 class LocalStore:
@@ -37,11 +37,14 @@ class LocalStore:
             return MemoryIndex(self.rows(source.path))
         return MemoryIndex(source.rows(self))
 
+    def growing_index(self, source: RowSource, file: IndexFile, rows_of_round: int) -> None:
+        """Return None: a directory is listed at once."""
+
     def unpack_index(self, data: bytes, file: IndexFile) -> None:
         """Refuse as `MemoryIndex.pack`."""
         MemoryIndex(()).pack()
 
-    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> LocalDeliveries:
+    def prefetch(self, index: Rows, positions: Positions, reading: Reading) -> LocalDeliveries:
         """Read whole files, one after the other."""
         return LocalDeliveries(self, index, positions, reading)
 
@@ -140,7 +143,7 @@ class LocalStore:
 class LocalDeliveries:
     """Whole files in the order asked for."""
 
-    def __init__(self, store: LocalStore, index: RowIndex, positions: Positions, reading: Reading) -> None:
+    def __init__(self, store: LocalStore, index: Rows, positions: Positions, reading: Reading) -> None:
         self._store = store
         self._index = index
         self._positions = iter(positions)

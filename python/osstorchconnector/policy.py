@@ -102,11 +102,11 @@ class Policy:
         """Return what is asked for one kind."""
         return {"missing": self.on_missing, "changed": self.on_changed, "error": self.on_error}[kind]
 
-    def budget(self, count: int) -> float:
-        """Return how many of `count` objects may be left out."""
+    def is_exceeded(self, left_out: int, count: Callable[[], int]) -> bool:
+        """Say whether so many objects are more than may be left out; `count` is asked only if that depends on it."""
         if self.error_budget is None:
-            return max(_DEFAULT_COUNT, _DEFAULT_PART * count)
-        return self.error_budget * count if isinstance(self.error_budget, float) else self.error_budget
+            return left_out > _DEFAULT_COUNT and left_out > _DEFAULT_PART * count()
+        return left_out > self.error_budget * (count() if isinstance(self.error_budget, float) else 1)
 
 
 @dataclass
@@ -128,7 +128,12 @@ def kind_of(failure: OssError) -> Kind | None:
 
 
 def instead(
-    policy: Policy, tally: Tally, failure: OssError | None, where: DataObject, row: int, count: int
+    policy: Policy,
+    tally: Tally,
+    failure: OssError | None,
+    where: DataObject,
+    row: int,
+    count: Callable[[], int],
 ) -> tuple[Any] | None:
     """Decide about an object that failed: a value to deliver in its place, in a tuple, or None to leave it out.
 
@@ -136,7 +141,7 @@ def instead(
         failure: None for a missing object.
         where: the object's name.
         row: its row in the index.
-        count: objects that are this process's to read.
+        count: tells how many objects are this process's to read.
 
     Raises:
         OssError: the failure, if that is what is asked for, or the budget is spent.
@@ -155,9 +160,9 @@ def instead(
     if callable(choice):
         return (choice(where, failure),) if kind == "error" else (choice(where),)
     tally.left_out.add(row)
-    if len(tally.left_out) > policy.budget(count):
+    if policy.is_exceeded(len(tally.left_out), count):
         failure.advise(
-            f"{len(tally.left_out)} objects of {count} could not be delivered, more than error_budget allows; look "
+            f"{len(tally.left_out)} objects of {count()} could not be delivered, more than error_budget allows; look "
             "into why, or raise it"
         )
         raise failure

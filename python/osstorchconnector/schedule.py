@@ -86,6 +86,7 @@ class Run:
     share: Share
     layout: dict[str, int]
     order: Order
+    uneven: Uneven
     progress: Progress = field(default_factory=Progress)
     in_order: bool = False
 
@@ -93,6 +94,22 @@ class Run:
     def rest(self) -> Rest:
         """What is still to be read."""
         return Rest(self.share, self.progress.passed, sorted(self.progress.ahead))
+
+    def dealt(self, count: int) -> Share:
+        """Return this worker's share of `count` objects."""
+        layout = {**self.layout}
+        run = layout.pop("batch_size")
+        return share_of(count, start=self.start, run=run, uneven=self.uneven, **layout)
+
+    def grow(self, count: int) -> None:
+        """Say that so many objects are known, whole rounds of all ranks, and that there may be more."""
+        self.share = self.dealt(count)
+
+    def settle(self, count: int, fingerprint: str) -> None:
+        """Say how many objects there are in the end."""
+        self.share = self.dealt(count)
+        self.order = order_of(count, fingerprint, self.seed, self.epoch)
+        self.fingerprint = fingerprint
 
     def passed(self, position: int) -> None:
         """Say that the object at this position was delivered, or left out."""
@@ -174,9 +191,32 @@ class Schedule:
         self._tell(count, run, worker, is_shared=is_shared)
         return run
 
+    def rows_of_round(self) -> int | None:
+        """Say how many ranks share the rows, if an iteration may begin while they are listed; None if it may not.
+
+        It may from the start, and in the order of the listing.
+        """
+        if self._epochs.shuffle or self._pending is not None:
+            return None
+        return self._sharing().world_size
+
+    def begin_early(self, worker: Worker) -> Run:
+        """Begin an iteration over an index of which nothing is known yet."""
+        run = self._run_of(0, "", worker, None, self.epoch(worker))
+        self._run, self._run_in = run, os.getpid()
+        return run
+
+    def settle(self, run: Run, worker: Worker, count: int, fingerprint: str) -> None:
+        """Say what an iteration that began early is over; each rank has listed for itself."""
+        run.settle(count, fingerprint)
+        self._tell(count, run, worker, is_shared=False)
+
     def state(self, count: int, fingerprint: str, worker: Worker) -> dict[str, Any]:
         """Tell where the latest iteration of this process is; the beginning if there is none."""
         run = self._run if self._run_in == os.getpid() else None
+        if run is not None and not run.fingerprint:
+            # It began early and is not at the end of what was known then.
+            run.fingerprint = fingerprint
         if run is not None and (worker.is_child or run.epoch == self.epoch(worker)):
             return run.state().as_dict()
         if self._pending is not None:
@@ -264,7 +304,8 @@ class Schedule:
         order = order_of(count, drawn_from, self._seed, epoch)
         layout["batch_size"] = self._epochs.batch_size
         in_order = self._epochs.ordered and not progress.ahead
-        return Run(drawn_from, self._seed, epoch, start, share, layout, order, progress, in_order)
+        uneven = self._epochs.uneven
+        return Run(drawn_from, self._seed, epoch, start, share, layout, order, uneven, progress, in_order)
 
     def _demand_same_index(self, state: State, fingerprint: str, count: int) -> None:
         if state.fingerprint == fingerprint:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from _typeshed import ReadableBuffer
 
+    from osstorchconnector.growing import GrowingIndex
     from osstorchconnector.index import IndexFile
     from osstorchconnector.order import Order
     from osstorchconnector.sharding import Rest
@@ -74,14 +75,18 @@ class ObjectInfo(Protocol):
         """User metadata."""
 
 
-class RowIndex(Protocol):
+class Rows(Protocol):
+    """Rows by their position in an index: all of them, or some."""
+
+    def row(self, position: int) -> Row:
+        """Return one row."""
+
+
+class RowIndex(Rows, Protocol):
     """Rows by position: a mapped index file, or rows in memory."""
 
     def __len__(self) -> int:
         """Count the rows."""
-
-    def row(self, position: int) -> Row:
-        """Return one row, 0 <= position < len."""
 
     @property
     def fingerprint(self) -> str:
@@ -131,10 +136,17 @@ class Store(Protocol):
     def open_index(self, source: RowSource, file: IndexFile) -> RowIndex:
         """Open the index of `source`, building it if nobody has."""
 
+    def growing_index(self, source: RowSource, file: IndexFile, rows_of_round: int) -> GrowingIndex | None:
+        """Begin to list, and return when the first rows are there; None if there is nothing to wait for.
+
+        Args:
+            rows_of_round: what is known is told in such numbers of rows, one for each rank that shares them.
+        """
+
     def unpack_index(self, data: bytes, file: IndexFile) -> None:
         """Write what `RowIndex.pack` returned into the index file, unless it is there."""
 
-    def prefetch(self, index: RowIndex, positions: Positions, reading: Reading) -> Deliveries:
+    def prefetch(self, index: Rows, positions: Positions, reading: Reading) -> Deliveries:
         """Fetch whole objects ahead."""
 
     def fetch(self, row: Row) -> bytes:

@@ -5,11 +5,13 @@
 
 pub mod build;
 mod builder;
+mod fingerprint;
 pub mod format;
 pub mod listing;
 pub mod map;
 pub mod order;
 mod pack;
+pub mod tail;
 
 pub use build::{Patience, build, build_from_rows};
 pub use builder::{BuildOutcome, Builder};
@@ -17,3 +19,4 @@ pub use format::Row;
 pub use listing::build_from_listing;
 pub use map::Index;
 pub use pack::{pack, unpack};
+pub use tail::{Piece, Tail};

@@ -9,7 +9,7 @@ use oss_client::config::{self, ClientConfig, Place, Proxy};
 use oss_client::error::Error;
 use oss_client::index::{Patience, build_from_listing};
 use oss_client::list::ListOptions;
-use oss_client::objects::{ObjectSource, OneObject};
+use oss_client::objects::OneObject;
 use oss_client::read::engine::ReadEngine;
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Changed, Completion, Missing, Prefetch as PrefetchEngine};
@@ -22,12 +22,12 @@ use crate::arguments::{object_uri, options, positions, prefix_uri};
 use crate::buffer::with_bytes;
 use crate::credentials;
 use crate::errors::OrRaise;
-use crate::index::Index;
 use crate::listing::{Entries, Listing};
 use crate::order::Order;
 use crate::prefetch::{Failures, Prefetch};
 use crate::process;
 use crate::reader::Reader;
+use crate::tail::Rows;
 use crate::uploads;
 use crate::waiting::{without_gil, without_gil_telling};
 use crate::writer::Writer;
@@ -319,7 +319,7 @@ impl Client {
     fn prefetch(
         &self,
         py: Python<'_>,
-        index: &Index,
+        index: Rows<'_>,
         positions: &Bound<'_, PyAny>,
         order: Option<&Order>,
         missing: &str,
@@ -333,7 +333,7 @@ impl Client {
             one_of("failures", failures, [("raise", Failures::Raise), ("yield", Failures::Yield)])?;
         let completion = if ordered { Completion::InOrder } else { Completion::AsCompleted };
         let positions = self::positions(positions)?;
-        let source: Arc<dyn ObjectSource> = Arc::<oss_client::index::Index>::clone(&index.inner);
+        let source = index.source();
         let source = order.map_or_else(|| Arc::clone(&source), |order| order.over(Arc::clone(&source)));
         let engine = PrefetchEngine::new(&self.datasets, source, positions, missing).or_raise(py)?;
         Ok(Prefetch::new(engine.with(changed, completion), failures))

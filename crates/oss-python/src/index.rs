@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oss_client::clock::SystemClock;
-use oss_client::index::{Patience, Row, build_from_rows, pack, unpack};
+use oss_client::error::Error;
+use oss_client::index::{Patience, Row, build, pack, unpack};
+use oss_protocol::uri::ObjectUri;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyIterator};
 
 use crate::arguments::object_uri;
 use crate::errors::OrRaise;
@@ -24,7 +26,53 @@ pub(crate) struct Index {
     pub(crate) inner: Arc<oss_client::index::Index>,
 }
 
-type PyRow = (String, Option<u64>, Option<String>, String);
+/// The longest wait for another process whose user's code, a parser say, gives no rows: 30 minutes. It may have to
+/// fetch them from somewhere slow.
+const ROWS_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// Rows that are taken from Python while the GIL is held.
+const ROWS_A_TURN: usize = 1000;
+
+/// ("/bucket/key", size or None, etag or None, label)
+pub(crate) type PyRow = (String, Option<u64>, Option<String>, String);
+
+/// A row that came from Python.
+struct GivenRow {
+    uri: ObjectUri,
+    size: Option<u64>,
+    etag: Option<String>,
+    label: String,
+}
+
+impl GivenRow {
+    fn as_row(&self) -> Row<'_> {
+        Row {
+            bucket: &self.uri.bucket,
+            key: &self.uri.key,
+            range: None,
+            size: self.size,
+            etag: self.etag.as_deref(),
+            label: &self.label,
+        }
+    }
+}
+
+/// Takes the next rows; fewer than [`ROWS_A_TURN`] at the end only.
+fn take_rows(rows: &Bound<'_, PyIterator>) -> PyResult<Vec<GivenRow>> {
+    let py = rows.py();
+    let next = rows.clone().take(ROWS_A_TURN);
+    next.map(|row| {
+        let (uri, size, etag, label) = row?.extract::<PyRow>()?;
+        Ok(GivenRow { uri: object_uri(py, &uri)?, size, etag, label })
+    })
+    .collect()
+}
+
+/// A row as Python sees it.
+pub(crate) fn py_row(row: &Row<'_>) -> PyRow {
+    let path = format!("/{}/{}", row.bucket, row.key);
+    (path, row.size, row.etag.map(str::to_owned), row.label.to_owned())
+}
 
 #[pymethods]
 impl Index {
@@ -36,34 +84,33 @@ impl Index {
 
     /// Writes `rows` of (uri, size or None, etag or None, label) to `path` unless it is there; opens it.
     ///
-    /// The rows are taken before the file is written, as that waits for other processes without the GIL.
+    /// The rows are taken a thousand at a time, with the GIL, and only if they are to be written: a manifest is
+    /// parsed once a node, and costs no memory.
     #[staticmethod]
     fn build(py: Python<'_>, path: PathBuf, rows: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let rows = rows
-            .try_iter()?
-            .map(|row| {
-                row?.extract::<PyRow>()
-                    .and_then(|(uri, size, etag, label)| Ok((object_uri(py, &uri)?, size, etag, label)))
+        let rows = rows.try_iter()?.unbind();
+        let mut raised = None;
+        let built = without_gil(py, |watch| {
+            let mut patience = Patience { clock: &SystemClock, deadline: ROWS_PATIENCE, watch };
+            build(&path, &mut patience, |builder, patience| {
+                loop {
+                    let taken = Python::attach(|py| take_rows(rows.bind(py)));
+                    let taken = taken.map_err(|exception| {
+                        raised = Some(exception);
+                        Error::cancelled("index")
+                    })?;
+                    taken.iter().try_for_each(|row| builder.push(&row.as_row()))?;
+                    (patience.watch)()?;
+                    if taken.len() < ROWS_A_TURN {
+                        return Ok(0);
+                    }
+                }
             })
-            .collect::<PyResult<Vec<_>>>()?;
-        without_gil(py, |watch| {
-            let mut patience = Patience { clock: &SystemClock, deadline: BUILD_PATIENCE, watch };
-            build_from_rows(
-                &path,
-                &mut patience,
-                rows.iter().map(|(uri, size, etag, label)| {
-                    Ok(Row {
-                        bucket: &uri.bucket,
-                        key: &uri.key,
-                        range: None,
-                        size: *size,
-                        etag: etag.as_deref(),
-                        label,
-                    })
-                }),
-            )
-        })?;
-        Self::load(py, &path)
+        });
+        match raised {
+            Some(exception) => Err(exception),
+            None => built.and_then(|_| Self::load(py, &path)),
+        }
     }
 
     /// Writes what `pack` returned to `path` unless it is there; opens it.
@@ -95,8 +142,7 @@ impl Index {
             )));
         }
         let row = self.inner.row(position).or_raise(py)?;
-        let path = format!("/{}/{}", row.bucket, row.key);
-        Ok((path, row.size, row.etag.map(str::to_owned), row.label.to_owned()))
+        Ok(py_row(&row))
     }
 
     /// A hash of all rows in their order, as 16 hexadecimal digits.

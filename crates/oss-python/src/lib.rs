@@ -12,6 +12,7 @@ mod order;
 mod prefetch;
 mod process;
 mod reader;
+mod tail;
 mod uploads;
 mod waiting;
 mod writer;

@@ -10,6 +10,7 @@ use crate::order::{Order, Share};
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
+use crate::tail::{Piece, Tail};
 use crate::waiting;
 use crate::writer::Writer;
 
@@ -60,9 +61,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Client>()?;
     module.add_class::<Index>()?;
     module.add_class::<Order>()?;
+    module.add_class::<Piece>()?;
     module.add_class::<Prefetch>()?;
     module.add_class::<Reader>()?;
     module.add_class::<Share>()?;
+    module.add_class::<Tail>()?;
     module.add_class::<Writer>()?;
     module.add_class::<ObjectInfo>()?;
     module.add_function(wrap_pyfunction!(crc64, module)?)?;

@@ -80,6 +80,11 @@ pub fn build_from_rows<'a>(
     })
 }
 
+/// The file that is written while the index `path` is built.
+pub(super) fn building_path(path: &Path) -> Result<PathBuf, Error> {
+    Files::beside(path).map(|files| files.building)
+}
+
 /// The names that belong to one index.
 struct Files {
     directory: PathBuf,

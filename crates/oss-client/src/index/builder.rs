@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use oss_protocol::crc64::Crc64;
-
-use super::format::{HEADER_BYTES, Header, Row, Shape, UNKNOWN};
+use super::fingerprint::Fingerprint;
+use super::format::{HEADER_BYTES, Header, NO_BUCKET, Row, UNKNOWN, row_head, stop};
 use super::map::file_error;
 use crate::error::{Error, ErrorKind};
 
-/// Text is handed to the file in pieces of this size, so that those who wait see it grow: 64 KiB.
-const TEXT_BUFFER_BYTES: usize = 64 * 1024;
+/// Rows are handed to the file in pieces of this size, so that those who read along or wait see it grow: 16 KiB,
+/// about 200 rows. A page of a listing is four of them, so its first objects are read before the next page comes.
+const ROWS_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Numbers of a column that are written at once.
 const COLUMN_PIECE: usize = 8192;
@@ -30,26 +30,18 @@ pub struct BuildOutcome {
     pub is_new: bool,
 }
 
-/// Takes rows and writes them; memory grows by 24 bytes a row.
+/// Takes rows and writes them; memory grows by 8 bytes a row.
 #[derive(Debug)]
 pub struct Builder {
     path: PathBuf,
     file: File,
-    text: Vec<u8>,
+    rows: Vec<u8>,
     header: Header,
-    columns: Columns,
-    buckets: Vec<String>,
-    fingerprint: Crc64,
-}
-
-#[derive(Debug, Default)]
-struct Columns {
-    text_ends: Vec<u64>,
-    sizes: Vec<u64>,
-    shapes: Vec<u32>,
-    buckets: Vec<u32>,
+    ends: Vec<u64>,
     /// Empty while every row is a whole object.
     ranges: Vec<u64>,
+    buckets: Vec<String>,
+    fingerprint: Fingerprint,
 }
 
 impl Builder {
@@ -61,14 +53,15 @@ impl Builder {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .map_err(|error| file_error("create", path, &error))?;
-        let mut builder = Builder {
+        let builder = Builder {
             path: path.to_owned(),
             file,
-            text: Vec::with_capacity(TEXT_BUFFER_BYTES),
+            rows: Vec::with_capacity(ROWS_BUFFER_BYTES),
             header: Header::default(),
-            columns: Columns::default(),
+            ends: Vec::new(),
+            ranges: Vec::new(),
             buckets: Vec::new(),
-            fingerprint: Crc64::new(),
+            fingerprint: Fingerprint::default(),
         };
         builder.write_out(&[0; HEADER_BYTES])?;
         Ok(builder)
@@ -80,21 +73,30 @@ impl Builder {
     /// `Format` if the key has 16 MiB, the ETag 256 bytes or the range its ends swapped; `Config` if
     /// writing fails.
     pub fn push(&mut self, row: &Row<'_>) -> Result<(), Error> {
-        let etag = row.etag.unwrap_or("");
-        let shape =
-            Shape::new(row.key.len(), etag.len()).ok_or_else(|| unfit(row, "its key or ETag is too long"))?;
         if row.range.as_ref().is_some_and(|range| range.start > range.end) {
             return Err(unfit(row, "its range ends before it starts"));
         }
         let bucket = self.bucket_number(row.bucket)?;
-        for text in [row.key, etag, row.label] {
-            self.text.extend_from_slice(text.as_bytes());
-            self.header.text_bytes += text.len() as u64;
+        let head = row_head(row, bucket).ok_or_else(|| unfit(row, "its key, ETag or label is too long"))?;
+        for part in [&head[..], row.key.as_bytes(), row.etag.unwrap_or("").as_bytes(), row.label.as_bytes()] {
+            self.rows.extend_from_slice(part);
+            self.header.row_bytes += part.len() as u64;
         }
-        self.columns.push(self.header.text_bytes, row, shape, bucket);
+        self.push_range(row);
+        self.ends.push(self.header.row_bytes);
         self.header.rows += 1;
-        self.remember(row);
-        if self.text.len() >= TEXT_BUFFER_BYTES { self.write_text() } else { Ok(()) }
+        self.fingerprint.add(row);
+        if self.rows.len() >= ROWS_BUFFER_BYTES { self.write_rows() } else { Ok(()) }
+    }
+
+    fn push_range(&mut self, row: &Row<'_>) {
+        if row.range.is_some() && self.ranges.is_empty() {
+            self.ranges = [0, UNKNOWN].repeat(self.ends.len());
+        }
+        if row.range.is_some() || !self.ranges.is_empty() {
+            let range = row.range.clone().unwrap_or(0..UNKNOWN);
+            self.ranges.extend([range.start, range.end]);
+        }
     }
 
     /// Rows so far.
@@ -113,30 +115,16 @@ impl Builder {
             self.buckets.push(bucket.to_owned());
             self.buckets.len() - 1
         });
-        u32::try_from(number).map_err(|_| Error::config("an index cannot name more than 2^32 buckets"))
-    }
-
-    /// Adds a row to the fingerprint: all lengths first, so that no two rows read alike.
-    fn remember(&mut self, row: &Row<'_>) {
-        let etag = row.etag.unwrap_or("");
-        let range = row.range.clone().unwrap_or(0..UNKNOWN);
-        let texts = [row.bucket, row.key, etag, row.label];
-        let mut bytes = Vec::with_capacity(64 + texts.iter().map(|text| text.len()).sum::<usize>());
-        for text in texts {
-            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-        }
-        for number in [row.size.unwrap_or(UNKNOWN), range.start, range.end] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        for text in texts {
-            bytes.extend_from_slice(text.as_bytes());
-        }
-        self.fingerprint.update(&bytes);
+        let number = u32::try_from(number).ok().filter(|number| *number < NO_BUCKET);
+        number.ok_or_else(|| Error::config("an index cannot name so many buckets: 2^32 - 1"))
     }
 
     pub(super) fn finish(mut self, left_out_empty: u64) -> Result<BuildOutcome, Error> {
-        self.write_text()?;
-        self.write_columns()?;
+        self.rows.extend_from_slice(&stop());
+        self.write_rows()?;
+        self.write_words(&self.ends)?;
+        self.header.has_ranges = !self.ranges.is_empty();
+        self.write_words(&self.ranges)?;
         self.write_buckets()?;
         self.header.left_out_empty = left_out_empty;
         self.header.fingerprint = self.fingerprint.value();
@@ -147,23 +135,9 @@ impl Builder {
         Ok(BuildOutcome { rows, left_out_empty, fingerprint, is_new: true })
     }
 
-    /// Writes the columns in the order of the file, piece by piece: a copy of them all would double the memory.
-    fn write_columns(&mut self) -> Result<(), Error> {
-        let Columns { text_ends, sizes, shapes, buckets, ranges } = std::mem::take(&mut self.columns);
-        self.header.has_ranges = !ranges.is_empty();
-        self.write_words(&text_ends)?;
-        self.write_words(&sizes)?;
-        self.write_halves(&shapes)?;
-        self.write_halves(&buckets)?;
-        self.write_words(&ranges)
-    }
-
-    fn write_words(&mut self, numbers: &[u64]) -> Result<(), Error> {
+    /// Writes numbers piece by piece: a copy of them all would double the memory.
+    fn write_words(&self, numbers: &[u64]) -> Result<(), Error> {
         numbers.chunks(COLUMN_PIECE).try_for_each(|piece| self.write_out(&bytes64(piece)))
-    }
-
-    fn write_halves(&mut self, numbers: &[u32]) -> Result<(), Error> {
-        numbers.chunks(COLUMN_PIECE).try_for_each(|piece| self.write_out(&bytes32(piece)))
     }
 
     fn write_buckets(&mut self) -> Result<(), Error> {
@@ -182,40 +156,18 @@ impl Builder {
         self.write_out(names.as_bytes())
     }
 
-    fn write_text(&mut self) -> Result<(), Error> {
-        let text = std::mem::take(&mut self.text);
-        let written = self.write_out(&text);
-        self.text = text;
-        self.text.clear();
-        written
+    fn write_rows(&mut self) -> Result<(), Error> {
+        self.write_out(&self.rows)?;
+        self.rows.clear();
+        Ok(())
     }
 
-    fn write_out(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all(bytes).map_err(|error| file_error("write", &self.path, &error))
-    }
-}
-
-impl Columns {
-    fn push(&mut self, text_end: u64, row: &Row<'_>, shape: Shape, bucket: u32) {
-        if row.range.is_some() && self.ranges.is_empty() {
-            self.ranges = [0, UNKNOWN].repeat(self.sizes.len());
-        }
-        if row.range.is_some() || !self.ranges.is_empty() {
-            let range = row.range.clone().unwrap_or(0..UNKNOWN);
-            self.ranges.extend([range.start, range.end]);
-        }
-        self.text_ends.push(text_end);
-        self.sizes.push(row.size.unwrap_or(UNKNOWN));
-        self.shapes.push(shape.0);
-        self.buckets.push(bucket);
+    fn write_out(&self, bytes: &[u8]) -> Result<(), Error> {
+        (&self.file).write_all(bytes).map_err(|error| file_error("write", &self.path, &error))
     }
 }
 
 fn bytes64(numbers: &[u64]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
-}
-
-fn bytes32(numbers: &[u32]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
 }
 

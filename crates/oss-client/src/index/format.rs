@@ -2,15 +2,17 @@
 //!
 //! ```text
 //! header   96 bytes, closed by its own CRC-64
-//! text     key, ETag and label of each row, one row after the other
-//! columns  text_end u64, size u64, shape u32, bucket u32 for each row; flat, little-endian
+//! rows     size u64, lengths of key and ETag u32, bucket u32, length of the label u32, the three texts
+//! stop     a row without texts, of no bucket
+//! ends     u64 for each row: where it ends, counted from the first
 //! ranges   start u64, end u64 for each row, only if some row is a part of an object
 //! buckets  end u32 for each bucket, then their names
 //! ```
 //!
-//! A row costs 24 bytes (40 with ranges) beside its key, ETag and label. The header is checked when a
-//! file is opened, with the file's length: a cut or foreign file is refused there. Rows are checked as
-//! they are read, so opening costs the same for ten rows and for a hundred million.
+//! All numbers are little-endian. A row costs 28 bytes (44 with ranges) beside its key, ETag and label. It tells its
+//! own length, so that a file can be read while it grows (`tail`). The header is checked when a file is opened, with
+//! the file's length: a cut or foreign file is refused there. Rows are checked as they are read, so opening costs the
+//! same for ten rows and for a hundred million.
 
 use std::ops::Range;
 
@@ -20,16 +22,22 @@ use oss_protocol::crc64::crc64;
 pub(crate) const MAGIC: &[u8; 8] = b"OSSINDEX";
 
 /// Raised whenever the layout changes; other versions are refused.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Bytes of the header.
 pub(crate) const HEADER_BYTES: usize = 96;
 
-/// Stands for "size unknown" in the size column.
+/// Stands for "size unknown".
 pub(crate) const UNKNOWN: u64 = u64::MAX;
 
-/// Bytes of one row in the four columns.
-const ROW_BYTES: u64 = 24;
+/// The bucket of the row behind the last.
+pub(crate) const NO_BUCKET: u32 = u32::MAX;
+
+/// Bytes of the numbers that a row begins with.
+pub(crate) const ROW_HEAD_BYTES: usize = 20;
+
+/// Bytes of a row's end.
+const END_BYTES: u64 = 8;
 
 /// Bytes of one row in the ranges.
 const RANGE_BYTES: u64 = 16;
@@ -57,7 +65,7 @@ pub(crate) struct Header {
     pub(crate) rows: u64,
     pub(crate) left_out_empty: u64,
     pub(crate) fingerprint: u64,
-    pub(crate) text_bytes: u64,
+    pub(crate) row_bytes: u64,
     pub(crate) buckets: u64,
     pub(crate) bucket_text_bytes: u64,
     pub(crate) has_ranges: bool,
@@ -98,7 +106,7 @@ impl Header {
             rows: field(0),
             left_out_empty: field(1),
             fingerprint: field(2),
-            text_bytes: field(3),
+            row_bytes: field(3),
             buckets: field(4),
             bucket_text_bytes: field(5),
             has_ranges: number32(bytes, 12) == Some(1),
@@ -114,7 +122,7 @@ impl Header {
             self.rows,
             self.left_out_empty,
             self.fingerprint,
-            self.text_bytes,
+            self.row_bytes,
             self.buckets,
             self.bucket_text_bytes,
         ]
@@ -122,17 +130,17 @@ impl Header {
 
     /// Where everything is; None if the numbers cannot be those of a file.
     pub(crate) fn layout(&self) -> Option<Layout> {
-        let text = HEADER_BYTES as u64;
-        let columns = text.checked_add(self.text_bytes)?;
-        let ranges = columns.checked_add(self.rows.checked_mul(ROW_BYTES)?)?;
+        let stop = (HEADER_BYTES as u64).checked_add(self.row_bytes)?;
+        let ends = stop.checked_add(ROW_HEAD_BYTES as u64)?;
+        let ranges = ends.checked_add(self.rows.checked_mul(END_BYTES)?)?;
         let range_bytes = if self.has_ranges { self.rows.checked_mul(RANGE_BYTES)? } else { 0 };
         let buckets = ranges.checked_add(range_bytes)?;
         let names = buckets.checked_add(self.buckets.checked_mul(4)?)?;
         let end = names.checked_add(self.bucket_text_bytes)?;
         Some(Layout {
             rows: usize::try_from(self.rows).ok()?,
-            text: HEADER_BYTES,
-            columns: usize::try_from(columns).ok()?,
+            stop: usize::try_from(stop).ok()?,
+            ends: usize::try_from(ends).ok()?,
             ranges: self.has_ranges.then_some(usize::try_from(ranges).ok()?),
             buckets: usize::try_from(buckets).ok()?,
             names: usize::try_from(names).ok()?,
@@ -145,8 +153,8 @@ impl Header {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     rows: usize,
-    text: usize,
-    columns: usize,
+    stop: usize,
+    ends: usize,
     ranges: Option<usize>,
     buckets: usize,
     names: usize,
@@ -159,25 +167,15 @@ impl Layout {
         if position >= self.rows {
             return None;
         }
-        let start = if position == 0 { 0 } else { self.text_end(file, position - 1)? };
-        let text = file.get(self.text..self.columns)?.get(start..self.text_end(file, position)?)?;
-        let shape = Shape(number32(file, self.columns + 16 * self.rows + 4 * position)?);
-        let bucket = number32(file, self.columns + 20 * self.rows + 4 * position)?;
-        let (key, rest) = text.split_at_checked(shape.key_bytes())?;
-        let (etag, label) = rest.split_at_checked(shape.etag_bytes())?;
-        let size = number64(file, self.columns + 8 * self.rows + 8 * position)?;
-        Some(Row {
-            bucket: self.bucket(file, usize::try_from(bucket).ok()?)?,
-            key: std::str::from_utf8(key).ok()?,
-            range: self.range(file, position)?,
-            size: (size != UNKNOWN).then_some(size),
-            etag: if etag.is_empty() { None } else { Some(std::str::from_utf8(etag).ok()?) },
-            label: std::str::from_utf8(label).ok()?,
-        })
+        let start = if position == 0 { 0 } else { self.row_end(file, position - 1)? };
+        let bytes = file.get(HEADER_BYTES..self.stop)?.get(start..self.row_end(file, position)?)?;
+        let (row, rest) = StoredRow::read(bytes)?;
+        let bucket = self.bucket(file, usize::try_from(row.bucket).ok()?)?;
+        rest.is_empty().then_some(Row { range: self.range(file, position)?, ..row.of(bucket) })
     }
 
-    fn text_end(&self, file: &[u8], position: usize) -> Option<usize> {
-        usize::try_from(number64(file, self.columns + 8 * position)?).ok()
+    fn row_end(&self, file: &[u8], position: usize) -> Option<usize> {
+        usize::try_from(number64(file, self.ends.checked_add(position.checked_mul(8)?)?)?).ok()
     }
 
     /// The outer None is damage, the inner one a row that is a whole object.
@@ -201,13 +199,75 @@ impl Layout {
     }
 }
 
+/// A row as it stands in the file: its bucket is a number, its range elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredRow<'a> {
+    size: u64,
+    pub(crate) bucket: u32,
+    key: &'a str,
+    etag: &'a str,
+    label: &'a str,
+}
+
+impl<'a> StoredRow<'a> {
+    /// Reads the row that `bytes` begin with; returns it with the bytes behind it. None if they hold no whole row.
+    pub(crate) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (head, texts) = bytes.split_at_checked(ROW_HEAD_BYTES)?;
+        let shape = Shape(number32(head, 8)?);
+        let (key, texts) = texts.split_at_checked(shape.key_bytes())?;
+        let (etag, texts) = texts.split_at_checked(shape.etag_bytes())?;
+        let (label, rest) = texts.split_at_checked(usize::try_from(number32(head, 16)?).ok()?)?;
+        let row = StoredRow {
+            size: number64(head, 0)?,
+            bucket: number32(head, 12)?,
+            key: std::str::from_utf8(key).ok()?,
+            etag: std::str::from_utf8(etag).ok()?,
+            label: std::str::from_utf8(label).ok()?,
+        };
+        Some((row, rest))
+    }
+
+    /// The row, which is of the bucket of this name.
+    pub(crate) fn of(&self, bucket: &'a str) -> Row<'a> {
+        Row {
+            bucket,
+            key: self.key,
+            range: None,
+            size: (self.size != UNKNOWN).then_some(self.size),
+            etag: (!self.etag.is_empty()).then_some(self.etag),
+            label: self.label,
+        }
+    }
+}
+
+/// Writes the numbers that a row begins with; None if a text is too long for them.
+pub(crate) fn row_head(row: &Row<'_>, bucket: u32) -> Option<[u8; ROW_HEAD_BYTES]> {
+    let shape = Shape::new(row.key.len(), row.etag.unwrap_or("").len())?;
+    let label_bytes = u32::try_from(row.label.len()).ok()?;
+    Some(head_of(row.size.unwrap_or(UNKNOWN), shape, bucket, label_bytes))
+}
+
+/// What stands behind the last row.
+pub(crate) fn stop() -> [u8; ROW_HEAD_BYTES] {
+    head_of(UNKNOWN, Shape(0), NO_BUCKET, 0)
+}
+
+fn head_of(size: u64, shape: Shape, bucket: u32, label_bytes: u32) -> [u8; ROW_HEAD_BYTES] {
+    let mut head = [0; ROW_HEAD_BYTES];
+    head[..8].copy_from_slice(&size.to_le_bytes());
+    head[8..12].copy_from_slice(&shape.0.to_le_bytes());
+    head[12..16].copy_from_slice(&bucket.to_le_bytes());
+    head[16..].copy_from_slice(&label_bytes.to_le_bytes());
+    head
+}
+
 /// Lengths of key and ETag in one number: 24 and 8 bits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shape(pub(crate) u32);
+struct Shape(u32);
 
 impl Shape {
     /// None if the key has 16 MiB or the ETag 256 bytes; OSS allows 1023 and sends about 40.
-    pub(crate) fn new(key_bytes: usize, etag_bytes: usize) -> Option<Self> {
+    fn new(key_bytes: usize, etag_bytes: usize) -> Option<Self> {
         let key = u32::try_from(key_bytes).ok().filter(|bytes| *bytes < 1 << 24)?;
         let etag = u32::try_from(etag_bytes).ok().filter(|bytes| *bytes < 1 << 8)?;
         Some(Shape((key << 8) | etag))
