@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import pickle
 
 import pytest
 
 from osstorchconnector import OssIterableDataset
+from osstorchconnector.connection import Connection
 
 
 def sent_at(site):
@@ -55,3 +57,23 @@ def test_what_the_service_admits_is_found_and_kept(site, delay, caplog):
     assert 0 < stats["throttled"] <= 0.15 * 900
     assert "a second go from now on" in caplog.text
     assert 200 <= stats["requests_per_second_limit"] <= 800
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("told", ["environment", "argument", "pickle"])
+def test_the_bound_is_divided_over_ranks_and_workers(told, workers, site, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    arguments = site.configured(network={"maxRequestsPerSecond": 2000})
+    connection = Connection(**{"region": "", "cred_provider": None, **arguments})
+    if told == "argument":
+        connection.world_size = 8
+    else:
+        monkeypatch.setenv("WORLD_SIZE", "8")
+    if told == "pickle":
+        data = pickle.dumps(connection)
+        monkeypatch.delenv("WORLD_SIZE")
+        connection = pickle.loads(data)
+    site.fill({"k": b"x"})
+    store = connection.store(workers)
+    store.head("/bucket/k")
+    assert store.stats()["requests_per_second_limit"] == 2000 / 8 / workers

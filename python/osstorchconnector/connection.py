@@ -8,9 +8,10 @@ from __future__ import annotations
 import atexit
 import functools
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector import _native, config, credentials, logs, upload_options, vendor
+from osstorchconnector import _native, config, credentials, logs, ranks, upload_options, vendor
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.growing import GrowingIndex
 from osstorchconnector.listing_progress import ListingProgress
@@ -23,7 +24,6 @@ from osstorchconnector.streams import ObjectReader
 from osstorchconnector.uri import as_uri, split
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
@@ -41,6 +41,9 @@ class Connection:
         endpoint: None is resolved from the environment on first use; "" is local-directory mode.
         region: "" and None are inferred.
         addressing: `auto`, `virtual`, `path` or `cname`; None leaves it to the config file.
+
+    Attributes:
+        world_size: how many ranks the job has, if the user said it; else that is found out.
 
     Raises:
         ConfigError: the config file is wrong.
@@ -62,6 +65,8 @@ class Connection:
         vendor.warn_once()
         self.addressing = addressing or self.config.addressing or "auto"
         self.credentials = credentials.choose(cred_path, cred_provider)
+        self.world_size: int | None = None
+        self._carried_size = 1
         self._native: _native.Client | None = None
 
     @property
@@ -81,18 +86,18 @@ class Connection:
             )
         return self
 
-    def store(self, processes: int = 1) -> Store:
+    def store(self, workers: int = 1) -> Store:
         """Return where the objects are.
 
         Args:
-            processes: how many processes of the job read alongside and share its request rate.
+            workers: how many processes of this rank read alongside and share its request rate.
         """
         # Again, and cheaply: a DataLoader worker has log files of its own.
         logs.set_up(self.config)
         if self.is_local:
             _log_local_once()
             return LocalStore()
-        return OssStore(self.native(processes))
+        return OssStore(self.native(workers))
 
     def oss_store(self) -> OssStore:
         """Return where the objects are, for those who have no local-directory mode."""
@@ -100,7 +105,7 @@ class Connection:
         logs.set_up(self.config)
         return OssStore(self.native())
 
-    def native(self, processes: int = 1) -> _native.Client:
+    def native(self, workers: int = 1) -> _native.Client:
         """Return this process's native client, made on first use.
 
         Raises:
@@ -109,8 +114,8 @@ class Connection:
         if self._native is None:
             options = {**self.config.options, **logs.told_requests(self.config)}
             rate = options.get("max_requests_per_second")
-            if rate is not None and processes > 1:
-                options["max_requests_per_second"] = max(1, int(rate) // processes)
+            if rate is not None:
+                options["max_requests_per_second"] = float(rate) / (self._job_size() * workers)
             try:
                 self._native = _native.Client(
                     self.endpoint, self.region, self.addressing, self.credentials.native(), options
@@ -121,9 +126,12 @@ class Connection:
                 _warn_once(self.config.in_the_files_words(note))
         return self._native
 
+    def _job_size(self) -> int:
+        return self.world_size or max(self._carried_size, ranks.job_size(os.environ))
+
     def __getstate__(self) -> dict[str, Any]:
-        """Carry values only: no client."""
-        return {**self.__dict__, "_native": None}
+        """Carry values only: no client; and how large the job is, as a spawned child knows no process group."""
+        return {**self.__dict__, "_native": None, "_carried_size": self._job_size()}
 
 
 class OnOss:

@@ -350,6 +350,7 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
         self._shares_listing = shard is not None
         self._schedule = Schedule(epochs, rank, world_size, process_group)
         connection = Connection(endpoint, cred_path, config_path, cred_provider, region, addressing)
+        connection.world_size = world_size
         policy = Policy.checked(
             connection,
             on_missing=on_missing,

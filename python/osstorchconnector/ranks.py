@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,6 +76,20 @@ class RankSource:
         group = self._group()
         carried = Ranks(*group) if group is not None else self._carried
         return {**self.__dict__, "_carried": carried}
+
+
+def job_size(environ: Mapping[str, str]) -> int:
+    """Count the ranks of the job: of torch's process group, or of the environment; 1 where neither tells.
+
+    torch is not imported for it: where it was not, there is no group.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return int(distributed.get_world_size())
+    try:
+        return max(1, int(environ.get("WORLD_SIZE", "1")))
+    except ValueError:
+        return 1
 
 
 def _of_environment(environ: Mapping[str, str]) -> Ranks:

@@ -188,7 +188,7 @@ impl Default for RetryPolicy {
 }
 
 /// Bounds on what runs at once and on what is kept in memory. `None` = the engine finds its own level.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Hard bound of requests in flight, and of connections, in a process: 256.
     pub max_concurrency: u64,
@@ -201,7 +201,7 @@ pub struct Limits {
     /// The user's upper bound for parallel listing: 16.
     pub list_max_concurrency: u64,
     /// Requests per second of the whole job; the caller divides it.
-    pub max_requests_per_second: Option<u64>,
+    pub max_requests_per_second: Option<f64>,
     /// Worker threads of a process: 256.
     pub max_worker_threads: u64,
     /// Bytes in flight when reading: 64 MiB.

@@ -25,6 +25,7 @@ enum Field {
     Small(fn(&mut ClientConfig) -> &mut u32),
     Bound(fn(&mut ClientConfig) -> &mut Option<u64>),
     Rate(fn(&mut ClientConfig) -> &mut f64),
+    RateBound(fn(&mut ClientConfig) -> &mut Option<f64>),
     Switch(fn(&mut ClientConfig) -> &mut bool),
     Text(fn(&mut ClientConfig, &str) -> Result<(), String>),
 }
@@ -89,7 +90,7 @@ static OPTIONS: &[OptionSpec] = &[
     count!(Bound, "checkpoint_max_concurrency", 1.0, 4096.0, limits.checkpoint_max_concurrency),
     count!(Bound, "upload_max_concurrency", 1.0, 4096.0, limits.upload_max_concurrency),
     count!(Count, "list_max_concurrency", 1.0, 256.0, limits.list_max_concurrency),
-    count!(Bound, "max_requests_per_second", 1.0, 10_000_000.0, limits.max_requests_per_second),
+    count!(RateBound, "max_requests_per_second", 0.001, 10_000_000.0, limits.max_requests_per_second),
     count!(Count, "max_worker_threads", 1.0, 4096.0, limits.max_worker_threads),
     count!(Count, "max_bytes_in_flight", MIB, 1024.0 * GIB, limits.max_bytes_in_flight),
     count!(Bound, "min_range_bytes", 64.0 * KIB, GIB, limits.min_range_bytes),
@@ -160,6 +161,7 @@ impl ClientConfig {
             Field::Small(field) => *field(self) = number as u32,
             Field::Bound(field) => *field(self) = Some(number as u64),
             Field::Rate(field) => *field(self) = number,
+            Field::RateBound(field) => *field(self) = Some(number),
             Field::Switch(_) | Field::Text(_) => {}
         }
         Ok(())

@@ -37,7 +37,7 @@ pub(super) struct Turn {
 
 impl Gate {
     /// `bound` is the user's bound of requests a second.
-    pub(super) fn new(policy: &RetryPolicy, bound: Option<u64>, now: Instant) -> Self {
+    pub(super) fn new(policy: &RetryPolicy, bound: Option<f64>, now: Instant) -> Self {
         Gate {
             base: now,
             closed_until: AtomicU64::new(0),

@@ -51,9 +51,7 @@ struct Found {
 
 impl Pacer {
     /// `bound` is the user's, in requests a second.
-    pub(super) fn new(bound: Option<u64>, now: Instant) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-        let bound = bound.map(|bound| bound as f64);
+    pub(super) fn new(bound: Option<f64>, now: Instant) -> Self {
         Pacer { bound, found: None, next: now }
     }
 
@@ -138,7 +136,7 @@ mod tests {
     #[test]
     fn the_users_bound_holds_from_the_start() {
         let now = SystemClock.now();
-        let mut pacer = Pacer::new(Some(100), now);
+        let mut pacer = Pacer::new(Some(100.0), now);
         let moments: Vec<_> = (0..101).map(|_| pacer.admit(now)).collect();
         assert_eq!(moments[0], now);
         assert_eq!(moments[100].duration_since(now).as_millis(), 1000);
@@ -148,7 +146,7 @@ mod tests {
     #[test]
     fn a_pause_is_made_good_by_a_few_requests_only() {
         let now = SystemClock.now();
-        let mut pacer = Pacer::new(Some(1000), now);
+        let mut pacer = Pacer::new(Some(1000.0), now);
         let later = now + Duration::from_secs(60);
         let at_once = (0..100).filter(|_| pacer.admit(later) == later).count();
         assert!((10..=11).contains(&at_once), "{at_once}");
