@@ -79,7 +79,7 @@ $(PEERS)/.tried: requirements/peers.txt $(TORCH)
 	touch $@
 
 .PHONY: demo
-demo: setup ## Stream images into a training, break the network, kill a save, kill the training: four acts, offline once installed
+demo: setup ## Stream images into a training, break the network, kill a save, kill the training, go far: five acts, offline once installed
 	@$(PY) examples/demo.py
 
 .PHONY: test

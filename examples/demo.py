@@ -1,4 +1,4 @@
-"""Four acts against a local OSS: stream images into a training loop, break the network, kill a save, kill a training.
+"""Five acts against a local OSS: stream images into a training, break the network, kill a save, kill a training, go far.
 
 Run it with `make demo`. It needs no account and no network; an act that fails ends the command with 1.
 """
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digits import checkpoint, faults, going_on, pictures, report, training
+from digits import checkpoint, distance, faults, going_on, pictures, report, training
 from digits.bucket import FIRST_BYTE_MS, NAME, READ_AHEAD_MIB, Bucket
 from digits.failure import DemoError, one_line
 from osstorchconnector.emulator import Emulator
@@ -28,7 +28,7 @@ _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "demo"
 
 
 def main() -> int:
-    """Play the four acts; return the exit status."""
+    """Play the five acts; return the exit status."""
     try:
         _play()
     except KeyboardInterrupt:
@@ -65,7 +65,10 @@ def _play() -> None:
         with _act("Act 4, go on: SIGKILL in the middle of an epoch, resumed with other workers"):
             bucket.behave()
             going_on.run(bucket, _say)
-        _close(data, streamed, broken, rows, saved)
+        with _act("Act 5, go far: how many requests are in flight is found, not configured"):
+            bucket.behave()
+            far = distance.run(bucket, home, _say)
+        _close(data, streamed, broken, rows, saved, far)
 
 
 def _break_it(bucket: Bucket, streamed: Trained) -> tuple[Trained, list[Row]]:
@@ -83,7 +86,12 @@ def _break_it(bucket: Bucket, streamed: Trained) -> tuple[Trained, list[Row]]:
 
 
 def _close(
-    data: pictures.Pictures, streamed: Trained, broken: Trained, rows: list[Row], saved: Saved
+    data: pictures.Pictures,
+    streamed: Trained,
+    broken: Trained,
+    rows: list[Row],
+    saved: Saved,
+    far: distance.Run,
 ) -> None:
     print(report.heading("This run"))
     injected, survived = (sum(getattr(row, count) for row in rows) for count in ("injected", "survived"))
@@ -95,6 +103,7 @@ def _close(
         ("faults", f"{injected:,} injected, {survived:,} survived"),
         ("accuracy", reached),
         ("checkpoint", saved.describe()),
+        (f"{FIRST_BYTE_MS} ms away", far.describe()),
         ("machine", report.machine()),
     ]
     print(report.pairs(figures))

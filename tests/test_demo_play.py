@@ -83,7 +83,7 @@ def test_the_way_to_ones_own_bucket_works_as_pasted(site, monkeypatch, capsys):
 
 
 @pytest.mark.timeout(240)
-def test_the_four_acts_play_in_small(tmp_path, monkeypatch, capsys):
+def test_the_five_acts_play_in_small(tmp_path, monkeypatch, capsys):
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     for room in (demo.pictures, demo.training):
         monkeypatch.setattr(room, "TRAIN_COUNT", 256)
@@ -91,6 +91,8 @@ def test_the_four_acts_play_in_small(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo.training, "LEAST_ACCURACY", 0.0)
     monkeypatch.setattr(demo.going_on, "BATCH", 16)
     monkeypatch.setattr(demo.going_on, "SAVE_EVERY", 4)
+    monkeypatch.setattr(demo.distance, "OBJECTS", 400)
+    monkeypatch.setattr(demo.distance, "LEAST_GAIN", 0.0)
     monkeypatch.setattr(demo, "_CACHE", tmp_path)
     try:
         status = demo.main()
@@ -105,6 +107,7 @@ def test_the_four_acts_play_in_small(tmp_path, monkeypatch, capsys):
         "the same as in act 1",
         "SIGKILL: 1 part of 16.8 MB stored",
         "killed and resumed: sequence",
+        "left to itself:",
         "Your own bucket",
     ):
         assert words in printed.out
@@ -112,7 +115,7 @@ def test_the_four_acts_play_in_small(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-def test_all_four_acts_play():
+def test_all_five_acts_play():
     played = subprocess.run(
         [sys.executable, SCRIPT], capture_output=True, text=True, timeout=290, check=False
     )
