@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -42,6 +46,18 @@ def test_blank_lines_are_no_samples():
 def test_a_line_without_a_key_is_named_by_its_number():
     with pytest.raises(FormatError, match="line 3"):
         parsed("a\n\n\tlabel\n")
+
+
+def test_a_line_that_is_not_utf_8_is_named_by_its_number():
+    with pytest.raises(FormatError, match=r"line 2 is not UTF-8.*xff"):
+        list(imagenet_manifest_parser(io.BytesIO(b"a\n\xff\n")))
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n\n"])
+def test_a_manifest_is_parsed_in_pieces_that_cut_no_line(ending):
+    lines = [f"some/longer/ü/{number}\t{number}" for number in range(100_000)]
+    reader = io.BytesIO("\n".join(lines).encode() + ending)
+    assert list(imagenet_manifest_parser(reader)) == [tuple(line.split("\t")) for line in lines]
 
 
 def test_base_and_key_are_joined_as_they_are(tmp_path):
@@ -140,3 +156,42 @@ def test_missing_arguments_are_value_errors_at_once():
         ManifestSource("m", None, "oss://b/")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="an object is needed"):
         ManifestSource("oss://bucket", imagenet_manifest_parser, "oss://b/")
+
+
+PARSING = """
+import json, resource, sys
+from osstorchconnector import OssMapDataset, imagenet_manifest_parser
+from osstorchconnector.errors import FormatError
+arguments, path = json.loads(sys.argv[1]), sys.argv[2]
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+dataset = OssMapDataset.from_manifest_file(path, imagenet_manifest_parser, "oss://bucket/", **arguments)
+before = peak()
+try:
+    said = len(dataset)
+except FormatError as failure:
+    said = str(failure)
+print(json.dumps({"said": said, "grown_bytes": peak() - before}))
+"""
+
+
+@pytest.mark.parametrize(
+    "count", [50_000, pytest.param(10_000_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_manifest_costs_no_memory_for_its_length(count, broken, site, tmp_path):
+    path = tmp_path / "manifest.tsv"
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(
+            f"train/n{number % 1000:08}/{number}.JPEG\t{number % 1000}\n" for number in range(count)
+        )
+        file.write("\tno key\n" if broken else "")
+    done = subprocess.run(
+        [sys.executable, "-c", PARSING, json.dumps(site.arguments), path],
+        check=True,
+        stdout=subprocess.PIPE,
+        env=os.environ,
+    )
+    took = json.loads(done.stdout)
+    assert f"line {count + 1} has no key" in took["said"] if broken else took["said"] == count
+    # 8 bytes a row, and no Python object; and what any first use takes.
+    assert took["grown_bytes"] < 64 * 2**20 + 12 * count

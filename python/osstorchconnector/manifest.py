@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from osstorchconnector.store import Row, Store
 
+# Bytes of a manifest that are held at a time.
+_PIECE_BYTES = 1 << 20
+
 ManifestParser = Callable[[Any], Iterable[tuple[str, str]]]
 
 
@@ -21,10 +24,15 @@ def imagenet_manifest_parser(reader: Any) -> Iterator[tuple[str, str]]:
     r"""Parse `key`, or `key<TAB>label`, one per line, UTF-8; further columns are ignored, blank lines skipped.
 
     Raises:
-        FormatError: a line has an empty first column; the text names its number.
+        FormatError: a line has an empty first column, or is not UTF-8; the text names its number.
     """
-    text = reader.read().decode("utf-8")
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, octets in enumerate(_lines(reader), start=1):
+        try:
+            line = octets.decode("utf-8")
+        except UnicodeDecodeError as failure:
+            raise FormatError(
+                f"manifest line {number} is not UTF-8 ({failure.reason}): {octets[:80]!r}; correct the line"
+            ) from failure
         if not line.strip():
             continue
         # The label may be empty, so only the outer ends of the columns are stripped.
@@ -35,6 +43,15 @@ def imagenet_manifest_parser(reader: Any) -> Iterator[tuple[str, str]]:
                 f"manifest line {number} has no key before its first TAB: {line[:80]!r}; correct the line"
             )
         yield key, label
+
+
+def _lines(reader: Any) -> Iterator[bytes]:
+    """Yield the lines of a stream without their ends; a manifest may be larger than memory."""
+    rest = b""
+    while piece := reader.read(_PIECE_BYTES):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+    yield rest
 
 
 class ManifestSource:
