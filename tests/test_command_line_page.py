@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -36,7 +37,8 @@ def test_the_commands_run(shell):
 
 def test_the_table_names_every_command(shell):
     listed = shell.printed().partition("Commands:\n")[2]
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == re.findall(
+    table = PAGE.partition("```console")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == re.findall(
         r"^  (\w+)  ", listed, re.MULTILINE
     )
 
@@ -45,7 +47,7 @@ def test_every_option_that_the_page_names_is_there(shell):
     section = ""
     for line in PAGE.splitlines():
         section = line.removeprefix("## ") if line.startswith("## ") else section
-        if section in ("cp", "rm"):
+        if section in ("cp", "doctor", "rm"):
             helped = shell.printed(section, "--help")
             assert all(option in helped for option in re.findall(r"`(--[a-z-]+)`", line))
 
@@ -69,3 +71,10 @@ def test_what_the_script_asks_for_is_answered(shell):
         COMMAND, env={**shell.variables, **asked}, capture_output=True, text=True, timeout=50, check=False
     )
     assert done.stdout.split() == ["plain,--recursive", "plain,--resume", "plain,--region"]
+
+
+def test_the_doctors_table_names_its_lines(shell):
+    table = PAGE.partition("## doctor")[2].partition("## ")[0]
+    named = ", ".join(re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE))
+    lines = json.loads(shell.printed("doctor", "--json"))
+    assert re.findall(r"`(\w+)`", named) == [row["name"] for row in lines]

@@ -217,6 +217,11 @@ def parse(text: str, source: str, set_up: Callable[[ClientConfig], None] | None 
     return read
 
 
+def is_known(name: str) -> bool:
+    """Say whether the file may have this key, written with the object that holds it."""
+    return name in _KEYS
+
+
 class _Remarks:
     """What is to be logged about a file: once per process, and after the log was set up."""
 

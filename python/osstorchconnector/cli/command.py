@@ -28,6 +28,7 @@ _COMMANDS = (
     "stat",
     "rm",
     "du",
+    "doctor",
     "index",
     "checkpoints",
     "uploads",
