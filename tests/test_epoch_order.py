@@ -222,6 +222,36 @@ def test_a_world_size_in_the_environment_needs_a_rank(monkeypatch):
     assert schedule(0, 5).length(10) == 2
 
 
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"RANK": "3"}, "RANK=3 and no WORLD_SIZE"),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, r"process 3 of 8 \(SLURM_PROCID, SLURM_NTASKS\).*rank="),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, "process 0 of 2"),
+        ({"PMI_RANK": "1", "PMI_SIZE": "2"}, "init_process_group"),
+    ],
+)
+def test_one_of_many_processes_is_not_taken_for_the_only_one(environment, said, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=said):
+        schedule(None, None).length(10)
+    assert schedule(0, 1).length(10) == 10
+    assert Schedule(Epochs(), None, None, no_group).length(10) == 10
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "5")
+    assert schedule(None, None).length(10) == 2
+
+
+@pytest.mark.parametrize(
+    "environment", [{"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, {"SLURM_NTASKS": "8"}, {"WORLD_SIZE": "1"}]
+)
+def test_a_lone_process_reads_everything(environment, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert schedule(None, None).length(10) == 10
+
+
 def third_of_four():
     return 3, 4
 

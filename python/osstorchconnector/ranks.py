@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 Group = tuple[int, int]
 
+# In which variables schedulers number the processes they start, and count them: Slurm, Open MPI, and what uses PMI.
+_SCHEDULERS = (
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+)
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -62,7 +69,8 @@ class RankSource:
         """Return rank and world size; 0 of 1 where nothing tells them.
 
         Raises:
-            ConfigError: the environment has `WORLD_SIZE` above 1 and no `RANK`, or they make no sense.
+            ConfigError: the environment has one of `WORLD_SIZE` and `RANK` alone, or those of a scheduler instead, or
+            they make no sense.
         """
         if self._given is not None:
             return self._given
@@ -94,6 +102,8 @@ def job_size(environ: Mapping[str, str]) -> int:
 
 def _of_environment(environ: Mapping[str, str]) -> Ranks:
     rank, world_size = environ.get("RANK"), environ.get("WORLD_SIZE")
+    if world_size is None:
+        _refuse_half_told(rank, environ)
     if world_size is None or world_size == "1":
         return Ranks()
     if rank is None:
@@ -108,6 +118,21 @@ def _of_environment(environ: Mapping[str, str]) -> Ranks:
         raise ConfigError(
             f"RANK={rank} and WORLD_SIZE={world_size} of the environment are no numbers; correct them"
         ) from None
+
+
+def _refuse_half_told(rank: str | None, environ: Mapping[str, str]) -> None:
+    """Refuse to take one of many processes for the only one: it would read what all of them should share."""
+    if rank is not None:
+        raise ConfigError(
+            f"the environment has RANK={rank} and no WORLD_SIZE; set it, or pass rank= and world_size="
+        )
+    for process, count in _SCHEDULERS:
+        if process in environ and environ.get(count, "1") != "1":
+            raise ConfigError(
+                f"this is process {environ[process]} of {environ[count]} ({process}, {count}), and neither "
+                "torch.distributed nor RANK and WORLD_SIZE tell its rank; call init_process_group first, or pass rank= "
+                "and world_size="
+            )
 
 
 def _checked(rank: int, world_size: int, where: str) -> Ranks:
