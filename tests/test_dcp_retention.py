@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import itertools
 import logging
 import time
@@ -209,6 +210,8 @@ def test_the_command_lists_garbage_and_removes_it_when_told(fs, site, command):
     status, lines = command("gc", "oss://bucket/", "--grace", "0s")
     assert status == 0
     assert lines[-1] == "4 object(s); --yes removes them"
+    told = json.loads("".join(command("gc", "--json", "oss://bucket/", "--grace", "0s")[1]))
+    assert told == [{"uri": uri, "removed": False} for uri in lines[:-1]]
     assert names(fs) == before
     assert command("gc", "oss://bucket/", "--grace", "0s", "--yes")[1] == [
         *lines[:-1],
@@ -230,6 +233,7 @@ def test_the_command_names_the_newest_checkpoint(fs, command):
     assert command("latest", "oss://bucket/")[0] == 1
     save(fs)
     assert command("latest", "oss://bucket/") == (0, [PATH])
+    assert command("latest", "--json", "oss://bucket/") == (0, [json.dumps({"latest": PATH})])
 
 
 # What a job must not remove: the checkpoints of others.

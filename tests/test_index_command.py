@@ -86,3 +86,17 @@ def test_what_is_no_index_is_refused(environment, tmp_path):
         client.load_index(tmp_path / "nowhere")
     with pytest.raises(NotFoundError):
         client.load_index("oss://bucket/nowhere")
+
+
+def test_programs_are_told_in_json(environment, tmp_path, capsys):
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    assert main(["index", "build", "--json", "oss://bucket/p/", old]) == 0
+    built = json.loads(capsys.readouterr().out)
+    assert (built["objects"], built["left_out_empty"], built["target"]) == (3, 1, old)
+    environment.fill({"p/b": b"changed"})
+    main(["index", "build", "oss://bucket/p/", new])
+    capsys.readouterr()
+    assert main(["index", "diff", "--json", old, new]) == 1
+    assert json.loads(capsys.readouterr().out) == [{"change": "changed", "uri": "oss://bucket/p/b"}]
+    assert main(["index", "diff", "--json", old, old]) == 0
+    assert json.loads(capsys.readouterr().out) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 import subprocess
 
 import pytest
@@ -187,3 +188,16 @@ def shell_words(*arguments):
     from command_process import COMMAND
 
     return [*COMMAND, *arguments]
+
+
+def test_rm_that_is_stopped_says_what_it_did(shell):
+    shell.oss.fill("bucket", "many/", 4000, 1)
+    shell.oss.shape(first_byte_ms=300)
+    with shell.begun("rm", "-rq", "oss://bucket/many/") as running:
+        while not shell.oss.requests("DeleteMultipleObjects"):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "object(s) deleted, and up to 1000 under way" in said
+    assert "Traceback" not in said

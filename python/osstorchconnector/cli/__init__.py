@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from osstorchconnector.emulator import main as emulator
 
         return emulator(given[1:])
-    from osstorchconnector.cli.command import run
+    try:
+        from osstorchconnector.cli.command import run
 
-    return run(given)
+        return run(given)
+    except KeyboardInterrupt:
+        # While things are still imported.
+        return 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import click
 
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.amounts import read_age
+from osstorchconnector.cli.tables import json_option
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
@@ -26,10 +28,14 @@ def command() -> None:
 
 @command.command("latest", short_help="print the URI of the newest checkpoint below a prefix that loads")
 @click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@json_option
 @reaching.options
-def latest(*, reaching: Reaching, prefix: str) -> int:
+def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
     """Print the URI of the newest checkpoint below PREFIX that loads; exit status 1 if there is none."""
     found = _file_system(reaching).latest(prefix)
+    if as_json:
+        click.echo(json.dumps({"latest": found}))
+        return 0 if found is not None else 1
     if found is None:
         click.echo(f"ossconnector: no checkpoint below {prefix} loads", err=True)
         return 1
@@ -48,8 +54,9 @@ def latest(*, reaching: Reaching, prefix: str) -> int:
     "(the default); a running save that publishes nothing for so long would be taken for dead.",
 )
 @click.option("--yes", is_flag=True, help="Remove them; without it they are listed only.")
+@json_option
 @reaching.options
-def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool) -> int:
+def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json: bool) -> int:
     """List the objects of saves that were replaced or that died, which no checkpoint needs any more.
 
     What the metadata of a checkpoint names is never among them.
@@ -57,6 +64,9 @@ def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool) -> int:
     fs = _file_system(reaching)
     act = fs.collect_garbage if yes else fs.garbage
     uris = act(prefix, grace_seconds=grace)
+    if as_json:
+        click.echo(json.dumps([{"uri": uri, "removed": yes} for uri in uris], indent=1))
+        return 0
     for uri in uris:
         click.echo(uri)
     click.echo(f"{len(uris)} object(s){'' if not uris else ', removed' if yes else '; --yes removes them'}")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from osstorchconnector.cli import reaching
+from osstorchconnector.cli.tables import json_array, json_option
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 # As diff(1): there are differences.
 _DIFFERENT = 1
+_SIGNS = {"added": "+", "removed": "-", "changed": "!"}
 
 
 @click.group("index", no_args_is_help=False, short_help="list a prefix into an index, show one, compare two")
@@ -28,13 +31,21 @@ def command() -> None:
 @click.argument("target", metavar="TARGET")
 @click.option("--include-empty", is_flag=True, help="Zero-byte objects too, directories apart.")
 @click.option("--quiet", is_flag=True, help="No progress on a terminal.")
+@json_option
 @reaching.options
-def build(*, reaching: Reaching, prefix: str, target: str, include_empty: bool, quiet: bool) -> int:
+def build(
+    *, reaching: Reaching, prefix: str, target: str, include_empty: bool, quiet: bool, as_json: bool
+) -> int:
     """List the objects whose keys begin with PREFIX, and save what is there to TARGET."""
     client = reaching.client()
     bar = sys.stderr.isatty() and not quiet
     index = client.build_index(prefix, include_empty=include_empty, progress=bar)
     saved_bytes = client.save_index(index, target)
+    if as_json:
+        click.echo(
+            json.dumps({**_document(index, 0), "target": target, "saved_bytes": saved_bytes}, indent=1)
+        )
+        return 0
     click.echo(
         f"{len(index)} objects, {saved_bytes} bytes in {target}, fingerprint {index.fingerprint}"
         + (f", {index.left_out_empty} zero-byte objects left out" if index.left_out_empty else "")
@@ -45,7 +56,7 @@ def build(*, reaching: Reaching, prefix: str, target: str, include_empty: bool, 
 @command.command("show", short_help="say what an index lists")
 @click.argument("index", metavar="INDEX")
 @click.option("--rows", type=int, default=0, metavar="N", help="Print the first N rows too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option
 @reaching.options
 def show(*, reaching: Reaching, index: str, rows: int, as_json: bool) -> int:
     """Say what INDEX lists."""
@@ -64,17 +75,21 @@ def show(*, reaching: Reaching, index: str, rows: int, as_json: bool) -> int:
 @command.command("diff", short_help="compare two indexes; exit status 1 if they differ")
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
+@json_option
 @reaching.options
-def diff(*, reaching: Reaching, old: str, new: str) -> int:
+def diff(*, reaching: Reaching, old: str, new: str, as_json: bool) -> int:
     """Compare two indexes; exit status 1 if they differ."""
     client = reaching.client()
     before, after = client.load_index(old), client.load_index(new)
-    if before.fingerprint == after.fingerprint:
-        return 0
-    signs = {"added": "+", "removed": "-", "changed": "!"}
-    for change, uri in before.differences(after):
-        click.echo(f"{signs[change]} {uri}")
-    return _DIFFERENT
+    is_same = before.fingerprint == after.fingerprint
+    changes = iter(()) if is_same else before.differences(after)
+    with json_array() if as_json else nullcontext() as add:
+        for difference in changes:
+            if add is not None:
+                add(difference._asdict())
+            else:
+                print(_SIGNS[difference.change], difference.uri)
+    return 0 if is_same else _DIFFERENT
 
 
 def _document(index: ObjectIndex, rows: int) -> dict[str, Any]:

@@ -100,12 +100,19 @@ def _delete(
 ) -> int:
     found = (name for path in paths for name in _names(store, path)) if recursive else iter(paths)
     count = 0
-    while batch := list(itertools.islice(found, _BATCH)):
+    try:
+        while batch := list(itertools.islice(found, _BATCH)):
+            if not dry_run:
+                store.remove_all(batch)
+            for path in batch:
+                tell({"uri": as_uri(path), "deleted": not dry_run})
+            count += len(batch)
+    except BaseException:
         if not dry_run:
-            store.remove_all(batch)
-        for path in batch:
-            tell({"uri": as_uri(path), "deleted": not dry_run})
-        count += len(batch)
+            click.echo(
+                f"ossconnector: stopped: {count} object(s) deleted, and up to {_BATCH} under way", err=True
+            )
+        raise
     return count
 
 
