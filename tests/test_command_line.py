@@ -66,3 +66,12 @@ def test_a_fault_of_ours_is_one_line_too_and_a_traceback_on_request(monkeypatch)
 def test_the_package_does_not_import_the_library_of_commands():
     script = "import sys, osstorchconnector, osstorchconnector.client; print('click' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"
+
+
+def test_without_the_library_of_commands_one_line_says_what_to_install():
+    script = "import sys; sys.modules['click'] = None; from osstorchconnector.cli import main; sys.exit(main(['ls']))"
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+    assert "pip install 'click" in said.stderr

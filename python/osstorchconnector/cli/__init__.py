@@ -28,6 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from osstorchconnector.cli.command import run
 
         return run(given)
+    except ModuleNotFoundError as missing:
+        if missing.name != "click":
+            raise
+        print(
+            "ossconnector: the library click is not installed: pip install 'click>=8.1,<9'", file=sys.stderr
+        )
+        return 1
     except KeyboardInterrupt:
         # While things are still imported.
         return 130
