@@ -4,7 +4,7 @@
 //! cuts the range that seems longest (`split`) and reads the part behind the cut, a serial chain of pages with the
 //! guards of every listing. Each object is in exactly one range, whatever the guess was worth: a range is
 //! (after, end], and its pages are cut at the end that holds when they arrive. Ranges are joined in key order.
-//! Decision 0015 has the rules and what was measured.
+//! Decision 0011 has the rules and what was measured.
 
 use std::collections::{BTreeMap, VecDeque};
 
