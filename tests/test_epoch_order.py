@@ -6,7 +6,7 @@ import json
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epoch_model import batches_of, epoch_order
@@ -65,6 +65,7 @@ def loader(runs, batch_size):
                 streams.remove(stream)
 
 
+@settings(deadline=None)
 @given(count=st.integers(0, 400), fingerprint=SEEDS, seed=SEEDS | st.none(), epoch=st.integers(0, 1000))
 def test_the_native_order_is_the_models(count, fingerprint, seed, epoch):
     fingerprint = f"{fingerprint:016x}"
@@ -75,6 +76,7 @@ def test_the_native_order_is_the_models(count, fingerprint, seed, epoch):
     assert sorted(order.row_at(position) for position in range(count)) == list(range(count))
 
 
+@settings(deadline=None)
 @given(
     count=COUNTS, world=WORLDS, workers=WORKERS, batch=BATCHES, seed=SEEDS, epoch=st.integers(0, 9),
     shuffle=st.booleans(), uneven=st.sampled_from(["drop", "allow"]),
@@ -93,6 +95,7 @@ def test_a_jobs_batches_are_the_models_whatever_the_number_of_workers(
     assert sorted(read) == sorted(whole)
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 60), world=WORLDS, workers=WORKERS, batch=BATCHES, seed=SEEDS)
 def test_padding_gives_all_ranks_equally_much_and_leaves_nothing_out(count, world, workers, batch, seed):
     options = {"shuffle": True, "seed": seed, "uneven": "pad", "batch_size": batch}
@@ -104,6 +107,7 @@ def test_padding_gives_all_ranks_equally_much_and_leaves_nothing_out(count, worl
     assert {row for share in shares for row in share} == set(range(count))
 
 
+@settings(deadline=None)
 @given(
     data=st.data(), count=COUNTS, before=WORKERS, after=WORKERS, world=WORLDS, world_after=WORLDS, batch=BATCHES,
     batch_after=BATCHES, seed=SEEDS,
@@ -129,6 +133,7 @@ def test_f91_a_layout_free_state_goes_on_with_any_layout(
         assert list(loader(runs, batch_after)) == expected
 
 
+@settings(deadline=None)
 @given(
     data=st.data(), count=COUNTS, workers=WORKERS, world=WORLDS, batch=BATCHES, seed=SEEDS, epoch=st.integers(0, 9)
 )  # fmt: skip
@@ -150,6 +155,7 @@ def test_f91_a_workers_state_says_that_the_next_sample_is_the_next(
     assert first + list(rows(resumed.begin(count, FINGERPRINT, here))) == whole
 
 
+@settings(deadline=None)
 @given(data=st.data(), count=st.integers(1, 40), seed=SEEDS)
 def test_f91_objects_that_came_out_of_order_are_neither_lost_nor_read_again(data, count, seed):
     [run] = runs_of(0, 1, 1, count, shuffle=True, seed=seed, ordered=False)
@@ -161,6 +167,7 @@ def test_f91_objects_that_came_out_of_order_are_neither_lost_nor_read_again(data
     assert sorted([*came[:stop], *again.rest]) == list(range(count))
 
 
+@settings(deadline=None)
 @given(count=COUNTS, world=WORLDS, workers=WORKERS, batch=BATCHES)
 def test_places_and_positions_are_each_others_inverse(count, world, workers, batch):
     for run in runs_of(world - 1, world, workers, count, batch_size=batch):

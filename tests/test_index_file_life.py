@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from osstorchconnector.epochs import SharedEpoch
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.index import IndexFile, MemoryIndex
 from osstorchconnector.sources import ObjectsSource, PrefixSource
@@ -62,6 +63,20 @@ def test_files_go_with_their_dataset(private_tmp):
     assert [found.name for found in file.stats_files()] == [f"{file.name}.7-a.stats"]
     assert len(files_in(private_tmp)) == 2
     del file
+    gc.collect()
+    assert files_in(private_tmp) == []
+
+
+def test_files_go_that_workers_wrote_where_their_parent_never_looked(private_tmp):
+    file, epoch = IndexFile(), SharedEpoch()
+    child = os.fork()
+    if not child:
+        Path(file.path).touch()
+        epoch.is_first("told", is_worker=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(files_in(private_tmp)) == 2
+    del file, epoch
     gc.collect()
     assert files_in(private_tmp) == []
 

@@ -28,6 +28,8 @@ class SharedEpoch:
         self._arrived_in: int | None = None
         self._home = ""
         self._own: tuple[int, int] | None = None
+        # Workers write files of this process's name, whether or not it writes one.
+        self._owned(f"{name_of(os.getpid())}-{self._token}")
 
     def set(self, epoch: int, *, is_worker: bool) -> None:
         """Set the epoch, for this process and its workers; in a worker for itself alone."""

@@ -35,8 +35,12 @@ class Lease:
 
     def end(self) -> None:
         """Remove the files, if they are this process's."""
-        if self.directory is not None and os.getpid() == self.owner:
-            for file in Path(self.directory).glob(f"{self.name}.*"):
+        if os.getpid() != self.owner:
+            return
+        # Workers may have written files of this name where their parent never looked.
+        directory = self.directory if self.directory is not None else _directory()
+        if self.directory is not None or _is_private(directory):
+            for file in Path(directory).glob(f"{self.name}.*"):
                 file.unlink(missing_ok=True)
 
 
@@ -64,15 +68,25 @@ def private_directory() -> str:
     Raises:
         ConfigError: something else lies there.
     """
-    uid = os.getuid()
-    directory = os.path.join(tempfile.gettempdir(), f"osstorchconnector-{uid}")
+    directory = _directory()
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    found = os.lstat(directory)
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+    if not _is_private(directory):
         raise ConfigError(
-            f"{directory} is not a private directory of user {uid}; remove it, or set TMPDIR to another place"
+            f"{directory} is not a private directory of user {os.getuid()}; remove it, or set TMPDIR to another place"
         )
     return directory
+
+
+def _directory() -> str:
+    return os.path.join(tempfile.gettempdir(), f"osstorchconnector-{os.getuid()}")
+
+
+def _is_private(directory: str) -> bool:
+    try:
+        found = os.lstat(directory)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def remove_stale(directory: str) -> None:
