@@ -88,6 +88,47 @@ def test_a_group_made_by_hand_does_the_same(method, start_method, bucket, tmp_pa
     check(bucket, tmp_path / "rows", 2)
 
 
+TREE = """
+import multiprocessing, sys
+from pathlib import Path
+from torch import distributed
+from osstorchconnector import rendezvous
+
+SIZE, RANKS, PLACE = 4_000_000, 8, sys.argv[1]
+
+class Packed:
+    def packed(self):
+        return b"x" * SIZE
+
+def sent():
+    return int(dict(line.split(":") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
+
+def take_part(rank):
+    distributed.init_process_group("gloo", init_method=f"file://{PLACE}", rank=rank, world_size=RANKS)
+    distributed.barrier()
+    before = sent()
+    received = rendezvous._carried(Packed(), range(RANKS))
+    if rank == 0:
+        print((sent() - before) / SIZE)
+    assert len(received) == SIZE
+    distributed.barrier()
+
+ranks = [multiprocessing.get_context("fork").Process(target=take_part, args=(rank,)) for rank in range(RANKS)]
+for rank in ranks: rank.start()
+for rank in ranks: rank.join()
+sys.exit(any(rank.exitcode for rank in ranks))
+"""
+
+
+@SLOW
+def test_the_index_travels_along_a_tree(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", TREE, tmp_path / "rendezvous"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    # To seven others out of rank 0 it would be 7.
+    assert float(done.stdout) < 3.1
+
+
 @SLOW
 def test_without_a_group_each_rank_lists_and_says_so(bucket, tmp_path):
     said = one_by_one(bucket, 2, "none", "fork", "together", tmp_path / "rows")
