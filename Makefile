@@ -83,7 +83,7 @@ demo: setup ## Stream images into a training, break the network, kill a save, ki
 	@$(PY) examples/demo.py
 
 .PHONY: test
-test: setup original test-rust test-python ## Run all tests, Rust then Python
+test: setup original test-rust test-python guard ## Run all tests, Rust then Python, and the guard of speed
 
 .PHONY: test-rust
 test-rust: toolchain $(TORCH) ## Run the Rust tests
@@ -137,6 +137,15 @@ bench-quick: setup ## The same, smaller and rougher (under a minute)
 .PHONY: bench-witness
 bench-witness: setup ## Ask wrk whether the raw limit is an honest one (three minutes)
 	@$(PY) benches/witness.py $(ARGS)
+
+.PHONY: performance
+performance: setup original peers ## Measure all that docs/performance.md shows, and write its tables and pictures (12 minutes, 6 GB of memory)
+	@$(PY) benches/performance.py $(ARGS)
+
+.PHONY: guard
+guard: setup ## Fail if reading has become clearly slower: ours against a raw client, and instruction counts (nginx, valgrind)
+	@$(PY) benches/guard.py
+	$(PY) benches/instructions.py
 
 .PHONY: wheel
 wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean environment without Rust

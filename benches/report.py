@@ -8,7 +8,12 @@ import platform
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rows import Row
 
 HERE = Path(__file__).parent
 Rounds = dict[str, list[dict[str, Any]]]
@@ -22,10 +27,36 @@ def speed(result: dict[str, Any]) -> float:
 def table(rounds: Rounds, limits: dict[str, str]) -> str:
     """Lay out medians; a ratio is the median over rounds of (ours / its limit in the same round)."""
     head = ("contender", "GB/s", "min..max", "ratio", "to limit", "CPU s/GB", "peak MiB")
-    rows = [head, *(_row(name, rounds, limits.get(name, "-")) for name in rounds)]
+    rows = [head, *cells(rounds, limits)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def cells(rounds: Rounds, limits: dict[str, str]) -> list[tuple[str, ...]]:
+    """Return the cells of the table, without its head."""
+    return [_row(name, rounds, limits.get(name, "-")) for name in rounds]
+
+
+def shares(rounds: Rounds, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Say for each row which share of its limit ours reached, with the original's config file, and the original."""
+    return [
+        {
+            "name": row.name,
+            "goal": row.goal,
+            "ours": _share(rounds, row.name, row.limit),
+            "seeds": _share(rounds, f"{row.name}, seed's config", row.limit),
+            "original": _share(rounds, f"original {row.name}", row.limit),
+        }
+        for row in rows
+        if row.limit.startswith("raw")
+    ]
+
+
+def _share(rounds: Rounds, name: str, limit: str) -> float | None:
+    pairs = zip(rounds.get(name, []), rounds.get(limit, []), strict=False)
+    ratios = [speed(ours) / speed(theirs) for ours, theirs in pairs]
+    return median(ratios) if ratios else None
 
 
 def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:

@@ -138,12 +138,12 @@ def load_before() -> float:
     return load_average
 
 
-def measured(site: Site, rows: Sequence[Row], count: int, *, with_peers: bool) -> report.Rounds:
-    """Run so many rounds."""
-    found, rounds = steps(site, rows, with_peers=with_peers), report.Rounds()
+def measured(site: Site, rows: Sequence[Row], count: int, *, peers_in: int) -> report.Rounds:
+    """Run so many rounds; other packages run in the first few of them."""
+    rounds = report.Rounds()
     for number in range(count):
         print(f"bench: round {number + 1} of {count}", flush=True)
-        one_round(number, found, rounds)
+        one_round(number, steps(site, rows, with_peers=number < peers_in), rounds)
     return rounds
 
 
@@ -175,7 +175,7 @@ def main() -> None:
     load_average = load_before()
     with opened(size, with_original=not options.no_original) as site:
         rows = [row for row in ROWS if row.name in options.rows]
-        rounds = measured(site, rows, count, with_peers=options.peers)
+        rounds = measured(site, rows, count, peers_in=count if options.peers else 0)
     machine = report.machine()
     print(f"\n{size.describe()}; {machine}")
     print(
