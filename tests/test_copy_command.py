@@ -271,6 +271,7 @@ def test_a_missing_bucket_ends_all_at_once(shell):
         (("s3://bucket/there", "x"), "neither oss://bucket/key nor a path", 2),
         (("oss://bucket/there", "oss://bucket/there"), "to itself", 2),
         (("oss://bucket/there",), "missing argument", 2),
+        (("--if-absent", "oss://bucket/there", "oss://bucket/x"), "are of uploads", 2),
         (("-", "oss://bucket/dir/"), "stdin has no name", 2),
         (("oss://bucket/there", "run/a.json", "oss://bucket/x"), "is no directory", 2),
         (("-r", "oss://bucket/", "oss://bucket/below/"), "lies below", 2),
@@ -311,3 +312,18 @@ def test_a_terminal_sees_progress_and_nobody_else(shell):
     assert "of 5, " in seen.stdout
     assert "MiB/s" in seen.stdout
     assert "5 copied" in seen.stdout.split("\x1b[K")[-1]
+
+
+@pytest.mark.usefixtures("tree")
+def test_a_file_that_changes_while_it_is_read_is_not_published(shell):
+    with begin_slowly(
+        shell, "InitiateMultipartUpload", 1, "cp", "run/large", "oss://bucket/there"
+    ) as running:
+        with open(shell.directory / "run/large", "ab") as file:
+            file.write(b"more")
+        shell.oss.shape()
+        _, said = running.communicate(timeout=40)
+    assert running.returncode == 1
+    assert "the file changed while it was read" in said
+    assert shell.printed("cat", "oss://bucket/there") == "an object"
+    assert shell.document("uploads", "oss://bucket/") == []

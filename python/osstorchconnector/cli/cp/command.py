@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING
 
 import click
 
 from osstorchconnector.cli import reaching
-from osstorchconnector.cli.cp import report
-from osstorchconnector.cli.cp.copying import Copier, Wanted
+from osstorchconnector.cli.cp import copying, report
 from osstorchconnector.cli.cp.crew import Crew, Tally
 from osstorchconnector.cli.cp.jobs import jobs_of
+from osstorchconnector.cli.cp.means import Means, Wanted
 from osstorchconnector.cli.cp.places import place
 from osstorchconnector.cli.cp.stopping import Stop, StoppedError
-from osstorchconnector.cli.failing import INTERRUPTED, said_in_one_line
+from osstorchconnector.cli.failing import INTERRUPTED, misuse, said_in_one_line
 from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.stat import advise_of_keys_below
 from osstorchconnector.cli.tables import json_option
@@ -63,15 +64,20 @@ def command(
     wanted = Wanted(resume, if_absent, {name: text for name, text in given.items() if text is not None})
     places = [place(source) for source in sources]
     where = place(target)
+    if where.is_oss and any(source.is_oss for source in places) and (if_absent or wanted.options):
+        raise misuse(
+            "OSS copies objects as they are: --if-absent, --content-type and --storage-class are of uploads"
+        )
     store = reaching.store()
     to_do = jobs_of(store, places, where, recursive=recursive)
-    stop, tally, lock = Stop(), Tally(), threading.Lock()
+    stop, tally, lock = Stop(), Tally(is_listed=as_json), threading.Lock()
 
     def tell(moved_bytes: int) -> None:
         with lock:
             tally.moved_bytes += moved_bytes
 
-    crew = Crew(Copier(store, wanted, stop, tell).do, stop, tally, jobs)
+    means = Means(store, wanted, stop, tell)
+    crew = Crew(functools.partial(copying.do, means), stop, tally, jobs)
     meter = Meter(is_wanted=not (quiet or as_json))
 
     def look() -> None:
@@ -85,7 +91,7 @@ def command(
         failure = ending
     finally:
         meter.erase()
-    if failure is not None and tally.is_all_found and len(tally.done) == tally.found:
+    if failure is not None and tally.is_all_found and tally.ended_well == tally.found:
         # The last bytes were on their way when it was told to stop.
         failure = None
     if tally.found == 1 and tally.failed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,8 @@ from osstorchconnector.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from osstorchconnector.cli.cp.copying import Done
     from osstorchconnector.cli.cp.jobs import Job
+    from osstorchconnector.cli.cp.means import Done
 
 # Jobs that wait for a thread: enough that the end of most copies is in sight, and no more in memory.
 _WAITING = 10_000
@@ -46,15 +46,36 @@ _NUMBERS_OF_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.
 
 @dataclass
 class Tally:
-    """How far the copy is; written by many threads under one lock, read without it for a display."""
+    """How far the copy is; written by many threads under one lock, read without it for a display.
+
+    Attributes:
+        counts: jobs by what became of them.
+        copied_bytes: bytes of those that were copied, whole.
+        is_listed: whether `done` is kept: for a document, and not for millions of objects without one.
+    """
 
     started: float = field(default_factory=time.monotonic)
     found: int = 0
     found_bytes: int = 0
     is_all_found: bool = False
     moved_bytes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    copied_bytes: int = 0
+    is_listed: bool = False
     done: list[Done] = field(default_factory=list)
     failed: list[tuple[Job, Exception]] = field(default_factory=list)
+
+    @property
+    def ended_well(self) -> int:
+        """Jobs that are done."""
+        return sum(self.counts.values())
+
+    def note(self, done: Done) -> None:
+        """Count one that is done."""
+        self.counts[done.how] += 1
+        self.copied_bytes += 0 if done.how == "same" else done.size_bytes
+        if self.is_listed:
+            self.done.append(done)
 
     @property
     def seconds(self) -> float:
@@ -147,7 +168,7 @@ class Crew:
                 self._note_failure(job, failure)
                 continue
             with self._changed:
-                self.tally.done.append(done)
+                self.tally.note(done)
                 self._forget(job)
 
     def _done(self, job: Job) -> Done:

@@ -57,6 +57,12 @@ class PartFile:
         self.file.seek(0)
         self.file.truncate()
 
+    def append(self, piece: memoryview) -> None:
+        """Write at the end; the system may take less at a time than it is given."""
+        done = 0
+        while done < len(piece):
+            done += self.file.write(piece[done:])
+
     def publish(self, *, if_absent: bool) -> None:
         """Give it its name; a file of that name is replaced at once, unless `if_absent`.
 

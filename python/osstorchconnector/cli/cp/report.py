@@ -13,9 +13,9 @@ from osstorchconnector.cli.failing import said_in_one_line
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from osstorchconnector.cli.cp.copying import Done
     from osstorchconnector.cli.cp.crew import Tally
     from osstorchconnector.cli.cp.jobs import Job
+    from osstorchconnector.cli.cp.means import Done
 
 # More lines of failures than this help nobody; the JSON document has all.
 _SHOWN_FAILURES = 20
@@ -24,7 +24,7 @@ _SHOWN_FAILURES = 20
 def progress(tally: Tally) -> str:
     """Write the line for a terminal."""
     more = "" if tally.is_all_found else "+"
-    parts = [f"{len(tally.done)} of {tally.found}{more}"]
+    parts = [f"{tally.ended_well} of {tally.found}{more}"]
     total = tally.found_bytes
     parts.append(size(tally.moved_bytes) + (f" of {size(total)}{more}" if total >= tally.moved_bytes else ""))
     rate = tally.moved_bytes / tally.seconds if tally.seconds else 0.0
@@ -49,13 +49,16 @@ def say_failures(tally: Tally) -> None:
 
 def say_end(tally: Tally) -> None:
     """Write what was done."""
-    moved = [done for done in tally.done if done.how != "same"]
-    moved_bytes = sum(done.size_bytes for done in moved)
-    rate = f", {size(moved_bytes / tally.seconds)}/s" if moved_bytes else ""
-    text = f"{len(moved)} copied ({size(moved_bytes)}) in {tally.seconds:.1f} s{rate}"
-    resumed = sum(done.how == "resumed" for done in moved)
-    same = len(tally.done) - len(moved)
-    for count, what in ((resumed, "gone on with"), (same, "already there"), (len(tally.failed), "failed")):
+    counts, copied_bytes = tally.counts, tally.copied_bytes
+    rate = f", {size(copied_bytes / tally.seconds)}/s" if copied_bytes else ""
+    copied = counts["copied"] + counts["resumed"]
+    text = f"{copied} copied ({size(copied_bytes)}) in {tally.seconds:.1f} s{rate}"
+    rest = (
+        (counts["resumed"], "gone on with"),
+        (counts["same"], "already there"),
+        (len(tally.failed), "failed"),
+    )
+    for count, what in rest:
         text += f"; {count} {what}" if count else ""
     click.echo(text)
 
@@ -64,7 +67,7 @@ def say_what_remains(tally: Tally, under_way: Sequence[Job], waiting: Sequence[J
     """Write what a copy that was stopped has not done."""
     more = "" if tally.is_all_found else ", and what was not found yet"
     click.echo(
-        f"ossconnector: stopped: {len(tally.done)} of {tally.found} copied; {len(under_way)} under way given up, their "
+        f"ossconnector: stopped: {tally.ended_well} of {tally.found} copied; {len(under_way)} under way given up, their "
         f"targets are as before; {len(waiting)} not begun{more}; the same command with --resume copies what remains",
         err=True,
     )
