@@ -85,7 +85,6 @@ def over(bucket, kind, epochs, persistent, directory):
 @pytest.mark.parametrize("epochs", [8, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("persistent", ["persistent", "anew"])
-@pytest.mark.timeout(180)
 def test_epochs_with_four_workers_let_nothing_grow(epochs, kind, persistent, bucket, tmp_path):
     seen = over(bucket, kind, epochs, persistent, tmp_path)
     early, late = seen[3], seen[-1]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from osstorchconnector.counters import Stats
     from osstorchconnector.growing import GrowingIndex
     from osstorchconnector.order import Order
-    from osstorchconnector.schedule import Run
+    from osstorchconnector.run import Run
     from osstorchconnector.store import Deliveries, Positions, RowIndex, Rows, RowSource, Store
 
 _log = logging.getLogger(__name__)

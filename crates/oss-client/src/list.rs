@@ -4,6 +4,7 @@
 //! without saying where, or a key out of order is a `Listing` error at once. A page that fails is an error,
 //! never an empty page.
 
+mod range;
 mod split;
 mod sweep;
 mod waiting;

@@ -6,9 +6,10 @@
 //! (after, end], and its pages are cut at the end that holds when they arrive. Ranges are joined in key order.
 //! Decision 0011 has the rules and what was measured.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
-use super::split::{Cut, Known, Letters, common_bytes};
+use super::range::{Ask, Range};
+use super::split::{Cut, Letters};
 use super::waiting::WaitingPage;
 use super::{Found, Guard, PageSource};
 use crate::cancel::Cancel;
@@ -157,77 +158,6 @@ impl Sweep<'_> {
         let page = checked.map_err(|error| error.with_uri(self.uri.to_string()))?;
         self.progress.add(page.objects.len());
         Ok(page)
-    }
-}
-
-/// Keys behind `after` up to and with `end`.
-struct Range {
-    last: String,
-    end: Option<String>,
-    token: Option<String>,
-    guard: Guard,
-    span: usize,
-    varies_at: Option<usize>,
-    /// The range it was cut off from.
-    parent: Option<String>,
-    pages_read: u64,
-    is_fetching: bool,
-    is_done: bool,
-    waiting: VecDeque<WaitingPage>,
-}
-
-/// What a worker asks for.
-struct Ask {
-    after: String,
-    token: Option<String>,
-}
-
-impl Range {
-    fn after(after: String, end: Option<String>) -> Self {
-        let guard = Guard { last_key: Some(after.clone()).filter(|key| !key.is_empty()), ..Guard::default() };
-        Range {
-            last: after,
-            end,
-            token: None,
-            guard,
-            span: 0,
-            varies_at: None,
-            parent: None,
-            pages_read: 0,
-            is_fetching: false,
-            is_done: false,
-            waiting: VecDeque::new(),
-        }
-    }
-
-    fn ask(&self) -> Ask {
-        Ask { after: self.last.clone(), token: self.token.clone() }
-    }
-
-    /// Moves behind a page; returns how many of its objects belong to the range.
-    fn advance(&mut self, page: &ListPage, prefix_bytes: usize, letters: &mut Letters) -> usize {
-        let end = self.end.as_deref();
-        let kept = page.objects.partition_point(|object| end.is_none_or(|end| object.key.as_str() <= end));
-        if let (Some(first), Some(last)) = (page.objects.first(), page.objects[..kept].last()) {
-            self.span = common_bytes(&first.key, &last.key);
-            self.last.clone_from(&last.key);
-        }
-        letters.learn(prefix_bytes, page.objects.iter().map(|object| object.key.as_str()));
-        self.pages_read += 1;
-        self.token.clone_from(&page.next_token);
-        let at_end = self.end.as_deref().is_some_and(|end| end == self.last);
-        self.is_done = self.token.is_none() || kept < page.objects.len() || at_end;
-        kept
-    }
-
-    fn known(&self, prefix_bytes: usize) -> Known<'_> {
-        Known {
-            prefix_bytes,
-            last: &self.last,
-            end: self.end.as_deref(),
-            span: self.span,
-            varies_at: self.varies_at,
-        }
     }
 }
 
