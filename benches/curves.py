@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 8 * MIB, 64 * MIB, 1024 * MIB)
 IN_FLIGHT = (8, 16, 32, 64, 128, 256)
-WORKERS = (0, 1, 2, 4, 8, 16, 32)
+WORKERS = (1, 2, 4, 8, 16, 32)
 FIRST_BYTES_MS = (0, 1, 3, 10, 30, 100)
 # Each size is as many objects as make up about this much, within bounds.
 BYTES_PER_SIZE = 512 * MIB
@@ -103,7 +103,8 @@ def timeline(site: Site, objects: int) -> dict[str, list[list[float]]]:
 def in_flight(entries: list[dict[str, Any]], step_ms: int = 20) -> list[list[float]]:
     """Count the requests that were being answered, every few milliseconds from the first one on."""
     changes = [(entry["started_ms"], 1) for entry in entries]
-    changes += [(entry["started_ms"] + entry["elapsed_ms"], -1) for entry in entries]
+    # One that nobody waited for to the end, a second request that came too late, has no end.
+    changes += [(entry["started_ms"] + (entry["elapsed_ms"] or 0), -1) for entry in entries]
     changes.sort()
     began, level, at, points = changes[0][0], 0, 0, []
     for moment in range(began, changes[-1][0] + step_ms, step_ms):

@@ -48,11 +48,37 @@ class Amount:
     is_tiny: bool = False
 
 
-FULL = Amount(run.FULL, 3, 20_000, 3_000, 24_000, 6_000, 8_000, 1_000_000, 1024, 512 << 20, 3_000, 12_000, 7)
+FULL = Amount(
+    size=run.FULL,
+    rounds=3,
+    distant=20_000,
+    by_original=3_000,
+    admitted=24_000,
+    slow=6_000,
+    troubled=8_000,
+    first_batch=1_000_000,
+    pictures=1024,
+    curve_bytes=512 << 20,
+    curve_latency=2_000,
+    timeline=6_000,
+    repeats=7,
+)
 TINY = Amount(
-    run.Size(Served(600, 110 * 1024, 64 << 20), Served(1500, 1024, 1 << 20)),
-    1, 1500, 300, 9_000, 600, 600, 20_000, 256, 8 << 20, 300, 1_500, 1, is_tiny=True,
-)  # fmt: skip
+    size=run.Size(Served(600, 110 * 1024, 64 << 20), Served(1500, 1024, 1 << 20)),
+    rounds=1,
+    distant=1500,
+    by_original=300,
+    admitted=9_000,
+    slow=600,
+    troubled=600,
+    first_batch=20_000,
+    pictures=256,
+    curve_bytes=8 << 20,
+    curve_latency=300,
+    timeline=1_500,
+    repeats=1,
+    is_tiny=True,
+)
 
 
 def measure(amount: Amount, names: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +86,7 @@ def measure(amount: Amount, names: Sequence[str]) -> dict[str, Any]:
     began, load_average = time.time(), run.load_before()
     with run.opened(amount.size, with_original=True) as site:
         rows = [row for row in ROWS if row.name in names]
-        rounds = _timed("rows", lambda: run.measured(site, rows, amount.rounds, peers_in=1))
+        rounds = _timed("rows", lambda: run.measured(site, rows, amount.rounds, others_in=2, peers_in=1))
         figures = {name: _timed(name, step) for name, step in _figures(site, amount).items()}
         drawn = {name: _timed(name, step) for name, step in _curves(site, amount).items()}
         found = _timed("timeline", lambda: curves.timeline(site, amount.timeline))
@@ -87,7 +113,7 @@ def _figures(site: run.Site, amount: Amount) -> dict[str, Callable[[], behaviour
         "admitted": lambda: behaviours.admitted(site, amount.admitted),
         "shared": lambda: behaviours.shared(site, 8 if amount.is_tiny else 64),
         "slow connection": lambda: behaviours.one_slow_connection(site, amount.slow),
-        "troubled": lambda: behaviours.troubled(site, amount.troubled, min(amount.rounds, 3)),
+        "troubled": lambda: behaviours.troubled(site, amount.troubled, min(amount.rounds, 2)),
         "first batch": lambda: behaviours.first_batch(site, amount.first_batch),
         "pictures": lambda: behaviours.pictures(site, amount.pictures),
         "ticking": lambda: behaviours.ticking(site),

@@ -97,8 +97,11 @@ class Site:
         }
 
 
-def steps(site: Site, rows: Sequence[Row], *, with_peers: bool) -> list[Step]:
-    """Say what one round runs, in the order of the table: each limit before what refers to it first."""
+def steps(site: Site, rows: Sequence[Row], *, with_others: bool, with_peers: bool) -> list[Step]:
+    """Say what one round runs, in the order of the table: each limit before what refers to it first.
+
+    The others are the original, and ours with its config file.
+    """
     limits, found = site.limits(), list[Step]()
     for row in rows:
         place, contenders = site.place(row.place), site.contenders
@@ -106,8 +109,9 @@ def steps(site: Site, rows: Sequence[Row], *, with_peers: bool) -> list[Step]:
             if limit in limits:
                 found.append((limit, limits.pop(limit)))
         found.append((row.name, partial(contenders.ours, row, place)))
-        found.append((f"{row.name}, seed's config", partial(contenders.ours, row, place, seeds=True)))
-        found.append((f"original {row.name}", partial(contenders.original, row, place)))
+        if with_others:
+            found.append((f"{row.name}, seed's config", partial(contenders.ours, row, place, seeds=True)))
+            found.append((f"original {row.name}", partial(contenders.original, row, place)))
         if with_peers:
             found += [
                 (f"{peer} {row.name}", partial(contenders.peer, peer, row, place)) for peer in row.peers
@@ -138,12 +142,13 @@ def load_before() -> float:
     return load_average
 
 
-def measured(site: Site, rows: Sequence[Row], count: int, *, peers_in: int) -> report.Rounds:
-    """Run so many rounds; other packages run in the first few of them."""
+def measured(site: Site, rows: Sequence[Row], count: int, *, others_in: int, peers_in: int) -> report.Rounds:
+    """Run so many rounds; the original with its config file, and other packages, in the first few of them."""
     rounds = report.Rounds()
     for number in range(count):
         print(f"bench: round {number + 1} of {count}", flush=True)
-        one_round(number, steps(site, rows, with_peers=number < peers_in), rounds)
+        found = steps(site, rows, with_others=number < others_in, with_peers=number < peers_in)
+        one_round(number, found, rounds)
     return rounds
 
 
@@ -175,7 +180,7 @@ def main() -> None:
     load_average = load_before()
     with opened(size, with_original=not options.no_original) as site:
         rows = [row for row in ROWS if row.name in options.rows]
-        rounds = measured(site, rows, count, peers_in=count if options.peers else 0)
+        rounds = measured(site, rows, count, others_in=count, peers_in=count if options.peers else 0)
     machine = report.machine()
     print(f"\n{size.describe()}; {machine}")
     print(
