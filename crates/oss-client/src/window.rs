@@ -2,9 +2,9 @@
 //!
 //! Pure: it is told of completed requests and of the time, and answers with a number. The window doubles every
 //! round (one round = as many completions as the window is wide) while each doubling brings at least 10 % more
-//! bytes a second, then stays at the smallest width that reached the best rate. A round that brings less is measured
-//! again before it is believed: one hiccup of a busy machine must not hold a distant endpoint at a few requests for
-//! the next thousand objects. From time to time it tries a
+//! bytes a second, then stays at the smallest width that reached the best rate. A round that brings clearly
+//! less than the best is measured again before it is believed: more requests do not bring less, but a hiccup of a busy
+//! machine does, and must not hold a distant endpoint at a few requests for the next thousand objects. From time to time it tries a
 //! quarter more, and keeps it only if it pays: the network may have changed. A throttle shrinks it at once.
 
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ pub const START: usize = 16;
 const WORTHWHILE: f64 = 1.10;
 /// A trial of a quarter more must bring this much, so that noise does not widen the window step by step.
 const TRIAL_WORTHWHILE: f64 = 1.05;
+/// Less than this share of the best rate is a hiccup, not what a wider window brings.
+const HICCUP: f64 = 0.9;
 /// Rounds that are measured again at one width before doubling ends.
 const DOUBTS: u32 = 2;
 /// Rounds between two trials of a wider window.
@@ -129,7 +131,7 @@ impl Window {
                 self.phase = Phase::Doubling { doubts: 0 };
                 self.widen(self.width * 2);
             }
-            Phase::Doubling { doubts } if doubts < DOUBTS => {
+            Phase::Doubling { doubts } if doubts < DOUBTS && rate < self.best_rate * HICCUP => {
                 self.phase = Phase::Doubling { doubts: doubts + 1 };
             }
             Phase::Doubling { .. } => {
