@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from rows import BESIDE, beside
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,9 +46,9 @@ def shares(rounds: Rounds, rows: Sequence[Row]) -> list[dict[str, Any]]:
         {
             "name": row.name,
             "goal": row.goal,
-            "ours": _share(rounds, row.name, row.limit),
-            "seeds": _share(rounds, f"{row.name}, seed's config", row.limit),
-            "original": _share(rounds, f"original {row.name}", row.limit),
+            "ours": _share(rounds, row.name, beside(row)),
+            "seeds": _share(rounds, f"{row.name}, seed's config", beside(row)),
+            "original": _share(rounds, f"original {row.name}", beside(row)),
         }
         for row in rows
         if row.limit.startswith("raw")
@@ -71,7 +73,7 @@ def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
         f"{median(speeds):.2f}",
         f"{min(speeds):.2f}..{max(speeds):.2f}",
         f"{median(ratios):.2f}" if ratios else "-",
-        limit,
+        limit.partition(BESIDE)[0],
         f"{median(cpu):.2f}" if cpu else "-",
         f"{median(peak):.0f}" if peak else "-",
     )

@@ -73,11 +73,19 @@ ROWS = (
 )
 
 
+BESIDE = ", beside "
+
+
+def beside(row: Row) -> str:
+    """Name the run of a row's limit that comes right before the row, or right behind it."""
+    return f"{row.limit}{BESIDE}{row.name}" if row.limit.startswith("raw") else row.limit
+
+
 def limits() -> dict[str, str]:
     """Say for each contender which one its ratio refers to."""
-    found = {"raw ranges, fresh memory": "raw ranges"}
+    found: dict[str, str] = {}
     for row in ROWS:
         names = (row.name, f"{row.name}, seed's config", f"original {row.name}")
         peers = tuple(f"{peer} {row.name}" for peer in row.peers)
-        found |= {name: row.limit for name in (*names, *peers) if name != row.limit}
+        found |= {name: beside(row) for name in (*names, *peers) if name != row.limit}
     return found

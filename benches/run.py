@@ -20,7 +20,7 @@ import raw
 import report
 from contenders import REGION, Contenders, Place
 from osstorchconnector.emulator import Emulator
-from rows import ROWS, PlaceName, Row, limits
+from rows import ROWS, PlaceName, Row, beside, limits
 from server import Served, Server
 
 if TYPE_CHECKING:
@@ -98,16 +98,16 @@ class Site:
 
 
 def steps(site: Site, rows: Sequence[Row], *, with_others: bool, with_peers: bool) -> list[Step]:
-    """Say what one round runs, in the order of the table: each limit before what refers to it first.
+    """Say what one round runs, in the order of the table: each row's limit right before the row.
 
-    The others are the original, and ours with its config file.
+    A round takes minutes, and a shared machine drifts meanwhile. The others are the original, and ours with its config
+    file.
     """
     limits, found = site.limits(), list[Step]()
     for row in rows:
         place, contenders = site.place(row.place), site.contenders
-        for limit in (LIMITS.get(row.limit, ""), row.limit):
-            if limit in limits:
-                found.append((limit, limits.pop(limit)))
+        if row.limit in limits:
+            found.append((beside(row), limits[row.limit]))
         found.append((row.name, partial(contenders.ours, row, place)))
         if with_others:
             found.append((f"{row.name}, seed's config", partial(contenders.ours, row, place, seeds=True)))

@@ -28,7 +28,7 @@ class Workload:
         """Read every object once; return the bytes read."""
         dataset = OssIterableDataset.from_prefix("oss://bucket/train/", **self.target.where())
         items, took, total = iter(dataset), list[float](), 0
-        for _ in range(REPEATS):
+        for _ in range(min(REPEATS, self.target.objects // READY)):
             time.sleep(PAUSE_SECONDS)
             before = time.thread_time()
             for _ in range(READY):
