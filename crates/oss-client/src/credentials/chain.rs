@@ -367,7 +367,7 @@ mod tests {
         assert!(before.contains(".alibabacloud/credentials"), "{reason}");
         assert!(before.contains("OSS_ACCESS_KEY_ID"), "{reason}");
         assert!(!before.contains("ALIBABA_CLOUD_ACCESS_KEY_ID"), "{reason}");
-        assert!(behind.starts_with("CLI profile work"), "{reason}");
+        assert!(behind.starts_with("CLI profile (current) in "), "{reason}");
         assert!(!reason.contains("canary"), "{reason}");
     }
 
