@@ -14,16 +14,16 @@ class Dataset:
     def __init__(self, stats):
         self._stats = stats
 
+    def own_counters(self):
+        return {"dataset_objects": 1}
+
     def worker_stats(self):
-        return self._stats
+        return {0: self._stats, 1: self._stats}
 
 
 def publish(directory, requests):
-    counters.publish(f"{directory}/name.{counters.own_suffix()}", {"requests": requests})
-
-
-def test_totals_add_name_by_name():
-    assert counters.total([{"a": 1}, {"a": 2, "b": 0.5}, {}]) == {"a": 3, "b": 0.5}
+    stats = {"requests": requests, "in_flight": 5}
+    counters.publish(f"{directory}/name.{counters.own_suffix()}", requests % 2, stats)
 
 
 def files_of(directory, *, owner):
@@ -40,20 +40,27 @@ def test_files_of_other_processes_are_added_and_outlive_them_in_the_owner(tmp_pa
         for worker in workers:
             worker.join()
         publish(tmp_path, 100)
-        assert guest.read() == {"requests": 7}
-        assert owner.read() == owner.read() == {"requests": expected}
+        assert guest.read() == {0: {"requests": 4}, 1: {"requests": 3}}
+        assert (
+            owner.read()
+            == owner.read()
+            == {0: {"requests": 4 * expected // 7}, 1: {"requests": 3 * expected // 7}}
+        )
         assert len(list(tmp_path.glob("name.*.stats"))) == expected // 7
 
 
 def test_a_living_workers_file_stays(tmp_path):
-    (tmp_path / f"name.{os.getppid()}-1.stats").write_text('{"requests": 2}')
-    assert files_of(tmp_path, owner=True).read() == {"requests": 2}
+    (tmp_path / f"name.{os.getppid()}-1.stats").write_text(
+        '{"worker": 3, "stats": {"requests": 2, "threads": 4}}'
+    )
+    assert files_of(tmp_path, owner=True).read() == {3: {"requests": 2, "threads": 4}}
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_broken_file_counts_nothing(tmp_path):
-    (tmp_path / "name.1-1.stats").write_text("{")
-    assert files_of(tmp_path, owner=False).read() == {}
+@pytest.mark.parametrize("text", ["{", "[]", '{"stats": {}}', '{"worker": 1}', ""])
+def test_a_broken_file_counts_nothing(tmp_path, text):
+    (tmp_path / "name.1-1.stats").write_text(text)
+    assert files_of(tmp_path, owner=False).read() == {0: {}}
 
 
 @pytest.mark.parametrize(("at_once", "expected"), [(True, [100.0, 100.3]), (False, [100.3])])
@@ -71,9 +78,26 @@ def test_a_place_that_is_gone_costs_the_numbers_only(tmp_path):
     publish(tmp_path / "nowhere", 1)
 
 
+def test_a_forked_child_counts_from_nothing():
+    counters.count("steps", 2)
+    counters.count("steps", 1)
+    counters.note("orphan_uploads", 7)
+    mine = counters.of_process()
+    assert mine["steps"] >= 3
+    assert mine["orphan_uploads"] == 7
+    child = os.fork()
+    if child == 0:
+        counters.count("steps", 1)
+        inner = counters.of_process()
+        os._exit(0 if inner["steps"] == 1 and "orphan_uploads" not in inner and inner["threads"] >= 1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_everything_is_this_process_and_the_workers_of_living_datasets():
+    before = counters.everything({"requests": 1}).get("dataset_objects", 0)
     dataset = Dataset({"requests": 5})
     counters.register(dataset)
-    assert counters.everything({"requests": 1})["requests"] == 6
+    now = counters.everything({"requests": 1})
+    assert (now["requests"], now["dataset_objects"]) == (11, before + 1)
     del dataset
     assert counters.everything({"requests": 1})["requests"] == 1

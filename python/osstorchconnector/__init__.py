@@ -47,10 +47,10 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605  (literal names would be a second list
 
 def stats() -> dict[str, int | float]:
     """Return the counters of this process and of its datasets' workers; names and units are in docs/stats.md."""
-    from osstorchconnector.connection import process_stats
-    from osstorchconnector.counters import everything
+    from osstorchconnector.connection import raw_stats
+    from osstorchconnector.measures import shown
 
-    return everything(process_stats())
+    return shown(raw_stats())
 
 
 def __getattr__(name: str) -> Any:

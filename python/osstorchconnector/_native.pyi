@@ -22,6 +22,7 @@ __all__ = [
     "Tail",
     "Writer",
     "__version__",
+    "answer_at",
     "crc64",
     "crc64_combine",
     "drain_logs",
@@ -29,7 +30,11 @@ __all__ = [
     "option_names",
     "process_stats",
     "raise_left_standing",
+    "set_role",
     "show_logs_by",
+    "start_trace",
+    "state",
+    "stop_trace",
 ]
 
 __version__: str
@@ -225,8 +230,8 @@ class Client:
             failures: with "yield", an error is the item of its position, and the iteration goes on.
             ordered: False delivers objects as they arrive.
         """
-    def stats(self) -> dict[str, int]:
-        """Counters of this process and client; flat, names documented in docs/stats.md."""
+    def stats(self) -> dict[str, int | float]:
+        """Counters and state of this client in this process; raw, see osstorchconnector.measures."""
 
 @final
 class Index:
@@ -405,8 +410,23 @@ def crc64_combine(first: int, second: int, second_bytes: int) -> int:
 def option_names() -> list[str]:
     """Name every option that `Client` takes."""
 
-def process_stats() -> dict[str, int]:
-    """Counters of all clients of this process."""
+def process_stats() -> list[dict[str, int | float]]:
+    """Counters of the clients of this process: of those that are gone together, then of each that lives."""
+
+def answer_at(prefix: str) -> None:
+    """Say where this process and its children can be asked; the first call counts."""
+
+def set_role(role: str) -> None:
+    """Say what this process is, such as `DataLoader worker 3`."""
+
+def state() -> str:
+    """Tell what every client of this process is doing now, as JSON."""
+
+def start_trace(requests: int) -> bool:
+    """Keep the newest requests of this process from now on; False if that is done already."""
+
+def stop_trace() -> str:
+    """Keep none any more; return those that were kept, as JSON in the trace event format."""
 
 def raise_left_standing() -> None:
     """Raise the exception that a caller in C has left standing when it called back into Python."""

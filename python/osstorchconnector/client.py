@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from osstorchconnector.connection import Connection
 from osstorchconnector.data_object import DataObject, checked_label
 from osstorchconnector.errors import ConfigError, NotFoundError
+from osstorchconnector.measures import shown
 from osstorchconnector.object_index import ObjectIndex
 from osstorchconnector.streams import ObjectWriter
 from osstorchconnector.uri import location_text, object_path, prefix_path
@@ -198,7 +199,7 @@ class OssClient:
 
     def stats(self) -> dict[str, int | float]:
         """Return this client's counters; names and units are in docs/stats.md."""
-        return self._store.stats()
+        return shown(self._store.stats())
 
     @property
     def _store(self) -> Store:

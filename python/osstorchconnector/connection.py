@@ -11,7 +11,19 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector import _native, config, credentials, logs, ranks, upload_options, vendor
+from osstorchconnector import (
+    _native,
+    config,
+    counters,
+    credentials,
+    dumping,
+    logs,
+    measures,
+    ranks,
+    stats_log,
+    upload_options,
+    vendor,
+)
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.growing import GrowingIndex
 from osstorchconnector.listing_progress import ListingProgress
@@ -92,8 +104,7 @@ class Connection:
         Args:
             workers: how many processes of this rank read alongside and share its request rate.
         """
-        # Again, and cheaply: a DataLoader worker has log files of its own.
-        logs.set_up(self.config)
+        self._set_up_logs()
         if self.is_local:
             _log_local_once()
             return LocalStore()
@@ -102,8 +113,14 @@ class Connection:
     def oss_store(self) -> OssStore:
         """Return where the objects are, for those who have no local-directory mode."""
         assert not self.is_local, "an endpoint, or the environment's"
-        logs.set_up(self.config)
+        self._set_up_logs()
         return OssStore(self.native())
+
+    def _set_up_logs(self) -> None:
+        """Do so again, and cheaply: a DataLoader worker has log files, and a thread for its counters, of its own."""
+        logs.set_up(self.config)
+        if self.config.stats_log_seconds is not None:
+            stats_log.keep(self.config.stats_log_seconds, raw_stats)
 
     def native(self, workers: int = 1) -> _native.Client:
         """Return this process's native client, made on first use.
@@ -112,6 +129,7 @@ class Connection:
             ConfigError: endpoint, region or an option is wrong.
         """
         if self._native is None:
+            _answer_when_asked()
             options = {**self.config.options, **logs.told_requests(self.config)}
             rate = options.get("max_requests_per_second")
             if rate is not None:
@@ -168,7 +186,7 @@ class OnOss:
 
     def stats(self) -> dict[str, int | float]:
         """Return the counters of this object's client; names and units are in docs/stats.md."""
-        return self.store().stats()
+        return measures.shown(self.store().stats())
 
     def __repr__(self) -> str:
         """Name the endpoint."""
@@ -201,9 +219,11 @@ class OssStore:
 
     def list_index(self, source: PrefixSource, file: IndexFile) -> _native.Index:
         """List into the index file, unless it is there, over many ranges of keys at a time; map it."""
-        progress = ListingProgress(source.name)
+        progress, is_there = ListingProgress(source.name), file.is_built
         self._list(source, file.path, progress)
         index = _native.Index.open(file.path)
+        if not is_there:
+            progress.count(len(index))
         progress.ended(len(index))
         return index
 
@@ -220,6 +240,7 @@ class OssStore:
                 progress(keys, pages)
 
             self._list(source, path, tell)
+            progress.count(len(_native.Index.open(path)))
 
         growing = GrowingIndex(source.name, listing, lambda: _native.Tail.open(path, bucket, rows_of_round))
         return growing if growing.has_begun() else None
@@ -321,7 +342,10 @@ class OssStore:
         """Find uploads that were begun so long ago and never ended."""
         with logs.emitting():
             rows = self.native.abandoned_uploads(as_uri(prefix), older_than_seconds)
-        return [AbandonedUpload(*row) for row in rows]
+        found = [AbandonedUpload(*row) for row in rows]
+        counters.note("orphan_uploads", len(found))
+        counters.note("orphan_upload_bytes", sum(upload.size_bytes for upload in found))
+        return found
 
     def remove_abandoned(self, upload: AbandonedUpload) -> None:
         """Abort such an upload; one that is gone is no error."""
@@ -333,8 +357,8 @@ class OssStore:
         return self.native.server_now()
 
     def stats(self) -> dict[str, int | float]:
-        """Return the counters of the native client in this process."""
-        return {**self.native.stats()}
+        """Return the raw counters of the native client in this process."""
+        return self.native.stats()
 
 
 logs.take_from(_native.drain_logs)
@@ -351,9 +375,38 @@ def map_packed(data: bytes, file: IndexFile) -> _native.Index:
     return _native.Index.unpack(data, file.path)
 
 
-def process_stats() -> dict[str, int | float]:
-    """Return the counters of all native clients of this process."""
-    return {**_native.process_stats()}
+def process_stats() -> measures.Stats:
+    """Return the raw counters of this process: those of all native clients, and Python's."""
+    gone, *living = _native.process_stats()
+    return measures.total([measures.lasting(gone), *living, counters.of_process()])
+
+
+def raw_stats() -> measures.Stats:
+    """Return the raw counters of this process, of its datasets and of their workers."""
+    return counters.everything(process_stats())
+
+
+def set_role(role: str) -> None:
+    """Say what this process is, for those who ask what it is doing."""
+    _native.set_role(role)
+
+
+def start_trace(requests: int) -> bool:
+    """Keep the newest requests of this process from now on; False if that is done already."""
+    return _native.start_trace(requests)
+
+
+def stop_trace() -> str:
+    """Keep none any more; return those that were kept, as JSON in the trace event format."""
+    return _native.stop_trace()
+
+
+@functools.cache
+def _answer_when_asked() -> None:
+    """Let this process and its children tell what they are doing; the native side makes the socket on first use."""
+    prefix = dumping.own_prefix()
+    if prefix is not None:
+        _native.answer_at(prefix)
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Counters: of this process, and of the DataLoader workers that it feeds.
 
 A worker writes its counters into a small file of its own beside the dataset's index file, whole and by rename, after
-each batch or every fraction of a second. So the numbers survive the worker, and nobody waits for a queue.
+each batch or every fraction of a second. So the numbers survive the worker, and nobody waits for a queue. All numbers
+here are raw (`measures`): the faces make of them what is shown.
 """
 
 from __future__ import annotations
@@ -10,45 +11,75 @@ import json
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from osstorchconnector import resources
+from osstorchconnector.measures import Stats, lasting, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-Stats = dict[str, int | float]
-
-# A bar on a terminal looks alive at five updates a second; a file costs a worker some 50 us.
+# A bar on a terminal looks alive at five updates a second; a file costs a worker some 100 us.
 PUBLISH_SECONDS = 0.2
 
 
-class HasWorkerStats(Protocol):
-    """A dataset whose workers may have written counters."""
+class HasStats(Protocol):
+    """A dataset that counts, and whose workers may have written counters."""
 
-    def worker_stats(self) -> Stats:
-        """Sum the counters of its workers in other processes."""
+    def own_counters(self) -> Stats:
+        """Return what it counted in this process."""
+
+    def worker_stats(self) -> dict[int, Stats]:
+        """Return the counters of its workers in other processes."""
 
 
-_datasets: weakref.WeakSet[HasWorkerStats] = weakref.WeakSet()
+@dataclass
+class _Own:
+    """What Python counted in one process."""
+
+    pid: int = field(default_factory=os.getpid)
+    stats: Stats = field(default_factory=dict)
 
 
-def register(dataset: HasWorkerStats) -> None:
-    """Let `everything` count a dataset's workers as long as the dataset lives."""
+_datasets: weakref.WeakSet[HasStats] = weakref.WeakSet()
+_own = [_Own()]
+
+
+def _here() -> Stats:
+    if _own[0].pid != os.getpid():
+        # What the parent counted is the parent's.
+        _own[0] = _Own()
+    return _own[0].stats
+
+
+def count(name: str, amount: float) -> None:
+    """Raise a counter of this process; threads that meet here may lose one."""
+    own = _here()
+    own[name] = own.get(name, 0) + amount
+
+
+def note(name: str, value: float) -> None:
+    """Set a state of this process."""
+    _here()[name] = value
+
+
+def of_process() -> Stats:
+    """Return what Python counted in this process, and what the process takes of its machine."""
+    return {**_here(), **resources.taken()}
+
+
+def register(dataset: HasStats) -> None:
+    """Let `everything` count a dataset and its workers as long as it lives."""
     _datasets.add(dataset)
 
 
 def everything(process_stats: Stats) -> Stats:
-    """Add the counters of the workers of all datasets of this process to its own."""
-    return total([process_stats, *(dataset.worker_stats() for dataset in list(_datasets))])
-
-
-def total(parts: Iterable[Stats]) -> Stats:
-    """Add counters name by name."""
-    result: Stats = {}
-    for part in parts:
-        for name, value in part.items():
-            result[name] = result.get(name, 0) + value
-    return result
+    """Add the counters of all datasets of this process, and of their workers, to its own."""
+    datasets = list(_datasets)
+    workers = [stats for dataset in datasets for stats in dataset.worker_stats().values()]
+    return total([process_stats, *(dataset.own_counters() for dataset in datasets), *workers])
 
 
 class WorkerFiles:
@@ -62,22 +93,25 @@ class WorkerFiles:
     def __init__(self, find: Callable[[], Iterable[Path]], is_owner: Callable[[], bool]) -> None:
         self._find = find
         self._is_owner = is_owner
-        self._gone: Stats = {}
+        self._gone: dict[int, Stats] = {}
 
-    def read(self) -> Stats:
-        """Add the counters up; this process's own file is passed over."""
-        living = []
+    def read(self) -> dict[int, Stats]:
+        """Return the counters by the workers' numbers; this process's own file is passed over."""
+        found = dict(self._gone)
         for file in self._find():
             pid = int(file.name.rpartition(".stats")[0].rpartition(".")[2].partition("-")[0])
             if pid == os.getpid():
                 continue
-            if self._is_owner() and not _is_alive(pid):
+            is_gone = not _is_alive(pid)
+            number, stats = _read(file)
+            if is_gone:
+                stats = lasting(stats)
+            if is_gone and self._is_owner():
                 # A long job has many workers: what they counted is kept, their files are not.
-                self._gone = total([self._gone, _read(file)])
+                self._gone[number] = total([self._gone.get(number, {}), stats])
                 file.unlink(missing_ok=True)
-            else:
-                living.append(_read(file))
-        return total([self._gone, *living])
+            found[number] = total([found.get(number, {}), stats])
+        return found
 
 
 class Duty:
@@ -105,16 +139,18 @@ class Duty:
         self._action()
 
 
-def publish(path: str, stats: Stats) -> None:
+def publish(path: str, worker_id: int, stats: Stats) -> None:
     """Write one worker's counters, whole; a disk that is full costs the numbers, not the data.
 
     Args:
         path: beside the index file, ending in an `own_suffix()`.
+        worker_id: its number in its DataLoader.
+        stats: what it counted.
     """
     temporary = f"{path}.new"
     try:
         with open(temporary, "w", encoding="ascii") as file:
-            json.dump(stats, file)
+            json.dump({"worker": worker_id, "stats": stats}, file)
         os.replace(temporary, path)
     except OSError:
         return
@@ -135,9 +171,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read(file: Path) -> Stats:
+def _read(file: Path) -> tuple[int, Stats]:
+    """Return a worker's number and counters; nothing of a file that is broken or gone."""
     try:
-        read: Stats = json.loads(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return {}
-    return read
+        document: Any = json.loads(file.read_text(encoding="ascii"))
+        stats: Stats = document["stats"]
+        return int(document["worker"]), stats
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0, {}

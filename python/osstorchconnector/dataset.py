@@ -22,6 +22,7 @@ from osstorchconnector.delivery import Delivery, Worker
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.listing_progress import bar_shown
 from osstorchconnector.manifest import ManifestParser, ManifestSource
+from osstorchconnector.measures import shown
 from osstorchconnector.policy import OnChanged, OnError, OnMissing, Policy
 from osstorchconnector.rendezvous import process_group, share_index
 from osstorchconnector.schedule import Epochs, Schedule, Shard
@@ -273,6 +274,10 @@ class _OssDataset:
     def stats(self) -> dict[str, int | float]:
         """Return the counters of this dataset, DataLoader workers included; names and units are in docs/stats.md."""
         return self._delivery.stats()
+
+    def stats_by_worker(self) -> dict[int, dict[str, int | float]]:
+        """Return the counters of the DataLoader workers apart, by their numbers; what ended stays counted."""
+        return {number: shown(stats) for number, stats in sorted(self._delivery.worker_stats().items())}
 
     def _delivered(self) -> Delivery:
         """Return the delivery, told which DataLoader worker this process is."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from osstorchconnector import counters, logs, saved_index
+from osstorchconnector import counters, logs, measures, quota, saved_index
+from osstorchconnector.connection import set_role
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import ConfigError, EmptyDatasetError, OssError
 from osstorchconnector.index import IndexFile, build_announced
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from osstorchconnector.connection import Connection
-    from osstorchconnector.counters import Stats
     from osstorchconnector.growing import GrowingIndex
+    from osstorchconnector.measures import Stats
     from osstorchconnector.order import Order
     from osstorchconnector.run import Run
     from osstorchconnector.store import Deliveries, Positions, RowIndex, Rows, RowSource, Store
@@ -93,26 +94,17 @@ class _Process:
             self.known_index = self._open_index(self.store)
         return self.known_index
 
-    def publish_to(self, path: str) -> None:
+    def publish_to(self, path: str, worker_id: int) -> None:
         """Write the counters into a worker's file, now and then and at each end."""
-        action = functools.partial(self._publish, path)
+        action = functools.partial(self._publish, path, worker_id)
         self.publication = counters.Duty(counters.PUBLISH_SECONDS, action, at_once=True)
         self.duties.append(self.publication)
 
-    def log_every(self, seconds: float, name: str) -> None:
-        """Log the counters as one line, now and then."""
-        action = functools.partial(self._log, name)
-        self.duties.append(counters.Duty(seconds, action, at_once=False))
-
-    def _publish(self, path: str) -> None:
-        counters.publish(path, self.own_stats())
-
-    def _log(self, name: str) -> None:
-        text = " ".join(f"{key}={value:g}" for key, value in sorted(self.own_stats().items()))
-        _log.info("%s: %s", name, text)
+    def _publish(self, path: str, worker_id: int) -> None:
+        counters.publish(path, worker_id, self.own_stats())
 
     def own_stats(self) -> Stats:
-        return counters.total([self.store.stats(), self.counters.as_stats()])
+        return measures.total([self.store.stats(), self.counters.as_stats(), counters.of_process()])
 
 
 class Delivery:
@@ -157,6 +149,7 @@ class Delivery:
         if worker != self._worker:
             self._worker = worker
             logs.set_worker(worker.id)
+            set_role(f"DataLoader worker {worker.id} of {worker.count}, {self._source.name}")
 
     def count(self) -> int:
         """Count the objects; lists on first use."""
@@ -210,6 +203,14 @@ class Delivery:
             plan: tells the order, and is told how far the iteration came.
             ordered: deliver in the order of `positions`, not as objects arrive.
         """
+        if plan is None:
+            # A map dataset runs once for each batch, which is no epoch.
+            yield from self._run(positions, plan, ordered=ordered)
+            return
+        with quota.Epoch(self._source.name, self._here().own_stats):
+            yield from self._run(positions, plan, ordered=ordered)
+
+    def _run(self, positions: Positions, plan: Run | None, *, ordered: bool) -> Iterator[Any]:
         here = self._here()
         order = None if plan is None else plan.order
         yield from self._deliver(
@@ -244,16 +245,17 @@ class Delivery:
         """
         here = self._here()
         reading = self._reading(None, ordered=ordered)
-        with contextlib.closing(growing):
-            for piece in growing.pieces():
-                plan.grow(piece.end)
-                yield from self._deliver(
-                    here, piece, plan.rest, reading, plan, lambda: plan.dealt(len(here.index)).count
-                )
-            growing.finish()
-            growing.demand_beginning_of(here.index)
-        settle(len(here.index), here.index.fingerprint)
-        yield from self.run(plan.rest, plan, ordered=ordered)
+        with quota.Epoch(self._source.name, here.own_stats):
+            with contextlib.closing(growing):
+                for piece in growing.pieces():
+                    plan.grow(piece.end)
+                    yield from self._deliver(
+                        here, piece, plan.rest, reading, plan, lambda: plan.dealt(len(here.index)).count
+                    )
+                growing.finish()
+                growing.demand_beginning_of(here.index)
+            settle(len(here.index), here.index.fingerprint)
+            yield from self._run(plan.rest, plan, ordered=ordered)
 
     def _deliver(
         self,
@@ -364,16 +366,23 @@ class Delivery:
 
     def stats(self) -> Stats:
         """Return the counters of this process and of the dataset's workers."""
-        own = (
-            self._process.own_stats()
-            if self._process is not None and self._process.pid == os.getpid()
-            else {}
-        )
-        return counters.total([own, self.worker_stats()])
+        here = self._running()
+        own = {} if here is None else here.own_stats()
+        stats = measures.shown(measures.total([own, *self.worker_stats().values()]))
+        age = None if self.is_local else self._file.age_seconds()
+        return stats if age is None else {**stats, "index_age_seconds": age}
 
-    def worker_stats(self) -> Stats:
-        """Sum the counters that workers in other processes wrote."""
+    def worker_stats(self) -> dict[int, Stats]:
+        """Return the raw counters that workers in other processes wrote, by the workers' numbers."""
         return self._worker_files.read()
+
+    def own_counters(self) -> Stats:
+        """Return what this dataset counted in this process."""
+        here = self._running()
+        return {} if here is None else here.counters.as_stats()
+
+    def _running(self) -> _Process | None:
+        return self._process if self._process is not None and self._process.pid == os.getpid() else None
 
     def _here(self) -> _Process:
         if self._process is None or self._process.pid != os.getpid():
@@ -386,9 +395,7 @@ class Delivery:
         inherited = None if self._process is None else self._process.known_index
         process = _Process(store, inherited, self._opened_index)
         if self._worker.is_child:
-            process.publish_to(self._file.beside(counters.own_suffix()))
-        if self._connection.config.stats_log_seconds is not None:
-            process.log_every(self._connection.config.stats_log_seconds, self._source.name)
+            process.publish_to(self._file.beside(counters.own_suffix()), self._worker.id)
         return process
 
     def _opened_index(self, store: Store) -> RowIndex:

@@ -91,6 +91,13 @@ class IndexFile:
         """Whether the file is there."""
         return os.path.exists(self.path)
 
+    def age_seconds(self) -> float | None:
+        """Say how long ago the file was made; None if it is not there."""
+        try:
+            return max(0.0, time.time() - os.path.getmtime(self.path))
+        except FileNotFoundError:
+            return None
+
     def take(self, other: str) -> None:
         """Take another process's index file of this machine as one's own: one file on disk, and in memory."""
         Path(self.path).unlink(missing_ok=True)

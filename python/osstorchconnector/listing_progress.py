@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from osstorchconnector import counters
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -54,6 +56,11 @@ class ListingProgress:
         if self._has_bar and now - self._drawn >= _BAR_SECONDS:
             self._drawn = now
             self._draw(keys, pages, "")
+
+    def count(self, keys: int) -> None:
+        """Count what was listed, and how long that took."""
+        counters.count("index_listed_keys", keys)
+        counters.count("index_listing_seconds", self._clock() - self._started)
 
     def ended(self, keys: int) -> None:
         """Say how many there were."""

@@ -1,7 +1,7 @@
 //! The client: values, and one state per process made on first use.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oss_protocol::time::UtcTime;
 
@@ -11,9 +11,11 @@ use crate::config::ClientConfig;
 use crate::credentials::{CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
-use crate::stats::{Counter, Snapshot};
+use crate::stats::{Amount, Counter, Snapshot};
 use crate::sync::Arc;
-use crate::transport::Transport;
+use crate::sync::atomic::Ordering;
+use crate::telling;
+use crate::transport::{Outlook, Transport};
 
 /// A handle on one endpoint. Cheap to clone; usable from any thread and after fork. Making one opens nothing.
 #[derive(Clone)]
@@ -79,15 +81,40 @@ impl Client {
         &self.shared.config
     }
 
-    /// The counters of this process; all zero before its first request.
+    /// The counters and the state of this process; nothing before its first request.
     pub fn stats(&self) -> Snapshot {
-        self.shared.state.peek().map(|transport| transport.stats.snapshot()).unwrap_or_default()
+        let Some(transport) = self.shared.state.peek() else { return Snapshot::default() };
+        let mut snapshot = transport.stats.snapshot();
+        add_state(&mut snapshot, transport, self.shared.clock.now());
+        add_outlook(&mut snapshot, &transport.outlook());
+        snapshot
     }
 
     /// Raises a counter that an engine keeps.
     pub fn count(&self, counter: Counter) {
         if let Ok(transport) = self.transport("count") {
             transport.stats.add(counter, 1);
+        }
+    }
+
+    /// Adds a time to a counter of times.
+    pub(crate) fn count_time(&self, counter: Counter, time: Duration) {
+        if let Ok(transport) = self.transport("count") {
+            transport.stats.add_time(counter, time);
+        }
+    }
+
+    /// Raises a counter by `amount`.
+    pub(crate) fn count_many(&self, counter: Counter, amount: u64) {
+        if let Ok(transport) = self.transport("count") {
+            transport.stats.add(counter, amount);
+        }
+    }
+
+    /// Takes note of how long a whole object took that came in parts.
+    pub(crate) fn note_whole_object(&self, took: Duration) {
+        if let Some(transport) = self.shared.state.peek() {
+            transport.stats.whole_object.note(took);
         }
     }
 
@@ -118,7 +145,7 @@ impl Client {
     }
 
     /// This process's state.
-    pub(crate) fn transport(&self, operation: &'static str) -> Result<&Transport, Error> {
+    pub(crate) fn transport(&self, operation: &'static str) -> Result<&Arc<Transport>, Error> {
         let shared = &self.shared;
         let make = || {
             Transport::new(
@@ -131,6 +158,57 @@ impl Client {
             let text = "this client was passed through too many nested forks; make a new one";
             Error::new(ErrorKind::Forked, operation, text)
         })?;
+        if !state.is_known.load(Ordering::Relaxed) && !state.is_known.swap(true, Ordering::AcqRel) {
+            telling::enter(state);
+        }
         Ok(state)
+    }
+}
+
+/// What its streams, uploads and workers hold.
+fn add_state(snapshot: &mut Snapshot, transport: &Transport, now: Instant) {
+    let load = transport.crowd.load(now);
+    let counts = [
+        ("read_ahead_objects", load.read_ahead_objects),
+        ("read_ahead_bytes", load.read_ahead_bytes),
+        ("read_ahead_limit_bytes", load.read_ahead_limit_bytes),
+        ("uploads_open", load.uploads_open),
+        ("upload_buffer_bytes", load.upload_buffer_bytes),
+        ("upload_parts_waiting", load.upload_parts_waiting),
+        ("jobs_waiting", load.jobs_waiting),
+        ("worker_threads", load.worker_threads),
+        ("in_flight_limit", load.in_flight_limit),
+        ("in_flight_limit_before", load.in_flight_limit_before),
+    ];
+    counts.into_iter().for_each(|(name, count)| snapshot.set(name, Amount::Count(count)));
+    if let Some(age) = load.in_flight_limit_age {
+        snapshot.set("in_flight_limit_age_seconds", Amount::Real(age.as_secs_f64()));
+    }
+}
+
+/// Its limits, connections, identity and clock.
+fn add_outlook(snapshot: &mut Snapshot, outlook: &Outlook) {
+    let limit = outlook.requests_per_second_limit.unwrap_or(0.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is small and positive"
+    )]
+    snapshot.set("requests_per_second_limit", Amount::Count(limit.round() as u64));
+    snapshot.set("requests_per_second", Amount::Real(outlook.requests_per_second));
+    snapshot.set("pause_left_seconds", Amount::Real(outlook.pause_seconds));
+    snapshot.set("slow_mode", Amount::Count(outlook.is_in_slow_mode.into()));
+    snapshot.set("retry_tokens", Amount::Count(outlook.retry_tokens));
+    snapshot.set("retry_tokens_limit", Amount::Count(outlook.retry_tokens_limit));
+    snapshot.set("connections_in_use", Amount::Count(outlook.connections_in_use));
+    snapshot.set("connections_idle", Amount::Count(outlook.connections_idle));
+    snapshot.set(format!("credentials_source.{}", outlook.credentials_source), Amount::Count(1));
+    #[expect(clippy::cast_precision_loss, reason = "an offset is far below 2^52 seconds")]
+    snapshot.set("clock_offset_seconds", Amount::Real(outlook.clock_offset_seconds as f64));
+    if let Some(ago) = outlook.limit_lowered_seconds_ago {
+        snapshot.set("requests_per_second_limit_age_seconds", Amount::Real(ago));
+    }
+    if let Some(seconds) = outlook.credentials_expire_seconds {
+        snapshot.set("credentials_expire_seconds", Amount::Real(seconds));
     }
 }

@@ -46,6 +46,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// The machine's wall clock in microseconds since 1970, for putting records of several processes side by side.
+#[expect(clippy::disallowed_methods, reason = "this is the door through which time enters")]
+pub(crate) fn wall_microseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A clock plus what was learned about the service's own.
 #[derive(Debug)]
 pub struct ServerClock {

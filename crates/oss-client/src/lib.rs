@@ -26,6 +26,7 @@ pub mod retry;
 pub mod stats;
 mod subject;
 pub mod sync;
+pub mod telling;
 mod transport;
 mod usual;
 mod varint;

@@ -258,6 +258,11 @@ impl Budget {
         ends
     }
 
+    /// Tokens that are left, and how many there can be.
+    pub fn tokens(&self) -> (u32, u32) {
+        (self.tokens, self.capacity)
+    }
+
     /// Whether only a few requests a second may go.
     pub fn is_slow(&self) -> bool {
         self.slow

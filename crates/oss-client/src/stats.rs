@@ -1,11 +1,16 @@
 //! Counters: relaxed atomics in one shard per group of threads, summed when asked.
 //!
-//! The names of a [`Snapshot`] are stable; they are what `stats()` shows in Python.
+//! The names of a [`Snapshot`] are stable; they are what `stats()` shows in Python. A name with `#` is a class of a
+//! [`Histogram`], of which Python makes quantiles.
+
+mod histogram;
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use oss_protocol::operation::Operation;
 
+pub(crate) use self::histogram::Histogram;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! counters {
@@ -50,6 +55,23 @@ counters! {
     ObjectsSkipped "objects_skipped" "Objects left out because the caller allowed it.";
     UploadsAbandoned "uploads_abandoned" "Writers dropped without close or abort: nothing was saved.";
     CredentialRefreshes "credential_refreshes" "Refusals of a key that newer credentials answered.";
+    RetryPauses "retry_pause_seconds" "Time, in microseconds, between a failure and its repetition.";
+    ThrottlePauses "throttle_pause_seconds" "Time, in microseconds, that requests were held back for their rate.";
+    RequestTime "request_seconds" "Time, in microseconds, that requests took, their repetitions and pauses included.";
+    Saves "saves" "Objects that writers published.";
+    SaveBytes "save_bytes" "Bytes of these objects.";
+    SaveSerialise "save_serialise_seconds" "Time, in microseconds, in which programs made the bytes of saves.";
+    SaveUpload "save_upload_seconds" "Time, in microseconds, for which saves waited for bytes to be taken.";
+    SaveSettle "save_settle_seconds" "Time, in microseconds, in which saves were made visible and verified.";
+    UploadsLeft "uploads_left_behind" "Uploads that could not be aborted: their parts stay.";
+    UploadsLeftBytes "uploads_left_behind_bytes" "Bytes of these uploads that were handed over.";
+}
+
+impl Counter {
+    /// Whether it counts microseconds, which are shown as seconds.
+    fn is_time(self) -> bool {
+        NAMES[self as usize].ends_with("_seconds")
+    }
 }
 
 /// How a request ended.
@@ -64,9 +86,12 @@ pub enum Outcome {
 }
 
 const OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
+/// The status classes of answers.
+const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 const SHARDS: usize = 16;
 const COUNTERS: usize = NAMES.len();
-const REQUESTS: usize = 3 * OPERATIONS;
+const REQUESTS: usize = OUTCOMES.len() * OPERATIONS;
+const ANSWERS: usize = CLASSES.len() * OPERATIONS;
 const OPERATIONS: usize = Operation::ALL.len();
 
 /// One group's counters, on cache lines of its own.
@@ -75,12 +100,17 @@ const OPERATIONS: usize = Operation::ALL.len();
 struct Shard {
     counters: [AtomicU64; COUNTERS],
     requests: [AtomicU64; REQUESTS],
+    answers: [AtomicU64; ANSWERS],
 }
 
 /// The counters of one process.
 #[derive(Debug)]
 pub struct Stats {
     shards: Box<[Shard]>,
+    /// From sending a read to the head of its answer.
+    pub(crate) first_byte: Histogram,
+    /// From the first request for a whole object to its last byte, checked.
+    pub(crate) whole_object: Histogram,
 }
 
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
@@ -101,8 +131,13 @@ impl Stats {
         let shard = |_| Shard {
             counters: [const { AtomicU64::new(0) }; COUNTERS],
             requests: [const { AtomicU64::new(0) }; REQUESTS],
+            answers: [const { AtomicU64::new(0) }; ANSWERS],
         };
-        Stats { shards: (0..SHARDS).map(shard).collect() }
+        Stats {
+            shards: (0..SHARDS).map(shard).collect(),
+            first_byte: Histogram::new(),
+            whole_object: Histogram::new(),
+        }
     }
 
     fn shard(&self) -> &Shard {
@@ -119,6 +154,21 @@ impl Stats {
         self.shard().counters[gauge as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// Adds a time to a counter of times.
+    pub fn add_time(&self, counter: Counter, time: Duration) {
+        assert!(counter.is_time(), "a counter of times is named after its unit");
+        self.add(counter, u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts one answer by its status.
+    pub fn answer(&self, operation: Operation, status: u16) {
+        let class = usize::from(status / 100).checked_sub(2);
+        if let Some(class) = class.filter(|class| *class < CLASSES.len()) {
+            let index = operation as usize * CLASSES.len() + class;
+            self.shard().answers[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts one request.
     pub fn request(&self, operation: Operation, outcome: Outcome) {
         let index = operation as usize * OUTCOMES.len() + outcome as usize;
@@ -131,48 +181,103 @@ impl Stats {
         values.fold(0, u64::wrapping_add)
     }
 
-    /// All counters; requests that never happened are left out.
+    /// All counters; requests and answers that never happened are left out.
     pub fn snapshot(&self) -> Snapshot {
-        let mut values: Vec<(String, u64)> = Vec::with_capacity(COUNTERS + 8);
-        let mut totals = [0; 3];
-        for (index, operation) in Operation::ALL.iter().enumerate() {
-            for (outcome, word) in OUTCOMES.iter().enumerate() {
-                let cell =
-                    |shard: &Shard| shard.requests[index * OUTCOMES.len() + outcome].load(Ordering::Relaxed);
+        let mut snapshot = Snapshot { values: Vec::with_capacity(COUNTERS + 32) };
+        let requests = self.table(&mut snapshot, "requests", &OUTCOMES, |shard| &shard.requests);
+        snapshot.set("requests", Amount::Count(requests.iter().sum()));
+        for (word, count) in OUTCOMES.iter().zip(requests) {
+            snapshot.set(format!("requests_{word}"), Amount::Count(count));
+        }
+        let answers = self.table(&mut snapshot, "answers", &CLASSES, |shard| &shard.answers);
+        for (class, count) in CLASSES.iter().zip(answers) {
+            snapshot.set(format!("answers_{class}"), Amount::Count(count));
+        }
+        for (index, name) in NAMES.iter().enumerate() {
+            let values = self.shards.iter().map(|shard| shard.counters[index].load(Ordering::Relaxed));
+            let sum = values.fold(0, u64::wrapping_add);
+            let is_time = name.ends_with("_seconds");
+            #[expect(clippy::cast_precision_loss, reason = "microseconds of a century fit into 52 bits")]
+            snapshot.set(*name, if is_time { Amount::Real(sum as f64 / 1e6) } else { Amount::Count(sum) });
+        }
+        for (name, histogram) in [("first_byte", &self.first_byte), ("whole_object", &self.whole_object)] {
+            for (class, count) in histogram.counts() {
+                snapshot.set(format!("{name}#{class}"), Amount::Count(count));
+            }
+        }
+        snapshot.values.sort_by(|(one, _), (other, _)| one.cmp(other));
+        snapshot
+    }
+
+    /// Enters what happened of a table of operations by words; returns the sum of each word.
+    fn table<const WIDTH: usize>(
+        &self,
+        snapshot: &mut Snapshot,
+        name: &str,
+        words: &[&str; WIDTH],
+        cells: impl Fn(&Shard) -> &[AtomicU64],
+    ) -> [u64; WIDTH] {
+        let mut totals = [0; WIDTH];
+        for (row, operation) in Operation::ALL.iter().enumerate() {
+            for (column, word) in words.iter().enumerate() {
+                let cell = |shard| cells(shard)[row * WIDTH + column].load(Ordering::Relaxed);
                 let count: u64 = self.shards.iter().map(cell).sum();
-                totals[outcome] += count;
+                totals[column] += count;
                 if count > 0 {
-                    values.push((format!("requests.{}.{word}", operation.name()), count));
+                    snapshot.set(format!("{name}.{}.{word}", operation.name()), Amount::Count(count));
                 }
             }
         }
-        values.push(("requests".to_owned(), totals.iter().sum()));
-        for (outcome, word) in OUTCOMES.iter().enumerate() {
-            values.push((format!("requests_{word}"), totals[outcome]));
-        }
-        for (index, name) in NAMES.iter().enumerate() {
-            let values_of = self.shards.iter().map(|shard| shard.counters[index].load(Ordering::Relaxed));
-            values.push(((*name).to_owned(), values_of.fold(0, u64::wrapping_add)));
-        }
-        values.sort();
-        Snapshot { values }
+        totals
     }
 }
 
-/// The counters at one moment, sorted by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A value of a [`Snapshot`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// Of things.
+    Count(u64),
+    /// Of seconds, or of something else that is no whole number.
+    Real(f64),
+}
+
+impl std::ops::Add for Amount {
+    type Output = Amount;
+
+    #[expect(clippy::cast_precision_loss, reason = "only amounts of one kind are added")]
+    fn add(self, other: Amount) -> Amount {
+        match (self, other) {
+            (Amount::Count(one), Amount::Count(other)) => Amount::Count(one.wrapping_add(other)),
+            (Amount::Real(one), Amount::Real(other)) => Amount::Real(one + other),
+            (Amount::Real(real), Amount::Count(count)) | (Amount::Count(count), Amount::Real(real)) => {
+                Amount::Real(real + count as f64)
+            }
+        }
+    }
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
-    values: Vec<(String, u64)>,
+    values: Vec<(String, Amount)>,
 }
 
 impl Snapshot {
-    /// A counter by its name; 0 if nothing was counted under it.
+    /// A counter of things by its name; 0 if nothing was counted under it.
     pub fn get(&self, name: &str) -> u64 {
-        self.values.iter().find(|(known, _)| known == name).map_or(0, |(_, value)| *value)
+        match self.values.iter().find(|(known, _)| known == name) {
+            Some((_, Amount::Count(count))) => *count,
+            _ => 0,
+        }
+    }
+
+    /// Enters a value.
+    pub(crate) fn set(&mut self, name: impl Into<String>, amount: Amount) {
+        self.values.push((name.into(), amount));
     }
 
     /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Amount)> {
         self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
 }
@@ -215,5 +320,29 @@ mod tests {
         assert_eq!(snapshot.get("requests.GetObject.ok"), 40);
         assert_eq!(snapshot.get("requests"), 40);
         assert_eq!(snapshot.get("requests.PutObject.ok"), 0);
+    }
+
+    #[test]
+    fn answers_are_counted_by_the_class_of_their_status() {
+        let stats = Stats::new();
+        for status in [200, 206, 304, 404, 503, 599, 99, 700] {
+            stats.answer(Operation::HeadObject, status);
+        }
+        let snapshot = stats.snapshot();
+        let of = |name: &str| snapshot.get(name);
+        assert_eq!(
+            (of("answers_2xx"), of("answers_3xx"), of("answers_4xx"), of("answers_5xx")),
+            (2, 1, 1, 2)
+        );
+        assert_eq!((of("answers.HeadObject.2xx"), of("answers.GetObject.2xx")), (2, 0));
+    }
+
+    #[test]
+    fn times_are_shown_in_seconds() {
+        let stats = Stats::new();
+        stats.add_time(Counter::RetryPauses, Duration::from_millis(1500));
+        let snapshot = stats.snapshot();
+        let shown = snapshot.iter().find(|(name, _)| *name == "retry_pause_seconds");
+        assert_eq!(shown, Some(("retry_pause_seconds", Amount::Real(1.5))));
     }
 }

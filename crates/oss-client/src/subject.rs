@@ -1,6 +1,6 @@
 //! What an operation is about, for people: its name and its object.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Name and place of one operation; written only when somebody reads it.
 #[derive(Debug, Clone, Copy)]
@@ -18,11 +18,21 @@ pub(crate) struct Subject<'a> {
 impl Subject<'_> {
     /// `oss://bucket/key[start..end)`, as far as the parts are known.
     pub(crate) fn uri(&self) -> String {
-        let Some(bucket) = self.bucket else { return String::new() };
-        let key = self.key.unwrap_or("");
-        match self.range {
-            Some((start, end)) => format!("oss://{bucket}/{key}[{start}..{end})"),
-            None => format!("oss://{bucket}/{key}"),
+        let mut uri = String::new();
+        self.write_uri(&mut uri);
+        uri
+    }
+
+    /// As [`Subject::uri`], into memory that is there already.
+    pub(crate) fn write_uri(&self, uri: &mut String) {
+        uri.clear();
+        let Some(bucket) = self.bucket else { return };
+        for piece in ["oss://", bucket, "/", self.key.unwrap_or("")] {
+            uri.push_str(piece);
+        }
+        if let Some((start, end)) = self.range {
+            let told = write!(uri, "[{start}..{end})");
+            assert!(told.is_ok(), "a string takes everything");
         }
     }
 }

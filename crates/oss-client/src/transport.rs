@@ -12,6 +12,7 @@ mod exchange;
 pub(crate) mod fetch;
 mod gate;
 mod meter;
+mod outlook;
 mod pacer;
 mod route;
 
@@ -33,12 +34,15 @@ use crate::http::watch::Ticks;
 use crate::retry::Cause;
 use crate::stats::{Counter, Outcome, Stats};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::telling::board::Board;
+use crate::telling::crowd::Crowd;
 use crate::usual::Usual;
 
 use call::Call;
 use exchange::Exchange;
 use gate::Gate;
+pub(crate) use outlook::Outlook;
 use route::Routes;
 
 /// What to do when an attempt of a publishing request may or may not have been carried out.
@@ -157,6 +161,12 @@ pub(crate) struct Transport {
     dice: Dice,
     pub(crate) usual: Usual,
     pub(crate) stats: Stats,
+    /// The operations under way.
+    pub(crate) board: Board,
+    /// The streams, uploads and workers.
+    pub(crate) crowd: Crowd,
+    /// Whether the process knows of this client.
+    pub(crate) is_known: AtomicBool,
 }
 
 impl Transport {
@@ -182,6 +192,9 @@ impl Transport {
             dice: Dice::new(&*clock),
             usual: Usual::new(),
             stats: Stats::new(),
+            board: Board::new(clock.now()),
+            crowd: Crowd::default(),
+            is_known: AtomicBool::new(false),
             dial: Box::new(NetworkDial::new(&config, clock)),
             clock: server_clock,
             config,

@@ -46,6 +46,8 @@ pub struct Window {
     round_completions: usize,
     round_bytes: u64,
     shrunk_at: Option<Instant>,
+    /// The width before the last change, and when that was.
+    changed: Option<(usize, Instant)>,
 }
 
 impl Window {
@@ -62,6 +64,7 @@ impl Window {
             round_completions: 0,
             round_bytes: 0,
             shrunk_at: None,
+            changed: None,
         }
     }
 
@@ -75,6 +78,12 @@ impl Window {
     #[must_use]
     pub fn ceiling(&self) -> usize {
         self.ceiling
+    }
+
+    /// The width before the last change, and when that was; None while it has never changed.
+    #[must_use]
+    pub fn last_change(&self) -> Option<(usize, Instant)> {
+        self.changed
     }
 
     /// Starts measuring afresh: the workers were idle, so the time since the last round means nothing.
@@ -95,7 +104,7 @@ impl Window {
         let before = self.width;
         self.end_round(rate);
         self.start_round(now);
-        self.width != before
+        self.note_change(before, now)
     }
 
     /// Shrinks after the service said "slow down"; true when the width changed.
@@ -111,11 +120,18 @@ impl Window {
             reason = "a width is far below 2^52 and never negative"
         )]
         let narrower = ((self.width as f64 * AFTER_THROTTLE) as usize).max(1);
-        let changed = narrower != self.width;
-        self.width = narrower;
+        let before = std::mem::replace(&mut self.width, narrower);
         self.phase = Phase::Settled { rounds: 0 };
         self.start_round(now);
-        changed
+        self.note_change(before, now)
+    }
+
+    fn note_change(&mut self, before: usize, now: Instant) -> bool {
+        let is_changed = self.width != before;
+        if is_changed {
+            self.changed = Some((before, now));
+        }
+        is_changed
     }
 
     fn start_round(&mut self, now: Instant) {
@@ -222,6 +238,7 @@ mod tests {
         let mut window = Window::new(256, start);
         assert!(window.throttled(start + Duration::from_secs(5)));
         assert_eq!(window.width(), 11);
+        assert_eq!(window.last_change(), Some((16, start + Duration::from_secs(5))));
         assert!(!window.throttled(start + Duration::from_millis(5900)));
         assert_eq!(window.width(), 11);
         assert!(window.throttled(start + Duration::from_millis(6100)));

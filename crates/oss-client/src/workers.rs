@@ -13,10 +13,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
 
 use crate::clock::Clock;
-use crate::sync::{self, Arc, Condvar, Mutex};
+use crate::sync::{self, Arc, Condvar, Mutex, Weak};
+use crate::telling::crowd::{Load, Told};
 use crate::window::Window;
 
 /// A parked worker ends after this long without a job.
@@ -84,6 +87,11 @@ impl Workers {
             stopping: false,
         };
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock }) }
+    }
+
+    /// What there is to tell of them.
+    pub(crate) fn told(&self) -> Weak<dyn Told> {
+        Arc::downgrade(&self.shared) as Weak<dyn Told>
     }
 
     /// Puts `jobs` at the end of the queue, in order; returns their number as a batch, for [`Workers::withdraw`].
@@ -156,6 +164,36 @@ impl Workers {
         drop(queue);
         drop(waiting);
         self.shared.work.notify_all();
+    }
+}
+
+impl Told for Shared {
+    fn load(&self, now: Instant) -> Load {
+        let queue = self.queue.lock();
+        let width = queue.window.width();
+        let changed = queue.window.last_change();
+        Load {
+            jobs_waiting: queue.jobs.len() as u64,
+            worker_threads: queue.threads as u64,
+            in_flight_limit: width as u64,
+            in_flight_limit_before: changed.map_or(width, |(before, _)| before) as u64,
+            in_flight_limit_age: changed.map(|(_, at)| now.saturating_duration_since(at)),
+            ..Load::default()
+        }
+    }
+
+    fn tell(&self, now: Instant) -> Value {
+        let load = self.load(now);
+        let running = self.queue.lock().running;
+        json!({
+            "kind": "workers",
+            "running": running,
+            "threads": load.worker_threads,
+            "jobs_waiting": load.jobs_waiting,
+            "limit": load.in_flight_limit,
+            "limit_before": load.in_flight_limit_before,
+            "limit_changed_seconds_ago": load.in_flight_limit_age.map(|age| age.as_secs_f64()),
+        })
     }
 }
 

@@ -402,5 +402,7 @@ fn a_throttle_narrows_the_window() {
     let objects = (0..200).map(|_| listed("k", Some(100))).collect();
     assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 200);
     assert_eq!(world.engine.client().stats().get("throttled"), 1);
-    assert!(world.engine.in_flight_limit() < 16, "{}", world.engine.in_flight_limit());
+    let stats = world.engine.client().stats();
+    assert!(stats.get("in_flight_limit") < 16, "{}", stats.get("in_flight_limit"));
+    assert_eq!(stats.get("in_flight_limit_before"), 16);
 }

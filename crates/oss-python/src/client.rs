@@ -1,6 +1,6 @@
 //! The client: values, and the engines that work for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use oss_client::read::prefetch::{Changed, Completion, Missing, Prefetch as Prefe
 use oss_client::write::UploadOptions;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyMapping, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyMapping, PyTuple};
 
 use crate::arguments::{object_uri, options, positions, prefix_uri};
 use crate::buffer::with_bytes;
@@ -85,7 +85,7 @@ impl Client {
         let client = oss_client::client::Client::new(config, provider).or_raise(py)?;
         let datasets = ReadEngine::new(client.clone(), datasets);
         let checkpoints = ReadEngine::new(client.clone(), checkpoints);
-        let number = process::enter(py, [datasets.clone(), checkpoints.clone()]);
+        let number = process::enter(py, client.clone());
         Ok(Self { client, datasets, checkpoints, number })
     }
 
@@ -339,9 +339,9 @@ impl Client {
         Ok(Prefetch::new(engine.with(changed, completion), failures))
     }
 
-    /// Counters of this process and client.
-    fn stats(&self) -> BTreeMap<String, u64> {
-        process::counters(&[self.datasets.clone(), self.checkpoints.clone()])
+    /// Counters and state of this client in this process.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        process::as_dict(py, self.client.stats().iter())
     }
 }
 

@@ -13,6 +13,7 @@ mod prefetch;
 mod process;
 mod reader;
 mod tail;
+mod telling;
 mod uploads;
 mod waiting;
 mod writer;

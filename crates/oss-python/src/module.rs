@@ -11,6 +11,7 @@ use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
 use crate::tail::{Piece, Tail};
+use crate::telling;
 use crate::waiting;
 use crate::writer::Writer;
 
@@ -73,6 +74,11 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(option_names, module)?)?;
     module.add_function(wrap_pyfunction!(process::process_stats, module)?)?;
     module.add_function(wrap_pyfunction!(process::drain_logs, module)?)?;
+    module.add_function(wrap_pyfunction!(telling::answer_at, module)?)?;
+    module.add_function(wrap_pyfunction!(telling::set_role, module)?)?;
+    module.add_function(wrap_pyfunction!(telling::start_trace, module)?)?;
+    module.add_function(wrap_pyfunction!(telling::state, module)?)?;
+    module.add_function(wrap_pyfunction!(telling::stop_trace, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::raise_left_standing, module)?)?;
     module.add_function(wrap_pyfunction!(waiting::show_logs_by, module)?)?;
     module.add_function(wrap_pyfunction!(emulator_main, module)?)

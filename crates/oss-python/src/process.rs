@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use oss_client::client::Client;
 use oss_client::fork;
 use oss_client::logs;
-use oss_client::read::engine::ReadEngine;
+use oss_client::stats::Amount;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
-const GAUGES: [&str; 3] = ["in_flight", "in_flight_limit", "requests_per_second_limit"];
+type Counters = BTreeMap<String, Amount>;
 
 #[derive(Default)]
 struct Registry {
     generation: u32,
     next: u64,
-    live: HashMap<u64, [ReadEngine; 2]>,
-    gone: BTreeMap<String, u64>,
+    live: HashMap<u64, Client>,
+    gone: Counters,
 }
 
 static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
@@ -32,54 +35,53 @@ fn with<R>(_py: Python<'_>, work: impl FnOnce(&mut Registry) -> R) -> R {
     work(registry)
 }
 
-/// Keeps an eye on the engines of one client; the number is for [`leave`].
-pub(crate) fn enter(py: Python<'_>, engines: [ReadEngine; 2]) -> u64 {
+/// Keeps an eye on one client; the number is for [`leave`].
+pub(crate) fn enter(py: Python<'_>, client: Client) -> u64 {
     with(py, |registry| {
         registry.next += 1;
-        registry.live.insert(registry.next, engines);
+        registry.live.insert(registry.next, client);
         registry.next
     })
 }
 
-/// Keeps what a client counted, now that it goes.
+/// Keeps what a client counted, now that it goes; what of it was a state, Python leaves out.
 pub(crate) fn leave(py: Python<'_>, number: u64) {
     with(py, |registry| {
-        if let Some(engines) = registry.live.remove(&number) {
-            let mut counted = counters(&engines);
-            // What was a state and no count goes with the client.
-            counted.retain(|name, _| !GAUGES.contains(&name.as_str()));
-            add(&mut registry.gone, counted);
+        if let Some(client) = registry.live.remove(&number) {
+            for (name, amount) in client.stats().iter() {
+                let total = registry.gone.entry(name.to_owned()).or_insert(Amount::Count(0));
+                *total = *total + amount;
+            }
         }
     });
 }
 
-/// What one client counted, and the limits that it has found.
-pub(crate) fn counters(engines: &[ReadEngine; 2]) -> BTreeMap<String, u64> {
-    let snapshot = engines[0].client().stats();
-    let mut counters: BTreeMap<_, _> =
-        snapshot.iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let limit: usize = engines.iter().map(ReadEngine::in_flight_limit).sum();
-    counters.insert("in_flight_limit".to_owned(), limit as u64);
-    let pace = engines[0].client().pressure().requests_per_second.unwrap_or(0.0);
-    counters.insert("requests_per_second_limit".to_owned(), pace.round() as u64);
-    counters
-}
-
-fn add(totals: &mut BTreeMap<String, u64>, counters: BTreeMap<String, u64>) {
-    for (name, value) in counters {
-        let total = totals.entry(name).or_default();
-        *total = total.wrapping_add(value);
+/// Counters as a dict of numbers.
+pub(crate) fn as_dict<'py, 'c>(
+    py: Python<'py>,
+    counters: impl IntoIterator<Item = (&'c str, Amount)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    for (name, amount) in counters {
+        let number = match amount {
+            Amount::Count(count) => count.into_py_any(py)?,
+            Amount::Real(real) => real.into_py_any(py)?,
+        };
+        dict.set_item(name, number)?;
     }
+    Ok(dict)
 }
 
-/// Counters of all clients of this process.
+/// Counters of the clients of this process: of those that are gone together, then of each that lives.
 #[pyfunction]
-pub(crate) fn process_stats(py: Python<'_>) -> BTreeMap<String, u64> {
-    with(py, |registry| {
-        let mut totals = registry.gone.clone();
-        registry.live.values().for_each(|engines| add(&mut totals, counters(engines)));
-        totals
-    })
+pub(crate) fn process_stats(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let (gone, live) = with(py, |registry| {
+        let live: Vec<_> = registry.live.values().map(Client::stats).collect();
+        (registry.gone.clone(), live)
+    });
+    let gone = as_dict(py, gone.iter().map(|(name, amount)| (name.as_str(), *amount)))?;
+    let live = live.iter().map(|snapshot| as_dict(py, snapshot.iter()));
+    std::iter::once(Ok(gone)).chain(live).collect()
 }
 
 /// Takes the waiting log records: (level as in `logging`, module, text).

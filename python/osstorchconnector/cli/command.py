@@ -32,6 +32,7 @@ _COMMANDS = (
     "index",
     "checkpoints",
     "uploads",
+    "dump",
     "emulator",
     "completion",
 )

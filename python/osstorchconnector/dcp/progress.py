@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from osstorchconnector import counters
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -56,6 +58,7 @@ class Progress:
         self._ended.set()
         self._teller.join()
         if raised is None:
+            self._count()
             _log.info("%s", self._end_line())
 
     def moved(self, size_bytes: int) -> None:
@@ -81,6 +84,15 @@ class Progress:
             yield
         finally:
             self.add(stage, time.monotonic() - begun)
+
+    def _count(self) -> None:
+        """Add this save or load to the counters of the process."""
+        name = f"checkpoint_{self._what}"
+        counters.count(f"{name}s", 1)
+        counters.count(f"{name}_bytes", self._done_bytes)
+        counters.count(f"{name}_seconds", time.monotonic() - self._begun)
+        for stage, took in self._stages.items():
+            counters.count(f"{name}_{stage}_seconds", took)
 
     def _tell(self) -> None:
         while not self._ended.wait(_EVERY_SECONDS):

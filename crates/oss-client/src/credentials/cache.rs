@@ -121,6 +121,14 @@ impl CredentialsCache {
         })
     }
 
+    /// Seconds until the present credentials expire; None if there are none, or nobody said when.
+    pub(crate) fn expires_in(&self) -> Option<f64> {
+        let expiry = self.state.lock().expires_at?;
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a life are far below 2^52")]
+        let seconds = expiry.0.saturating_sub(self.clock.server_now().0) as f64;
+        Some(seconds)
+    }
+
     /// The service refused what `generation` signed. Says whether something newer can be signed with.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use oss_protocol::uri::{Addressing, Endpoint, Scheme};
 
 use super::connection::Connection;
 use super::dial::{Dial, DialFailure, NetworkDial, Origin};
-use super::watch::{Deadline, Ticks, Watch};
+use super::watch::{Deadline, Doing, Ticks, Watch};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{ClientConfig, Proxy, Timeouts};
@@ -151,8 +151,13 @@ impl Service {
         let stream = dial.dial(&self.origin, deadline.end(), &cancel).map_err(not_dialled)?;
         let mut connection = Connection::new(stream, now);
         self.write_head(question, &mut connection.outbox)?;
-        let subject = Subject { label: "credentials", bucket: None, key: None, range: None };
-        let mut watch = Watch::new(&self.ticks, &*self.clock, &cancel, &mut deadline, &self.stats, subject);
+        let doing = Doing {
+            subject: Subject { label: "credentials", bucket: None, key: None, range: None },
+            attempt: 1,
+            last_cause: None,
+            place: None,
+        };
+        let mut watch = Watch::new(&self.ticks, &*self.clock, &cancel, &mut deadline, &self.stats, doing);
         let broken = |broken: super::Broken| Failed::ForNow(format!("{}: {broken}", self.host_header));
         let body: &[&[u8]] = if question.body.is_empty() { &[] } else { &[question.body] };
         connection.send(body, &mut watch, &mut false).map_err(broken)?;

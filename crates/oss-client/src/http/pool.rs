@@ -62,18 +62,30 @@ impl Pool {
         }
     }
 
-    /// Waits until one more connection may be in use.
-    pub(crate) fn slot(&self, end: Instant, clock: &dyn Clock, cancel: &Cancel) -> Result<Slot<'_>, NoSlot> {
+    /// Waits until one more connection may be in use; `look` is called now and then while it waits.
+    pub(crate) fn slot(
+        &self,
+        end: Instant,
+        clock: &dyn Clock,
+        cancel: &Cancel,
+        look: impl FnMut(Instant),
+    ) -> Result<Slot<'_>, NoSlot> {
         if self.try_slot() {
             return Ok(Slot(self));
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        let outcome = self.wait_for_slot(end, clock, cancel);
+        let outcome = self.wait_for_slot(end, clock, cancel, look);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         outcome
     }
 
-    fn wait_for_slot(&self, end: Instant, clock: &dyn Clock, cancel: &Cancel) -> Result<Slot<'_>, NoSlot> {
+    fn wait_for_slot(
+        &self,
+        end: Instant,
+        clock: &dyn Clock,
+        cancel: &Cancel,
+        mut look: impl FnMut(Instant),
+    ) -> Result<Slot<'_>, NoSlot> {
         let mut guard = self.gate.lock();
         loop {
             if self.try_slot() {
@@ -82,7 +94,9 @@ impl Pool {
             if cancel.is_cancelled() {
                 return Err(NoSlot::Cancelled);
             }
-            let left = end.saturating_duration_since(clock.now());
+            let now = clock.now();
+            look(now);
+            let left = end.saturating_duration_since(now);
             if left.is_zero() {
                 return Err(NoSlot::Busy(self.most));
             }
@@ -141,6 +155,12 @@ impl Pool {
         // Closing is a system call: not under the lock.
         drop(shelves);
         drop(expired);
+    }
+
+    /// Connections in use, and idle ones.
+    pub(crate) fn fill(&self) -> (usize, usize) {
+        let idle = self.shelves.lock().iter().map(|shelf| shelf.idle.len()).sum();
+        (self.in_use.load(Ordering::Relaxed), idle)
     }
 
     /// Idle connections, for tests.
@@ -257,10 +277,10 @@ mod tests {
     fn the_bound_is_kept_and_named() {
         let (pool, clock) = (pool(), ManualClock::new(UtcTime(0)));
         let cancel = Cancel::new();
-        let first = pool.slot(clock.now(), &clock, &cancel).expect("free");
-        let _second = pool.slot(clock.now(), &clock, &cancel).expect("free");
-        assert_eq!(pool.slot(clock.now(), &clock, &cancel).expect_err("full"), NoSlot::Busy(2));
+        let first = pool.slot(clock.now(), &clock, &cancel, |_now| {}).expect("free");
+        let _second = pool.slot(clock.now(), &clock, &cancel, |_now| {}).expect("free");
+        assert_eq!(pool.slot(clock.now(), &clock, &cancel, |_now| {}).expect_err("full"), NoSlot::Busy(2));
         drop(first);
-        assert!(pool.slot(clock.now(), &clock, &cancel).is_ok());
+        assert!(pool.slot(clock.now(), &clock, &cancel, |_now| {}).is_ok());
     }
 }

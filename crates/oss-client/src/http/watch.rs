@@ -12,6 +12,7 @@ use crate::config::{Limits, RetryPolicy, Timeouts};
 use crate::logs::{self, Level};
 use crate::stats::{Counter, Stats};
 use crate::subject::Subject;
+use crate::telling::board::Place;
 
 /// The timers of an exchange, in ticks.
 #[derive(Debug, Clone)]
@@ -47,6 +48,13 @@ impl Ticks {
             relative_floor_rate: limits.relative_floor_bytes_per_second as f64,
             healthy_rate: limits.healthy_bytes_per_second as f64,
         }
+    }
+}
+
+impl Ticks {
+    /// How long an operation may make no progress before the log is told.
+    pub(crate) fn tell_after(&self) -> Duration {
+        self.tell_after
     }
 }
 
@@ -133,8 +141,34 @@ pub(crate) struct Watch<'a> {
     /// The answer may take long to begin: CompleteMultipartUpload, DeleteMultipleObjects.
     pub(crate) slow_start: bool,
     /// What is being done, for the log.
-    pub(crate) subject: Subject<'a>,
+    pub(crate) doing: Doing<'a>,
     window: Window,
+}
+
+/// What an exchange is part of, for people.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doing<'a> {
+    /// The operation.
+    pub(crate) subject: Subject<'a>,
+    /// Which attempt it is, from 1 on.
+    pub(crate) attempt: u32,
+    /// What the attempt before failed with.
+    pub(crate) last_cause: Option<&'a str>,
+    /// Where others see it.
+    pub(crate) place: Option<&'a Place<'a>>,
+}
+
+impl Doing<'_> {
+    /// The line for an operation that has made no progress for `silence_seconds`.
+    pub(crate) fn line(&self, silence_seconds: f64, now: &str, left_seconds: f64) -> String {
+        let last = self.last_cause.unwrap_or("none");
+        format!(
+            "{}: no progress for {silence_seconds:.0} s: {now}; attempt {}, last cause: {last}; {left_seconds:.0} s \
+             until the deadline",
+            self.subject,
+            self.attempt.max(1),
+        )
+    }
 }
 
 /// The stretch of time over which the floor is averaged.
@@ -154,16 +188,22 @@ impl<'a> Watch<'a> {
         cancel: &'a Cancel,
         deadline: &'a mut Deadline,
         stats: &'a Stats,
-        subject: Subject<'a>,
+        doing: Doing<'a>,
     ) -> Self {
-        Watch { ticks, clock, cancel, deadline, stats, slow_start: false, subject, window: Window::default() }
+        Watch { ticks, clock, cancel, deadline, stats, slow_start: false, doing, window: Window::default() }
     }
 
     /// `bytes` came or went; `whole` says that the call got all it asked for, so no tick passed.
     pub(crate) fn moved(&mut self, bytes: usize, whole: bool, phase: Phase) -> Result<(), Broken> {
         let counter = if phase == Phase::Send { Counter::BytesSent } else { Counter::BytesReceived };
         self.stats.add(counter, bytes as u64);
-        self.window.silent = 0;
+        if self.window.silent > 0 {
+            self.window.silent = 0;
+            self.show(None);
+        }
+        if let Some(place) = self.doing.place.filter(|_| phase == Phase::Body) {
+            place.received(bytes);
+        }
         if whole {
             self.window.ticks = 0;
             Ok(())
@@ -187,6 +227,9 @@ impl<'a> Watch<'a> {
     /// A tick passed without a byte.
     pub(crate) fn silent(&mut self, phase: Phase) -> Result<(), Broken> {
         self.tick(0)?;
+        if self.window.silent == 0 {
+            self.show(Some(self.clock.now()));
+        }
         self.window.silent += 1;
         let (most, broken) = match phase {
             Phase::Send => (self.ticks.write_stall, Broken::WriteStalled),
@@ -212,13 +255,16 @@ impl<'a> Watch<'a> {
             && let Some(seconds) = self.deadline.silence_to_tell(self.ticks, now)
         {
             let left = self.deadline.end.saturating_duration_since(now).as_secs_f64();
-            let text = format!(
-                "{}: nothing moves for {seconds:.0} s ({left:.0} s until the deadline)",
-                self.subject
-            );
-            logs::push(Level::Warning, "transport", text);
+            logs::push(Level::Warning, "transport", self.doing.line(seconds, "nothing moves", left));
         }
         if now >= self.deadline.end { Err(Broken::Deadline) } else { Ok(()) }
+    }
+
+    /// Lets others see since when it is silent.
+    fn show(&self, silent_since: Option<Instant>) {
+        if let Some(place) = self.doing.place {
+            place.silent(silent_since);
+        }
     }
 
     fn tick(&mut self, bytes: usize) -> Result<(), Broken> {
@@ -261,7 +307,12 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    const NOBODY: Subject<'static> = Subject { label: "test", bucket: None, key: None, range: None };
+    const NOBODY: Doing<'static> = Doing {
+        subject: Subject { label: "test", bucket: None, key: None, range: None },
+        attempt: 1,
+        last_cause: None,
+        place: None,
+    };
 
     struct Stage {
         clock: ManualClock,

@@ -41,19 +41,19 @@ impl ReadEngine {
         &self.allowance
     }
 
-    /// How many requests may be in flight now; 0 before this process has read anything.
-    #[must_use]
-    pub fn in_flight_limit(&self) -> usize {
-        self.workers.peek().map_or(0, |workers| workers.window())
-    }
-
     /// The worker threads of this process.
     ///
     /// # Errors
     /// `Forked` after more nested forks than a handle can be passed through.
     pub fn workers(&self) -> Result<Workers, Error> {
-        let workers = self.workers.get(|| Workers::new(self.max_concurrency, Arc::new(SystemClock)));
-        let workers = workers.ok_or_else(|| {
+        let make = || {
+            let workers = Workers::new(self.max_concurrency, Arc::new(SystemClock));
+            if let Ok(transport) = self.client.transport("read") {
+                transport.crowd.enter(workers.told());
+            }
+            workers
+        };
+        let workers = self.workers.get(make).ok_or_else(|| {
             Error::new(
                 ErrorKind::Forked,
                 "read",

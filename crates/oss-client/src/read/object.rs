@@ -12,6 +12,7 @@ mod ranges;
 use oss_protocol::uri::ObjectUri;
 
 use crate::client::Client;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::interrupt::{SLICE, Watch};
@@ -22,6 +23,8 @@ use crate::read::fetch;
 use crate::read::slot::Slot;
 use crate::read::tiles::Tiles;
 use crate::stats::Counter;
+use crate::sync::{Arc, Weak};
+use crate::telling::crowd::{Reads, Stream, Told};
 use crate::workers::Workers;
 
 /// Reads at least this large go straight into the caller's memory.
@@ -42,6 +45,7 @@ pub struct ObjectReader {
     /// True once the caller saw anything of this version: from then on another version is an error.
     is_told: bool,
     has_begun_again: bool,
+    notes: Arc<Stream>,
 }
 
 impl ObjectReader {
@@ -57,7 +61,10 @@ impl ObjectReader {
     ) -> Result<Self, Error> {
         let version = size.zip(etag).map(|(size, etag)| Version { size, etag: Some(etag), crc64: None });
         let workers = engine.workers()?;
+        let notes = Stream::new(Reads::Object(uri.to_string()), 0, SystemClock.now());
+        engine.client().transport("read")?.crowd.enter(Arc::downgrade(&notes) as Weak<dyn Told>);
         Ok(Self {
+            notes,
             ahead: Ahead::new(engine.client(), &workers, &uri),
             workers,
             generation: fork::generation(),
@@ -159,7 +166,10 @@ impl ObjectReader {
             self.read_small(&mut buffer, watch).inspect_err(|_| self.position = start)?;
             return Ok(buffer);
         }
-        let buffer = self.read_large(start..start + count, buffer, watch)?;
+        self.notes.waits(SystemClock.now());
+        let read = self.read_large(start..start + count, buffer, watch);
+        self.told();
+        let buffer = read?;
         self.move_to(start + count);
         Ok(buffer)
     }
@@ -204,6 +214,7 @@ impl ObjectReader {
     fn enter_process(&mut self) -> Result<(), Error> {
         if self.generation != fork::generation() {
             self.workers = self.engine.workers()?;
+            self.client.transport("read")?.crowd.enter(Arc::downgrade(&self.notes) as Weak<dyn Told>);
             let ahead = Ahead::new(&self.client, &self.workers, &self.uri);
             std::mem::forget(std::mem::replace(&mut self.ahead, ahead));
             self.ahead.read_to(self.position);
@@ -218,7 +229,10 @@ impl ObjectReader {
         self.enter_process()?;
         if self.version.is_none() {
             let (client, uri) = (self.client.clone(), self.uri.clone());
-            let info = call(&self.workers, watch, move |cancel| client.head_object(&uri, cancel))?;
+            self.notes.waits(SystemClock.now());
+            let info = call(&self.workers, watch, move |cancel| client.head_object(&uri, cancel));
+            self.told();
+            let info = info?;
             let crc64 = fetch::comparable(&self.client, info.crc64);
             self.version = Some(Version { size: info.size, etag: info.etag, crc64 });
         }
@@ -245,12 +259,22 @@ impl ObjectReader {
 
     /// Waits until the part that holds `position` is in memory.
     fn receive_ahead(&mut self, position: u64, watch: Watch<'_>) -> Result<(), Error> {
-        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.clear())?;
+        self.notes.waits(SystemClock.now());
+        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.clear());
+        self.told();
+        let arrived = arrived?;
         if let Some(part) = arrived {
             self.tiles.add(part.range, part.crc64);
             self.note_crc(part.object_crc64);
         }
         Ok(())
+    }
+
+    /// The consumer waits no longer.
+    fn told(&self) {
+        let ranges = self.ahead.ranges();
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        self.notes.delivered(ranges.len(), bytes, SystemClock.now());
     }
 
     /// Waits until the jobs of `slot`, which were cancelled, have ended; does them where nobody else can.

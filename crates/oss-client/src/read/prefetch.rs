@@ -25,8 +25,9 @@ use crate::read::plan::{self, LikelySize};
 use crate::read::scatter::{self, Scattered};
 use crate::read::slot::{Bell, Slot};
 use crate::stats::Counter;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Arc, Weak};
+use crate::telling::crowd::{Reads, Stream, Told};
 use crate::workers::{Job, Workers};
 
 /// What to do when an object of the index is not there.
@@ -110,6 +111,7 @@ pub struct Prefetch<B: Lend> {
     /// Refusals for throttling that the window was told of.
     pacings: u64,
     generation: u32,
+    notes: Arc<Stream>,
 }
 
 impl<B: Lend> std::fmt::Debug for Prefetch<B> {
@@ -134,6 +136,10 @@ impl<B: Lend> Prefetch<B> {
     ) -> Result<Self, Error> {
         let mut positions = positions;
         let next_position = positions.next();
+        let max_bytes = engine.client().config().limits.max_bytes_in_flight;
+        let born = SystemClock.now();
+        let notes = Stream::new(Reads::Objects(Arc::clone(&source)), max_bytes, born);
+        engine.client().transport("prefetch")?.crowd.enter(Arc::downgrade(&notes) as Weak<dyn Told>);
         Ok(Self {
             source,
             positions,
@@ -141,11 +147,11 @@ impl<B: Lend> Prefetch<B> {
             missing,
             changed: Changed::Reread,
             completion: Completion::InOrder,
-            max_bytes: engine.client().config().limits.max_bytes_in_flight,
+            max_bytes,
             workers: engine.workers()?,
             client: engine.client().clone(),
             allowance: Arc::clone(engine.allowance()),
-            born: SystemClock.now(),
+            born,
             bell: Bell::new(),
             asked: VecDeque::new(),
             asked_count: 0,
@@ -153,6 +159,7 @@ impl<B: Lend> Prefetch<B> {
             likely: LikelySize::default(),
             pacings: engine.client().pressure().pacings,
             generation: fork::generation(),
+            notes,
         })
     }
 
@@ -182,6 +189,9 @@ impl<B: Lend> Prefetch<B> {
         }
         let mut jobs = Vec::new();
         let outcome = self.ask(ahead, &mut jobs, &mut lend);
+        if let Some(last) = self.asked.back() {
+            self.notes.asked(self.asked.len(), self.asked_bytes, last.position);
+        }
         if !jobs.is_empty() {
             self.workers.submit(jobs);
         }
@@ -268,7 +278,13 @@ impl<B: Lend> Prefetch<B> {
         let stretches =
             coalesce::stretches(vec![Span { range: 0..size, buffer: 0, at: 0 }], plan::PART_BYTES);
         let whole = want.clone();
-        let finish = Box::new(move |outcome| course.finish_parts(&whole, outcome));
+        let asked = SystemClock.now();
+        let finish = Box::new(move |outcome: Result<Scattered<B>, Error>| {
+            if outcome.is_ok() {
+                course.client.note_whole_object(SystemClock.now().saturating_duration_since(asked));
+            }
+            course.finish_parts(&whole, outcome);
+        });
         let (share, parts) =
             scatter::scatter(&self.client, want, vec![buffer], stretches, Vec::new(), finish);
         // This thread has no bytes to bring.
@@ -295,6 +311,7 @@ impl<B: Lend> Prefetch<B> {
         if let Ok(Body::Native(bytes)) = &outcome {
             self.likely.learn(bytes.len() as u64);
         }
+        self.notes.delivered(self.asked.len(), self.asked_bytes, SystemClock.now());
         Next::Ready(asked.position, outcome)
     }
 
@@ -309,6 +326,7 @@ impl<B: Lend> Prefetch<B> {
 
     /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late.
     pub fn wait(&mut self, slice: Duration) -> bool {
+        self.notes.waits(SystemClock.now());
         if self.asked.is_empty() || self.workers.run_one() {
             return true;
         }
@@ -394,6 +412,7 @@ impl<B: Lend> Prefetch<B> {
             }
         }
         self.asked_bytes = 0;
+        self.notes.asked(0, 0, 0);
     }
 }
 

@@ -14,6 +14,7 @@ use super::call::Failure;
 use crate::config::{ClientConfig, Telling};
 use crate::logs::{self, Level};
 use crate::subject::Subject;
+use crate::telling::trace;
 
 /// Samples of a dataset that were faster, and went well, are not audited: 100 ms, as in the original.
 const SLOW: Duration = Duration::from_millis(100);
@@ -51,7 +52,7 @@ impl Heard {
 impl Account {
     /// Begins one at `now`, unless nobody wants to hear of requests.
     pub(super) fn begun(telling: &Telling, now: Instant) -> Option<Self> {
-        let wanted = telling.requests || telling.audit;
+        let wanted = telling.requests || telling.audit || trace::is_on();
         wanted.then(|| Account { begun: now, answered: None, answer: Heard::default(), received_bytes: 0 })
     }
 
@@ -73,11 +74,37 @@ impl Account {
         if config.telling.requests {
             logs::push(Level::Debug, "transport", self.line(subject, attempt, now, failure));
         }
-        let kind = kind(request.operation).filter(|_| config.telling.audit);
-        if let Some(kind) = kind
-            && (config.telling.audit_all || !is_usual(request, now - self.begun, failure))
-        {
-            logs::push(Level::Info, "audit", self.audit(kind, config, request, attempt, now, failure));
+        let is_audited = config.telling.audit
+            && (config.telling.audit_all || !is_usual(request, now - self.begun, failure));
+        if is_audited {
+            let line = self.audit(kind(request.operation), config, request, attempt, now, failure);
+            logs::push(Level::Info, "audit", line);
+        }
+        if trace::is_on() {
+            trace::keep(self.traced(request, subject, attempt, now, failure));
+        }
+    }
+
+    fn traced(
+        self,
+        request: &Request<'_>,
+        subject: &Subject<'_>,
+        attempt: u32,
+        now: Instant,
+        failure: Option<&Failure>,
+    ) -> trace::Attempt {
+        trace::Attempt {
+            label: subject.label,
+            uri: subject.uri(),
+            begun: self.begun,
+            answered: self.answered,
+            ended: now,
+            number: attempt,
+            status: self.answer.status,
+            request_id: self.answer.request_id,
+            received_bytes: self.received_bytes,
+            sent_bytes: sent_bytes(request),
+            failure: failure.map(|failure| failure.error.message.clone()),
         }
     }
 
@@ -108,9 +135,8 @@ impl Account {
     ) -> String {
         let target = config.endpoint.target(config.addressing, request.bucket, request.key);
         let url = format!("{}://{}{}", config.endpoint.scheme.as_str(), target.host_header, target.path);
-        let sent: usize = request.body.iter().map(|piece| piece.len()).sum();
         let is_read = request.operation == Operation::GetObject;
-        let (offset, size) = if is_read { self.asked(request) } else { (0, sent as u64) };
+        let (offset, size) = if is_read { self.asked(request) } else { (0, sent_bytes(request)) };
         let moved = if is_read { self.received_bytes } else { size };
         let result = failure.map_or_else(|| moved.to_string(), |failure| format!("-{}", failure.error.errno));
         let call_time = self.answered.map(|answered| (answered - self.begun).as_micros());
@@ -141,22 +167,33 @@ fn is_usual(request: &Request<'_>, took: Duration, failure: Option<&Failure>) ->
     request.is_sample && took < SLOW && failure.is_none()
 }
 
-fn kind(operation: Operation) -> Option<&'static str> {
+fn sent_bytes(request: &Request<'_>) -> u64 {
+    request.body.iter().map(|piece| piece.len() as u64).sum()
+}
+
+/// The kind of an audit line; what only looks at something without listing it is a head.
+fn kind(operation: Operation) -> &'static str {
     match operation {
-        Operation::GetObject => Some("oss:read"),
-        Operation::HeadObject | Operation::GetObjectMeta => Some("oss:head"),
+        Operation::GetObject => "oss:read",
         Operation::PutObject
+        | Operation::AppendObject
         | Operation::CopyObject
         | Operation::InitiateMultipartUpload
         | Operation::UploadPart
+        | Operation::UploadPartCopy
         | Operation::CompleteMultipartUpload
-        | Operation::AbortMultipartUpload => Some("oss:write"),
-        Operation::DeleteObject | Operation::DeleteMultipleObjects => Some("oss:delete"),
+        | Operation::AbortMultipartUpload
+        | Operation::PutSymlink
+        | Operation::RestoreObject
+        | Operation::PutBucket => "oss:write",
+        Operation::DeleteObject | Operation::DeleteMultipleObjects | Operation::DeleteBucket => "oss:delete",
         Operation::ListObjects
         | Operation::ListObjectsV2
+        | Operation::ListObjectVersions
         | Operation::ListParts
-        | Operation::ListMultipartUploads => Some("oss:list"),
-        _ => None,
+        | Operation::ListMultipartUploads
+        | Operation::ListBuckets => "oss:list",
+        _ => "oss:head",
     }
 }
 

@@ -15,12 +15,13 @@ use crate::error::{Error, ErrorKind};
 use crate::http::Broken;
 use crate::http::dial::DialFailure;
 use crate::http::pool::NoSlot;
-use crate::http::watch::{Deadline, Watch};
+use crate::http::watch::{Deadline, Doing, Watch};
 use crate::logs::{self, Level};
 use crate::refusal;
 use crate::retry::{Cause, Circumstances, Decision, History, Stop};
 use crate::stats::{Counter, Outcome};
 use crate::subject::Subject;
+use crate::telling::board::{self, Place};
 
 /// Causes kept for the error.
 const MAX_CAUSES: usize = 8;
@@ -75,6 +76,8 @@ pub(super) struct Call<'c> {
     pub(super) wants_fresh: bool,
     /// Of the present attempt, if anybody wants to hear of it.
     pub(super) account: Option<Account>,
+    /// Where others see what it is doing.
+    pub(super) place: Place<'c>,
 }
 
 impl<'c> Call<'c> {
@@ -92,14 +95,16 @@ impl<'c> Call<'c> {
         } else {
             Deadline::fixed(now, limit)
         };
+        let subject = Subject {
+            label: request.label,
+            bucket: request.bucket,
+            key: request.key,
+            range: range.map(|range| (range.start, range.end)),
+        };
         Call {
             transport,
-            subject: Subject {
-                label: request.label,
-                bucket: request.bucket,
-                key: request.key,
-                range: range.map(|range| (range.start, range.end)),
-            },
+            subject,
+            place: transport.board.sit(&subject, now),
             cancel,
             started: now,
             attempts: 0,
@@ -120,13 +125,19 @@ impl<'c> Call<'c> {
     /// Begins to watch one exchange.
     pub(super) fn watch(&mut self) -> Watch<'_> {
         let transport = self.transport;
+        let doing = Doing {
+            subject: self.subject,
+            attempt: self.attempts,
+            last_cause: self.causes.last().map(String::as_str),
+            place: Some(&self.place),
+        };
         Watch::new(
             &transport.ticks,
             transport.clock.clock(),
             self.cancel,
             &mut self.deadline,
             &transport.stats,
-            self.subject,
+            doing,
         )
     }
 
@@ -138,6 +149,7 @@ impl<'c> Call<'c> {
     ) -> Result<T, Failure> {
         self.pass_gate()?;
         self.attempts += 1;
+        self.place.attempts(self.attempts);
         self.account = Account::begun(&self.transport.config.telling, self.clock().now());
         let outcome = Exchange::begin(self, request).and_then(|exchange| read(self, exchange));
         let counted = match &outcome {
@@ -155,19 +167,51 @@ impl<'c> Call<'c> {
 
     /// Waits for a turn: while the endpoint is paused, at the pace it admits, or in slow mode.
     fn pass_gate(&mut self) -> Result<(), Failure> {
-        let now = self.clock().now();
+        let mut now = self.clock().now();
         let Turn { opens, wished } = self.transport.gate.opens(now);
-        if opens <= now {
-            return Ok(());
+        if opens > now {
+            self.deadline.postpone(wished);
+            if opens >= self.deadline.end() {
+                return Err(Failure::last(self.paused_too_long()));
+            }
+            let pause = (opens - now).saturating_sub(wished);
+            self.transport.stats.add_time(Counter::ThrottlePauses, pause);
+            self.place.turns_to(board::Doing::Throttled, now);
+            self.wait_for_turn(opens)?;
+            now = opens;
         }
-        self.deadline.postpone(wished);
-        if opens >= self.deadline.end() {
-            return Err(Failure::last(self.paused_too_long()));
-        }
-        if self.cancel.wait_until(opens, self.clock()) {
-            return Err(Failure::last(Error::cancelled(self.subject.label)));
+        if opens == now || self.attempts > 0 {
+            self.place.turns_to(board::Doing::Preparing, now);
         }
         Ok(())
+    }
+
+    /// Waits until `opens`, saying so when that is long.
+    fn wait_for_turn(&mut self, opens: Instant) -> Result<(), Failure> {
+        loop {
+            let now = self.clock().now();
+            if now >= opens {
+                return Ok(());
+            }
+            self.tell_silence(now, "held back, as the service refuses requests for their rate or fails them");
+            let until = opens.min(now + self.transport.ticks.tell_after());
+            if self.cancel.wait_until(until, self.clock()) {
+                return Err(Failure::last(Error::cancelled(self.subject.label)));
+            }
+        }
+    }
+
+    /// Every long wait says so: after five seconds without progress, then every thirty.
+    pub(super) fn tell_silence(&mut self, now: Instant, what: &str) {
+        let Some(seconds) = self.deadline.silence_to_tell(&self.transport.ticks, now) else { return };
+        let left = self.deadline.end().saturating_duration_since(now).as_secs_f64();
+        let doing = Doing {
+            subject: self.subject,
+            attempt: self.attempts,
+            last_cause: self.causes.last().map(String::as_str),
+            place: None,
+        };
+        logs::push(Level::Warning, "transport", doing.line(seconds, what, left));
     }
 
     /// What failed last says what to do; the pause is only why there is no other attempt.
@@ -187,9 +231,13 @@ impl<'c> Call<'c> {
         Error::new(kind, self.subject.label, message)
     }
 
-    /// The whole operation succeeded.
-    pub(super) fn succeeded(&self) {
-        self.transport.gate.succeeded(self.history.tokens, self.clock().now());
+    /// The whole operation succeeded; gives how long it took.
+    pub(super) fn succeeded(&self) -> Duration {
+        let now = self.clock().now();
+        self.transport.gate.succeeded(self.history.tokens, now);
+        let took = now.saturating_duration_since(self.started);
+        self.transport.stats.add_time(Counter::RequestTime, took);
+        took
     }
 
     /// What is read came damaged before, so often.
@@ -239,8 +287,12 @@ impl<'c> Call<'c> {
                 if self.transport.gate.pay(tokens) {
                     self.transport.stats.add(Counter::SlowMode, 1);
                 }
+                let pauses =
+                    if cause == Cause::Throttled { Counter::ThrottlePauses } else { Counter::RetryPauses };
+                self.transport.stats.add_time(pauses, after);
                 self.remember(&error);
-                self.tell(&error, now, after);
+                self.place.failed(&error.message, now);
+                self.tell_silence(now, &format!("failed, again in {:.1} s", after.as_secs_f64()));
                 self.pause(now + after, hint.is_some() && cause == Cause::Throttled)
             }
         }
@@ -254,22 +306,6 @@ impl<'c> Call<'c> {
             return Err(self.finish(Error::cancelled(self.subject.label), None));
         }
         Ok(())
-    }
-
-    /// Every long wait says so: after five seconds without progress, then every thirty.
-    fn tell(&mut self, error: &Error, now: Instant, after: Duration) {
-        if let Some(seconds) = self.deadline.silence_to_tell(&self.transport.ticks, now) {
-            let left = self.deadline.end().saturating_duration_since(now).as_secs_f64();
-            let text = format!(
-                "{}: no progress for {seconds:.0} s after {} attempts, again in {:.1} s ({left:.0} s until the \
-                 deadline); last: {}",
-                self.subject,
-                self.attempts,
-                after.as_secs_f64(),
-                error.message
-            );
-            logs::push(Level::Warning, "transport", text);
-        }
     }
 
     fn first_contact_left(&self, now: Instant) -> Option<Duration> {
@@ -320,10 +356,11 @@ impl<'c> Call<'c> {
 
     /// Completes the error that ends the operation.
     pub(super) fn finish(&self, mut error: Error, stop: Option<Stop>) -> Error {
-        let elapsed = self.clock().now().saturating_duration_since(self.started).as_secs_f64();
+        let elapsed = self.clock().now().saturating_duration_since(self.started);
+        self.transport.stats.add_time(Counter::RequestTime, elapsed);
         error.operation = self.subject.label;
         error.attempts = self.attempts;
-        error.elapsed_seconds = elapsed;
+        error.elapsed_seconds = elapsed.as_secs_f64();
         error.own_repeat = self.own_repeat;
         if error.uri.is_empty() {
             error.uri = self.subject.uri();

@@ -25,6 +25,7 @@ use crate::refusal;
 use crate::retry::Cause;
 use crate::stats::Counter;
 use crate::sync::Arc;
+use crate::telling::board::Doing;
 
 /// A connection is retired after so many slow answers in a row (`faults.md`, 2.6).
 const SLOW_ENOUGH: u32 = 3;
@@ -61,7 +62,10 @@ impl<'t> Exchange<'t> {
         let now = call.clock().now();
         let route = transport.routes.of(request.bucket, &transport.config);
         let current = transport.credentials.get(now, cancel).map_err(Failure::last)?;
-        let slot = transport.pool.slot(call.deadline.end(), call.clock(), cancel);
+        let (end, clock) = (call.deadline.end(), call.clock());
+        let slot = transport.pool.slot(end, clock, cancel, |now| {
+            call.tell_silence(now, "all connections are busy");
+        });
         let slot = slot.map_err(|failure| call.no_slot(&failure))?;
         let is_careful = request.on_ambiguous == OnAmbiguous::Return;
         let pooled = if std::mem::take(&mut call.wants_fresh) {
@@ -72,7 +76,10 @@ impl<'t> Exchange<'t> {
         let reused = pooled.is_some();
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => dial(call, &route.origin)?,
+            None => {
+                call.place.turns_to(Doing::Connecting, now);
+                dial(call, &route.origin)?
+            }
         };
         transport.stats.add(if reused { Counter::ConnectionsReused } else { Counter::ConnectionsOpened }, 1);
         route.begin_head(request, &mut connection.outbox).map_err(|error| {
@@ -84,6 +91,8 @@ impl<'t> Exchange<'t> {
         connection.outbox.extend_from_slice(b"\r\n");
         transport.stats.add(Counter::InFlight, 1);
         let is_attached = cancel.attach(connection.interrupt_handle());
+        let begun = call.clock().now();
+        call.place.turns_to(Doing::Awaiting, begun);
         let mut exchange = Exchange {
             transport,
             cancel,
@@ -94,7 +103,7 @@ impl<'t> Exchange<'t> {
             reused,
             sent: false,
             generation: current.generation,
-            begun: call.clock().now(),
+            begun,
             received: 0,
             headers: Vec::new(),
             status: 0,
@@ -124,8 +133,9 @@ impl<'t> Exchange<'t> {
     ) -> Result<Option<T>, Failure> {
         let mut kept = (0, Vec::new());
         let is_told = call.account.is_some();
-        let mut heard = None;
+        let (mut heard, mut status) = (None, 0);
         let keep = |head: &ResponseHead<'_>| {
+            status = head.status;
             heard = is_told.then(|| Heard::of(head));
             let taken = visit(head);
             if taken.is_none() {
@@ -144,12 +154,17 @@ impl<'t> Exchange<'t> {
         let Some(connection) = self.connection.as_mut() else { return Err(lost(call)) };
         let outcome = connection.read_head(request.method, &mut watch, keep);
         (self.status, self.headers) = kept;
-        if let (Some(heard), now) = (heard, call.clock().now())
-            && let Some(account) = &mut call.account
-        {
+        let now = call.clock().now();
+        if let (Some(heard), Some(account)) = (heard, &mut call.account) {
             account.heard(heard, now);
         }
         let taken = outcome.map_err(|broken| self.broken(call, &broken, request))?;
+        call.place.turns_to(Doing::Receiving, now);
+        let stats = &self.transport.stats;
+        stats.answer(request.operation, status);
+        if request.operation == Operation::GetObject && taken.is_some() {
+            stats.first_byte.note(now.saturating_duration_since(self.begun));
+        }
         self.transport.gate.heard();
         Ok(taken)
     }

@@ -339,7 +339,10 @@ impl Transport {
             call.progressed(wanted.received.saturating_sub(before));
             match outcome {
                 Ok(()) => {
-                    call.succeeded();
+                    let took = call.succeeded();
+                    if wanted.is_whole() {
+                        self.stats.whole_object.note(took);
+                    }
                     return Ok(wanted.into_got(call.attempts));
                 }
                 Err(failure) => {

@@ -88,6 +88,22 @@ impl Gate {
         if self.paced.load(Ordering::Acquire) { self.pacer.lock().rate() } else { None }
     }
 
+    /// Requests a second that succeeded lately.
+    pub(super) fn admitted(&self, now: Instant) -> f64 {
+        self.admitted.rate(now)
+    }
+
+    /// How long ago a refusal lowered the pace last; None while the service refuses nothing.
+    pub(super) fn lowered(&self, now: Instant) -> Option<Duration> {
+        let cut = self.paced.load(Ordering::Acquire).then(|| self.pacer.lock().cut()).flatten();
+        cut.map(|cut| now.saturating_duration_since(cut))
+    }
+
+    /// Tokens that are left for repetitions, and how many there can be.
+    pub(super) fn tokens(&self) -> (u32, u32) {
+        self.budget.lock().tokens()
+    }
+
     /// Pays for a repetition; true if that emptied the budget.
     pub(super) fn pay(&self, tokens: u32) -> bool {
         if tokens == 0 {

@@ -64,6 +64,11 @@ impl Pacer {
         }
     }
 
+    /// When a refusal lowered the rate last.
+    pub(super) fn cut(&self) -> Option<Instant> {
+        self.found.as_ref().map(|found| found.cut)
+    }
+
     /// Whether it is the user's bound, and not the service, that holds requests back.
     pub(super) fn is_at_bound(&self) -> bool {
         self.bound.is_some() && self.rate() == self.bound

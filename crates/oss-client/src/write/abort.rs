@@ -14,6 +14,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, UploadState};
 use crate::interrupt::{self, Watch};
 use crate::logs::{self, Level};
+use crate::stats::Counter;
 
 /// Times an upload is aborted at most.
 const ROUNDS: u32 = 3;
@@ -88,6 +89,8 @@ impl Upload {
             self.uri, error.message,
         );
         logs::push(Level::Warning, "write", text.clone());
+        self.client.count(Counter::UploadsLeft);
+        self.client.count_many(Counter::UploadsLeftBytes, self.parts_bytes);
         let mut error = error.into_upload(UploadState::NotCommitted, Some(upload_id.to_owned()));
         error.message = text;
         error

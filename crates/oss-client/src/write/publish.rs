@@ -11,7 +11,7 @@ use md5::{Digest as _, Md5};
 use oss_protocol::encoding::hex;
 
 use super::failure::{not_committed, upload};
-use super::progress::{Counts, telling};
+use super::progress::{Counts, Timings, telling};
 use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
 use super::stage::Stage;
 use super::upload::Upload;
@@ -73,6 +73,7 @@ impl Upload {
         match committed {
             Ok(written) => {
                 self.progress.tell_end(self.accepted_bytes);
+                self.count_save();
                 self.buffer = Vec::new();
                 self.stage = Stage::Published;
                 self.written = Some(written.clone());
@@ -84,6 +85,19 @@ impl Upload {
             }
             Err(Stop::Failed(error)) => Err(self.give_up(error, watch)),
         }
+    }
+
+    /// Adds the stages of this save to those of the process.
+    fn count_save(&self) {
+        let Timings { serialise, upload, settle } = self.progress.timings();
+        self.client.count(Counter::Saves);
+        self.client.count_many(Counter::SaveBytes, self.accepted_bytes);
+        let stages = [
+            (Counter::SaveSerialise, serialise),
+            (Counter::SaveUpload, upload),
+            (Counter::SaveSettle, settle),
+        ];
+        stages.into_iter().for_each(|(counter, took)| self.client.count_time(counter, took));
     }
 
     /// Brings the last part to the service and checks that the parts make the object.

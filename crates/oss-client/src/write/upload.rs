@@ -61,7 +61,7 @@ pub struct Upload {
     pub(super) accepted_bytes: u64,
     /// Of the parts handed over.
     parts_crc64: u64,
-    parts_bytes: u64,
+    pub(super) parts_bytes: u64,
     /// Of the part being filled.
     crc: Crc64,
     pub(super) progress: Progress,

@@ -11,9 +11,11 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use oss_protocol::crc64::{combine, crc64};
 use oss_protocol::uri::ObjectUri;
+use serde_json::{Value, json};
 
 use super::failure;
 use super::progress::Counts;
@@ -24,7 +26,8 @@ use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
-use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex, MutexGuard};
+use crate::sync::{self, Arc, Condvar, JoinHandle, Mutex, MutexGuard, Weak};
+use crate::telling::crowd::{Load, Told};
 use crate::window::Window;
 
 /// Parts on their way at most when the configuration names no bound: 64, the original's. Of the first size the
@@ -82,6 +85,8 @@ struct State {
     ending: bool,
     /// A part was cancelled on its way: the service may have it all the same.
     is_cut_off: bool,
+    /// When a part was handed over or sent last.
+    moved: Instant,
 }
 
 impl State {
@@ -102,6 +107,7 @@ impl State {
             parked: 0,
             ending: false,
             is_cut_off: false,
+            moved: SystemClock.now(),
         }
     }
 
@@ -117,6 +123,7 @@ impl State {
     /// Lets the window know of a part that was sent, and of throttling since the last.
     fn measure(&mut self, size_bytes: u64, pacings: u64) {
         let now = SystemClock.now();
+        self.moved = now;
         self.in_flight.completed(1, size_bytes, now);
         if pacings > self.pacings {
             self.pacings = pacings;
@@ -139,7 +146,11 @@ impl UploadWorkers {
             work: Condvar::new(),
             changed: Condvar::new(),
         };
-        UploadWorkers { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        if let Ok(transport) = client.transport("write") {
+            transport.crowd.enter(Arc::downgrade(&shared) as Weak<dyn Told>);
+        }
+        UploadWorkers { shared }
     }
 
     /// What the first failed part failed with.
@@ -171,6 +182,7 @@ impl UploadWorkers {
     pub(super) fn send(&self, number: u32, bytes: Vec<u8>, crc64: u64) {
         let mut state = self.shared.state.lock();
         state.left += 1;
+        state.moved = SystemClock.now();
         state.waiting.push_back((number, bytes, crc64));
         let wants_thread = state.parked == 0 && state.threads.len() < state.in_flight.width();
         drop(state);
@@ -264,6 +276,39 @@ impl UploadWorkers {
             drop(self.shared.changed.wait_for(state, SLICE));
             watch()?;
         }
+    }
+}
+
+impl Told for Shared {
+    fn load(&self, _now: Instant) -> Load {
+        let state = self.state.lock();
+        Load {
+            uploads_open: 1,
+            upload_buffer_bytes: state.held_bytes,
+            upload_parts_waiting: state.left.saturating_sub(state.running.len()) as u64,
+            ..Load::default()
+        }
+    }
+
+    fn tell(&self, now: Instant) -> Value {
+        let state = self.state.lock();
+        let word = match (&state.failure, state.left) {
+            (Some(_), _) => "failed",
+            (None, 0) => "waiting for the program's bytes",
+            (None, _) => "sending",
+        };
+        json!({
+            "kind": "upload",
+            "state": word,
+            "for_seconds": now.saturating_duration_since(state.moved).as_secs_f64(),
+            "uri": self.uri.to_string(),
+            "upload_id": self.upload_id,
+            "sent_bytes": state.sent_bytes,
+            "parts_left": state.left,
+            "parts_on_their_way": state.running.len(),
+            "limit": state.in_flight.width(),
+            "held_bytes": state.held_bytes,
+        })
     }
 }
 

@@ -1,0 +1,123 @@
+//! Every long wait says so: what, where, which attempt, what failed last, how much longer.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod core_support;
+
+use std::time::Duration;
+
+use core_support::{World, get_whole, world_with};
+use oss_client::config::ClientConfig;
+use oss_client::logs;
+use oss_client::sync::Mutex;
+use oss_emulator::Options;
+use serde_json::json;
+
+/// What was logged so far: the tests of this file run side by side, and the log is one.
+static SEEN: Mutex<Vec<logs::Record>> = Mutex::new(Vec::new());
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Told after 100 ms; nothing else ends a wait before the deadline of 1.8 s.
+fn world(change: impl FnOnce(&mut ClientConfig)) -> World {
+    world_with(Options::default(), |config| {
+        config.timeouts.tell_after = 100 * MS;
+        config.timeouts.tell_every = 10_000 * MS;
+        config.timeouts.read_stall = 10_000 * MS;
+        config.timeouts.first_byte = 10_000 * MS;
+        config.timeouts.floor = 10_000 * MS;
+        change(config);
+    })
+}
+
+fn lines_about(key: &str) -> Vec<logs::Record> {
+    let uri = format!("oss://bucket/{key}");
+    let mut seen = SEEN.lock();
+    seen.extend(logs::drain());
+    seen.iter().filter(|record| record.text.contains(&uri)).cloned().collect()
+}
+
+/// The one line about `key`.
+fn told(key: &str) -> String {
+    let lines = lines_about(key);
+    let [line] = lines.as_slice() else { panic!("one line: {lines:?}") };
+    assert_eq!((line.level, line.module), (logs::Level::Warning, "transport"));
+    line.text.clone()
+}
+
+#[test]
+fn a_body_that_stops_and_an_answer_that_does_not_come_say_so_once() {
+    let world = world(|_config| {});
+    let cases =
+        [("body", json!({"stall_after_bytes": 3, "stall_ms": 5000})), ("answer", json!({"delay_ms": 5000}))];
+    for (key, action) in cases {
+        world.put(key, b"0123456789");
+        world.rule(json!({"key": key, "op": "GetObject"}), action, 1);
+        get_whole(&world.client, key).unwrap_err();
+        let line = told(key);
+        assert!(
+            line.starts_with(&format!("GetObject oss://bucket/{key}: no progress for 0 s: nothing moves; ")),
+            "{line}"
+        );
+        assert!(line.ends_with("; attempt 1, last cause: none; 2 s until the deadline"), "{line}");
+    }
+}
+
+#[test]
+fn the_attempt_and_the_last_cause_are_told() {
+    let world = world(|_config| {});
+    world.put("again", b"0123456789");
+    let failing =
+        json!({"match": {"key": "again", "nth": [1, 2]}, "action": {"status": 500, "message": "odd"}});
+    let stalling = json!({"match": {"key": "again"}, "action": {"stall_after_bytes": 3, "stall_ms": 5000}});
+    world.emulator.set_rules(json!({"rules": [failing, stalling]})).unwrap();
+    get_whole(&world.client, "again").unwrap_err();
+    let line = told("again");
+    assert!(line.contains("nothing moves; attempt 3, last cause: ") && line.contains("500"), "{line}");
+}
+
+#[test]
+fn a_pause_that_the_service_asks_for_is_told_by_who_must_wait_with_it() {
+    let world = world(|_config| {});
+    world.put("paused", b"x");
+    world.put("other", b"x");
+    let action = json!({"status": 503, "code": "ServiceBusy", "headers": {"x-oss-qos-delay-time": "700"}});
+    world.rule(json!({"key": "paused", "op": "GetObject"}), action, 1);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| get_whole(&world.client, "paused").map(drop));
+        while world.stat("throttled") == 0 {
+            std::thread::yield_now();
+        }
+        get_whole(&world.client, "other").unwrap();
+        first.join().unwrap().unwrap();
+    });
+    let line = told("other");
+    assert!(line.contains("held back") && line.contains("attempt 1, last cause: none"), "{line}");
+}
+
+#[test]
+fn waiting_for_a_connection_is_told() {
+    let world = world(|config| config.limits.max_concurrency = 1);
+    world.put("holds", b"0123456789");
+    world.put("waits", b"x");
+    let stall = json!({"stall_after_bytes": 3, "stall_ms": 900});
+    world.rule(json!({"key": "holds", "op": "GetObject"}), stall, 1);
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| get_whole(&world.client, "holds").map(drop));
+        while world.stat("in_flight") == 0 {
+            std::thread::yield_now();
+        }
+        get_whole(&world.client, "waits").unwrap();
+        holder.join().unwrap().unwrap();
+    });
+    let line = told("waits");
+    assert!(line.contains("no progress for 0 s: all connections are busy; attempt 1"), "{line}");
+}
+
+#[test]
+fn what_moves_says_nothing() {
+    let world = world(|_config| {});
+    world.put("slow", &[7; 3000]);
+    world.rule(json!({"key": "slow"}), json!({"rate_bytes_per_second": 6000}), 1);
+    get_whole(&world.client, "slow").unwrap();
+    assert!(lines_about("slow").is_empty());
+}

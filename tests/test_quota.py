@@ -1,0 +1,66 @@
+"""The line at the end of an epoch that waited for the request quota."""
+
+from __future__ import annotations
+
+import logging
+
+from osstorchconnector import OssIterableDataset, quota
+
+# A minute at 2,000 requests/s, held back nearly all the time.
+AFTER = {
+    "dataset_objects": 120_000,
+    "dataset_bytes": 120_000 * 100_000,
+    "dataset_wait_seconds": 48.0,
+    "throttled": 12_000,
+    "throttle_pause_seconds": 800.0,
+    "request_seconds": 1000.0,
+    "requests_ok": 120_000,
+}
+
+
+def test_an_epoch_held_back_by_the_service_says_so_and_what_larger_objects_would_bring():
+    line = quota.line("oss://b/p/", {}, AFTER, 60.0)
+    assert line == (
+        "epoch of oss://b/p/: the request quota of the account was the limit, not this client: OSS admitted 2,000 "
+        "requests/s and refused 12,000; the consumer waited 48.0 of 60.0 s. 120,000 objects of 100 kB on average came "
+        "at 200 MB/s; at this rate of requests objects of 1.05 MB would bring 2.1 GB/s and 8.39 MB would bring "
+        "16.8 GB/s, as far as the network goes: pack samples, or ask for more"
+    )
+
+
+def test_large_objects_leave_only_a_higher_quota():
+    line = quota.line("x", {}, {**AFTER, "dataset_bytes": 120_000 * 50_000_000}, 60.0)
+    assert line.endswith("; ask for a higher quota")
+
+
+def test_only_what_this_epoch_added_counts():
+    assert quota.line("x", AFTER, AFTER, 60.0) is None
+
+
+def test_other_limits_are_not_blamed_on_the_quota():
+    for change in (
+        {"throttled": 0},
+        {"dataset_wait_seconds": 5.0},
+        {"throttle_pause_seconds": 400.0},
+        {"dataset_objects": 0},
+    ):
+        assert quota.line("x", {}, {**AFTER, **change}, 60.0) is None, change
+
+
+def told(caplog):
+    return [record for record in caplog.records if "request quota" in record.message]
+
+
+def test_a_throttled_epoch_ends_with_the_line_and_a_free_one_without(site, caplog):
+    caplog.set_level(logging.INFO, "osstorchconnector")
+    site.fill({f"k/{number:04}": b"x" for number in range(600)})
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    assert len(list(dataset)) == 600
+    assert told(caplog) == []
+    site.oss.shape(admit_rps={"rps": 300, "burst": 20})
+    assert len(list(dataset)) == 600
+    (record,) = told(caplog)
+    assert record.levelname == "WARNING"
+    assert "oss://bucket/k/" in record.message
+    assert "larger" not in record.message
+    assert "1.05 MB would bring" in record.message
