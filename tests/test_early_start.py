@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -188,6 +190,26 @@ def test_what_needs_the_whole_listing_waits_for_it(options, site, arguments, tmp
     running = iter(made(arguments, **options))
     next(running)
     assert listings(site) - before == (0 if "index" in options else PAGES)
+
+
+EXIT = """
+import sys
+from osstorchconnector import OssIterableDataset
+running = iter(OssIterableDataset.from_prefix("oss://bucket/p/", config_path=sys.argv[1], shuffle=sys.argv[2] == "all"))
+next(running)
+sys.exit(5)
+"""
+
+
+@pytest.mark.parametrize("listed", ["some", "all"])
+def test_f78_an_exit_with_an_iteration_open_is_quick_and_quiet(listed, site, arguments):
+    if listed == "some":
+        late_pages(site, milliseconds=4000)
+    run = [sys.executable, "-c", EXIT, arguments["config_path"], listed]
+    environment = {**os.environ, **site.oss.environ()}
+    done = subprocess.run(run, env=environment, stderr=subprocess.PIPE, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stderr) == (5, "")
+    assert listings(site) == (2 if listed == "some" else PAGES)
 
 
 class Rows:

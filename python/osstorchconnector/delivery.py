@@ -11,6 +11,7 @@ import functools
 import logging
 import operator
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -270,6 +271,8 @@ class Delivery:
         order = reading.order
         deliveries = here.store.prefetch(rows, positions, reading)
         done, duties, transform = here.counters, here.duties, self._transform
+        # An iterator that is open at exit may be closed when modules have no names any more.
+        is_exiting = sys.is_finalizing
         done.running.add(deliveries)
         try:
             for position, data in deliveries:
@@ -295,9 +298,10 @@ class Delivery:
             deliveries.close()
             done.running.discard(deliveries)
             done.waited_seconds += deliveries.wait_seconds
-            logs.emit_waiting()
-            if here.publication is not None:
-                here.publication.now()
+            if not is_exiting():
+                logs.emit_waiting()
+                if here.publication is not None:
+                    here.publication.now()
 
     def batch(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Fetch objects in parallel; a list in the order asked for, duplicates allowed."""
