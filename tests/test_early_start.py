@@ -81,6 +81,7 @@ class Arrival:
         return number, info.id, asked
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("start_method", ["fork", "spawn"])
 def test_all_workers_of_a_node_read_along_with_the_one_that_lists(start_method, site, arguments):
     late_pages(site, milliseconds=2000)
@@ -201,13 +202,14 @@ sys.exit(5)
 """
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("listed", ["some", "all"])
 def test_f78_an_exit_with_an_iteration_open_is_quick_and_quiet(listed, site, arguments):
     if listed == "some":
         late_pages(site, milliseconds=4000)
     run = [sys.executable, "-c", EXIT, arguments["config_path"], listed]
     environment = {**os.environ, **site.oss.environ()}
-    done = subprocess.run(run, env=environment, stderr=subprocess.PIPE, text=True, timeout=50, check=False)
+    done = subprocess.run(run, env=environment, stderr=subprocess.PIPE, text=True, timeout=150, check=False)
     assert (done.returncode, done.stderr) == (5, "")
     assert listings(site) == (2 if listed == "some" else PAGES)
 
