@@ -153,6 +153,33 @@ wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean envi
 	maturin build --release --locked --quiet --out dist --interpreter $(PY)
 	$(PY) scripts/try_wheel.py dist
 
+.PHONY: wheels
+wheels: toolchain $(DEV) ## Build the wheels for other machines into dist/ (glibc 2.17): for Python 3.10, and one for 3.11 on
+	@echo "make: fetching zig, which links for an old glibc (90 MB)"
+	$(PIP) --require-hashes -r requirements/wheels.txt
+	rm -rf dist
+	scripts/build-wheels dist
+
+.PHONY: compat
+compat: setup original ## Run the Python tests with the oldest torch that this Python can install, and the newest (10 GB of disk)
+	@unset VIRTUAL_ENV
+	scripts/compat $(ARGS)
+
+.PHONY: licences
+licences: toolchain $(DEV) ## Rewrite THIRD-PARTY-LICENSES.txt from Cargo.lock
+	@$(PY) scripts/third_party.py --write
+
+.PHONY: audit
+audit: toolchain $(DEV) ## Compare licences; look for known holes in what is built in and built with (needs the internet)
+	@$(PY) scripts/third_party.py
+	if cargo deny --version >/dev/null 2>&1; then
+		cargo deny --locked check
+	else
+		echo "make: WARNING: cargo-deny is not installed, the crates' known holes were not looked for (cargo install --locked cargo-deny)"
+	fi
+	$(PY) -m venv .cache/audit && .cache/audit/bin/python -m pip install --quiet pip-audit
+	.cache/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.txt
+
 .PHONY: docs
 docs: setup original ## Regenerate what tests write into the pages; build the site (site/) and the Rust reference
 	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k "errors_page or list_of_differences"

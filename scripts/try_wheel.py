@@ -1,5 +1,9 @@
 """Try a wheel as a stranger would: a clean environment, no Rust on PATH, the README's example.
 
+    python scripts/try_wheel.py DIRECTORY-OR-WHEEL [PYTHON]
+
+With another Python than this one, which cannot share its torch, a program without torch takes the example's place.
+
 torch and click are shared with the environment that runs this script (2 GB need not be fetched twice): the directory is
 put last on the path of the clean environment, where its `.pth` files, and so an editable install, have no effect.
 """
@@ -11,7 +15,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import venv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +28,26 @@ import fsspec
 assert fsspec.get_filesystem_class("oss").__module__.startswith("osstorchconnector."), "the entry point is lost"
 """
 
+_WITHOUT_TORCH = """
+from osstorchconnector import OssClient
+from osstorchconnector.emulator import Emulator
+
+with Emulator(buckets=["demo"]) as oss:
+    client = OssClient(**oss.arguments())
+    with client.put_object("demo", "k") as writer:
+        writer.write(b"there")
+    print(client.get_object("demo", "k").read())
+"""
+
 
 def main() -> None:
-    """Install the only wheel in the directory given and run the example with it."""
-    (wheel,) = Path(sys.argv[1]).resolve().glob("*.whl")
+    """Install the wheel, the only one if a directory is given, and run the example with it."""
+    given, interpreter = Path(sys.argv[1]).resolve(), (sys.argv[2:] or [sys.executable])[0]
+    (wheel,) = given.glob("*.whl") if given.is_dir() else [given]
+    has_torch = interpreter == sys.executable
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
-        venv.create(home / "venv", with_pip=True)
+        subprocess.run([interpreter, "-m", "venv", home / "venv"], check=True)
         python = home / "venv" / "bin" / "python"
         environment = {"PATH": str(python.parent), "HOME": name}
         if shutil.which("cargo", path=environment["PATH"]):
@@ -44,7 +60,8 @@ def main() -> None:
         if not Path(where.strip()).is_relative_to(home):
             raise SystemExit(f"error: the clean environment imports {where.strip()}")
         example = home / "example.py"
-        example.write_text((ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0])
+        readme = (ROOT / "README.md").read_text(encoding="utf-8")
+        example.write_text(readme.split("```python\n")[1].split("```")[0] if has_torch else _WITHOUT_TORCH)
         print(_run([python, example], environment), end="")
         _run([python.parent / "ossconnector", "--help"], environment)
         _run([python, "-c", _ASK_FOR_BARE_PATHS], environment)

@@ -109,3 +109,16 @@ def test_without_its_libraries_safetensors_names_what_to_install(library):
         "except ImportError as missing: print(missing)\n"
     )
     assert f"needs {library}: pip install 'osstorchconnector[safetensors]'" in said
+
+
+def test_a_torch_that_is_too_old_for_distributed_checkpoints_is_named():
+    program = (
+        "import sys, types, torch.distributed.checkpoint\n"
+        "home = 'torch.distributed.checkpoint.filesystem'\n"
+        "sys.modules[home] = types.ModuleType(home)\n"
+        "from osstorchconnector import OssDCPFileSystem\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert "OssDCPFileSystem needs torch 2.3 or newer, this is " in ran.stderr.splitlines()[-1]
