@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +70,9 @@ def trace(pid: int, seconds: float) -> dict[str, Any]:
         RequestTimeoutError: as `reports`.
         ConfigError: somebody else is tracing one of them.
     """
+    # Every process that uses a client imports this module; few ask.
+    from concurrent.futures import ThreadPoolExecutor
+
     paths = _sockets(pid)
     with ThreadPoolExecutor(len(paths)) as askers:
         asked = [
@@ -195,6 +196,8 @@ def _parent(process: Path) -> int:
 
 def _asked(path: Path, question: str, patience_seconds: float) -> bytes:
     """Ask one process; nothing comes from one that has just ended."""
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
         asker.settimeout(patience_seconds)
         try:

@@ -161,8 +161,10 @@ impl Stream {
     }
 
     fn turn(&self, is_waited_for: bool, now: Instant) {
-        let since = now.saturating_duration_since(self.base).as_nanos();
-        self.since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let since = now.saturating_duration_since(self.base);
+        let nanoseconds =
+            since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into());
+        self.since.store(nanoseconds, Ordering::Relaxed);
         self.is_waited_for.store(is_waited_for, Ordering::Relaxed);
     }
 

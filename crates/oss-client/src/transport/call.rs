@@ -179,10 +179,10 @@ impl<'c> Call<'c> {
             self.place.turns_to(board::Doing::Throttled, now);
             self.wait_for_turn(opens)?;
             now = opens;
+        } else if self.attempts == 0 {
+            return Ok(());
         }
-        if opens == now || self.attempts > 0 {
-            self.place.turns_to(board::Doing::Preparing, now);
-        }
+        self.place.turns_to(board::Doing::Preparing, now);
         Ok(())
     }
 
