@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ class Epoch:
         self._stats = stats
         self._before: Mapping[str, float] = {}
         self._begun = 0.0
+        # At exit an iterator may be closed when modules have no names any more.
+        self._is_exiting = sys.is_finalizing
 
     def __enter__(self) -> None:
         """Begin."""
@@ -44,6 +47,8 @@ class Epoch:
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Log a line if the request quota was the limit."""
+        if self._is_exiting():
+            return
         told = line(self._name, self._before, self._stats(), time.monotonic() - self._begun)
         if told is not None:
             _log.warning("%s", told)
