@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from measure import Target
 
 SECONDS = 20.0
+# Until all have been forked: they begin in one moment, and end in one.
+FORKING_SECONDS = 4.0
 
 
 class Workload:
@@ -39,7 +41,8 @@ class Workload:
             for rank in range(count)
         ]
         results: Any = fork.SimpleQueue()
-        processes = [fork.Process(target=_read, args=(dataset, results)) for dataset in datasets]
+        begins = time.monotonic() + FORKING_SECONDS
+        processes = [fork.Process(target=_read, args=(dataset, begins, results)) for dataset in datasets]
         for process in processes:
             process.start()
         told = [results.get() for _ in processes]
@@ -49,8 +52,11 @@ class Workload:
         return sum(int(size_bytes) for size_bytes, *_ in told)
 
 
-def _read(dataset: OssIterableDataset, results: Any) -> None:
-    ends, total = time.monotonic() + SECONDS, 0
+def _read(dataset: OssIterableDataset, begins: float, results: Any) -> None:
+    ends, total = begins + SECONDS, 0
+    late_seconds = time.monotonic() - begins
+    assert late_seconds < 0, f"a process began {late_seconds:.1f} s after the others"
+    time.sleep(-late_seconds)
     for item in dataset:
         total += len(item.read())
         if time.monotonic() >= ends:
