@@ -124,7 +124,7 @@ mod tests {
         names.iter().for_each(|name| fs::write(directory.join(name), "").expect("a file"));
         remove_dead(directory.join("own").to_str().expect("text"));
         let left = |name: &&str| directory.join(name).exists();
-        assert_eq!(names.iter().map(|name| left(&name)).collect::<Vec<_>>(), [true, false, true, true]);
+        assert_eq!(names.iter().map(left).collect::<Vec<_>>(), [true, false, true, true]);
         fs::remove_dir_all(directory).expect("removed");
     }
 }
