@@ -133,6 +133,7 @@ _KEYS: dict[str, _Key] = {
     "network.readStallSeconds": _Key("number", "read_stall_seconds"),
     "network.writeStallSeconds": _Key("number", "write_stall_seconds"),
     "network.connectSeconds": _Key("number", "connect_seconds"),
+    "network.providerSeconds": _Key("number", "provider_seconds"),
     "network.idleSeconds": _Key("number", "idle_seconds"),
     "network.tickSeconds": _Key("number", "tick_seconds"),
     "network.settleSeconds": _Key("number", "settle_seconds"),

@@ -172,7 +172,8 @@ def fetch(provider: Any) -> Fetched:
     name = _name_of(provider)
     try:
         answer = _asker(provider)()
-    except Exception as failure:
+    # Asked on a thread of its own, which a SystemExit would end without a word.
+    except BaseException as failure:
         raise CredentialsError(
             f"cred_provider {name} raised {type(failure).__name__}: {failure}; fix the provider"
         ) from failure

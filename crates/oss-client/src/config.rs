@@ -37,6 +37,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// The same for CompleteMultipartUpload and DeleteMultipleObjects: 60 s.
     pub complete: Duration,
+    /// The answer of a credentials provider in Python, which may ask a vault far away: 30 s.
+    pub provider: Duration,
     /// No byte received: 10 s.
     pub read_stall: Duration,
     /// The peer takes no byte: 10 s.
@@ -77,6 +79,7 @@ impl Default for Timeouts {
             first_contact: seconds(15),
             first_byte: seconds(15),
             complete: seconds(60),
+            provider: seconds(30),
             read_stall: seconds(10),
             write_stall: seconds(10),
             floor: seconds(30),
@@ -105,7 +108,7 @@ impl Timeouts {
         scaled
     }
 
-    fn all_mut(&mut self) -> [&mut Duration; 21] {
+    fn all_mut(&mut self) -> [&mut Duration; 22] {
         [
             &mut self.deadline,
             &mut self.name_lookup,
@@ -115,6 +118,7 @@ impl Timeouts {
             &mut self.first_contact,
             &mut self.first_byte,
             &mut self.complete,
+            &mut self.provider,
             &mut self.read_stall,
             &mut self.write_stall,
             &mut self.floor,

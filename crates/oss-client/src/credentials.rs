@@ -38,6 +38,7 @@ pub use statics::StaticProvider;
 pub use surroundings::Surroundings;
 pub use uri::UriProvider;
 
+use crate::cancel::Cancel;
 use crate::error::Error;
 
 /// What a provider gives.
@@ -69,6 +70,14 @@ pub trait CredentialsProvider: Send + Sync + Debug {
     /// # Errors
     /// `Credentials`, naming the source and never its content.
     fn fetch(&self) -> Result<Fetched, Error>;
+
+    /// As [`CredentialsProvider::fetch`], given up when `cancel` says so where the source may take long.
+    ///
+    /// # Errors
+    /// As there, and `Cancelled`.
+    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+        self.fetch()
+    }
 
     /// Names the source for people: a path, a variable, a class.
     fn source(&self) -> String;

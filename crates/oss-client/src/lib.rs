@@ -20,6 +20,7 @@ pub mod list;
 pub mod logs;
 pub mod objects;
 pub mod operations;
+pub mod panics;
 pub mod read;
 mod refusal;
 pub mod retry;

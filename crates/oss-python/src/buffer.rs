@@ -17,6 +17,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::retired;
+
 /// Where memory of a live Python object starts; used only by the one holder of a loan.
 #[derive(Clone, Copy, Debug)]
 struct Address(NonNull<u8>);
@@ -30,8 +32,11 @@ unsafe impl Sync for Address {}
 
 /// What keeps lent memory alive and in place.
 enum Owner {
-    Bytes(Py<PyBytes>),
-    View { _held: Arc<WritableView> },
+    /// None once it was taken.
+    Bytes(Option<Py<PyBytes>>),
+    View {
+        _held: Arc<WritableView>,
+    },
 }
 
 /// Memory of a Python object, lent to an engine.
@@ -54,6 +59,7 @@ impl LentMemory {
     /// `MemoryError`.
     pub(crate) fn bytes(py: Python<'_>, size_bytes: usize) -> PyResult<Self> {
         assert!(size_bytes > 0, "the empty bytes object is shared by all of Python");
+        retired::free(py);
         let size = ffi::Py_ssize_t::try_from(size_bytes).unwrap_or(ffi::Py_ssize_t::MAX);
         #[expect(unsafe_code, reason = "PyO3 offers no bytes object without initialising it")]
         // SAFETY: with a null source CPython makes a new object with `size` uninitialised bytes, which we own
@@ -64,7 +70,7 @@ impl LentMemory {
             (owner, ffi::PyBytes_AsString(object).cast::<u8>())
         };
         let start = Address(NonNull::new(start).unwrap_or(NonNull::dangling()));
-        Ok(Self { start, size_bytes, owner: Owner::Bytes(owner.unbind()) })
+        Ok(Self { start, size_bytes, owner: Owner::Bytes(Some(owner.unbind())) })
     }
 
     /// Lends the first `size_bytes` of a caller's writable buffer.
@@ -74,10 +80,21 @@ impl LentMemory {
     }
 
     /// The filled `bytes` object; None for a view.
-    pub(crate) fn into_bytes(self) -> Option<Py<PyBytes>> {
-        match self.owner {
-            Owner::Bytes(bytes) => Some(bytes),
+    pub(crate) fn into_bytes(mut self) -> Option<Py<PyBytes>> {
+        match &mut self.owner {
+            Owner::Bytes(bytes) => bytes.take(),
             Owner::View { .. } => None,
+        }
+    }
+}
+
+impl Drop for LentMemory {
+    fn drop(&mut self) {
+        if let Owner::Bytes(bytes) = &mut self.owner
+            && let Some(bytes) = bytes.take()
+        {
+            // Most likely on a worker, which has no GIL.
+            retired::keep(bytes);
         }
     }
 }

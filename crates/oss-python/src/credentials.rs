@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use oss_client::credentials::{
     AnonymousProvider, CallbackProvider, ChainProvider, CredentialsProvider, Fetched, JsonFileProvider,
@@ -15,11 +16,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::OrRaise;
+use crate::leaving;
 
 type Given = (String, String, Option<String>, Option<f64>);
 
-/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet.
-pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn CredentialsProvider>> {
+/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet. A user's own provider is
+/// waited for no longer than `patience`.
+pub(crate) fn provider(
+    spec: &Bound<'_, PyTuple>,
+    patience: Duration,
+) -> PyResult<Arc<dyn CredentialsProvider>> {
     let kind: String = spec.get_item(0)?.extract()?;
     Ok(match kind.as_str() {
         "chain" => Arc::new(ChainProvider::new(Surroundings::new())),
@@ -36,19 +42,23 @@ pub(crate) fn provider(spec: &Bound<'_, PyTuple>) -> PyResult<Arc<dyn Credential
         "provider" => {
             let (_, function, name) = spec.extract::<(String, Py<PyAny>, String)>()?;
             let source = name.clone();
-            Arc::new(CallbackProvider::new(name, move || call_back(&function, &source)))
+            let ask = move || call_back(&function, &source);
+            Arc::new(CallbackProvider::new(name, ask).with_patience(patience))
         }
         other => return Err(PyValueError::new_err(format!("unknown kind of credentials {other:?}"))),
     })
 }
 
-/// Asks the user's provider. Called on a worker thread, with none of our locks held.
+/// Asks the user's provider. Called on a thread of its own, with none of our locks held.
 fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
     let failed = |what: String| {
         let text = format!("credentials provider {name} {what}");
         Error::new(ErrorKind::Credentials, "credentials", text)
     };
-    // A worker may come by while the interpreter shuts down: then it is refused, not left hanging.
+    // It may come by while the interpreter shuts down: then it is refused, not left hanging.
+    let Some(_visit) = leaving::enter() else {
+        return Err(failed("was asked while Python shut down".to_owned()));
+    };
     let given = Python::try_attach(|py| {
         let given = function.call0(py).and_then(|given| given.extract::<Given>(py));
         given.map_err(|raised| {

@@ -13,6 +13,7 @@ use pyo3::types::PyBytes;
 
 use crate::buffer::LentMemory;
 use crate::errors::{OrRaise, to_python};
+use crate::retired;
 
 /// How long `close` waits for memory to come back: well within the 200 ms of an interrupt.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -106,6 +107,7 @@ impl Prefetch {
             state.is_closed = true;
             let engine = &mut state.engine;
             py.detach(move || engine.close(PATIENCE));
+            retired::free(py);
         });
     }
 }

@@ -4,11 +4,13 @@ use oss_client::error::Error;
 use oss_client::interrupt::Watch;
 use oss_client::list::Progress;
 use oss_client::logs;
+use oss_client::panics;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::errors::OrRaise;
+use crate::retired;
 
 /// Python's door to its log; called by whoever waits.
 static SHOW: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -57,8 +59,10 @@ pub(crate) fn without_gil<T: Send>(
                 Error::cancelled("wait")
             })
         };
-        work(&mut watch)
+        // A panic of ours is this call's error, never the interpreter's.
+        panics::as_error("native call", || work(&mut watch))
     });
+    retired::free(py);
     match signal {
         Some(exception) => Err(exception),
         None => outcome.or_raise(py),

@@ -75,6 +75,7 @@ static OPTIONS: &[OptionSpec] = &[
     seconds!("name_lookup_seconds", timeouts.name_lookup),
     seconds!("name_stale_seconds", timeouts.name_stale),
     seconds!("peek_after_seconds", timeouts.peek_after),
+    seconds!("provider_seconds", timeouts.provider),
     seconds!("read_stall_seconds", timeouts.read_stall),
     seconds!("retry_base_seconds", retry.base),
     seconds!("retry_cap_seconds", retry.cap),

@@ -16,6 +16,7 @@ use super::{CredentialsProvider, Fetched, Identity};
 use crate::cancel::Cancel;
 use crate::clock::ServerClock;
 use crate::error::{Error, ErrorKind};
+use crate::panics;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// How often the source is looked at for something newer.
@@ -145,7 +146,7 @@ impl CredentialsCache {
             return Ok(newer(&state));
         }
         state.forced_for = generation;
-        let state = self.refresh(state);
+        let state = self.refresh(state, cancel);
         Ok(newer(&state))
     }
 
@@ -164,9 +165,12 @@ impl CredentialsCache {
             state = self.state.lock();
         }
         if wanted && !state.refreshing && now >= state.next_try {
-            state = self.refresh(state);
+            state = self.refresh(state, cancel);
         } else if wanted && state.refreshing {
             state = self.wait_for_other(state, cancel)?;
+        }
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled("credentials"));
         }
         self.valid(&state)
     }
@@ -233,15 +237,17 @@ impl CredentialsCache {
     }
 
     /// Asks the provider, without the lock, and stores what it says.
-    fn refresh<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn refresh<'a>(&'a self, mut state: MutexGuard<'a, State>, cancel: &Cancel) -> MutexGuard<'a, State> {
         state.refreshing = true;
         drop(state);
-        let fetched = self.fetch_valid();
+        let fetched = self.fetch_valid(cancel);
         let now = self.clock.clock().now();
         let mut state = self.state.lock();
         state.refreshing = false;
         match fetched {
             Ok(fetched) => self.store(&mut state, fetched, now),
+            // Whoever gave up says nothing about the source.
+            Err(error) if error.kind == ErrorKind::Cancelled => {}
             Err(error) => {
                 state.failures += 1;
                 let spacing = LOOK_EVERY * 2u32.pow((state.failures - 1).min(6));
@@ -255,17 +261,17 @@ impl CredentialsCache {
     }
 
     /// Fetches, once more if what came had expired already: a file may just be being rewritten.
-    fn fetch_valid(&self) -> Result<Fetched, Error> {
-        let fetched = self.fetch()?;
+    fn fetch_valid(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+        let fetched = self.fetch(cancel)?;
         if self.is_alive(&fetched) {
             return Ok(fetched);
         }
-        let again = self.fetch()?;
+        let again = self.fetch(cancel)?;
         if self.is_alive(&again) { Ok(again) } else { Err(self.expired_error(again.expires_at)) }
     }
 
-    fn fetch(&self) -> Result<Fetched, Error> {
-        let fetched = self.provider.fetch()?;
+    fn fetch(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+        let fetched = panics::as_error("credentials", || self.provider.fetch_unless(cancel))?;
         if let Some(credentials) = &fetched.credentials {
             check_characters(credentials, &self.provider.source())?;
         }
@@ -315,6 +321,7 @@ mod tests {
         fn fetch(&self) -> Result<Fetched, Error> {
             let number = self.fetches.fetch_add(1, Ordering::SeqCst);
             let id = self.script.lock().get(number).copied().unwrap_or("same");
+            assert_ne!(id, "panic", "on purpose");
             if id == "fail" {
                 return Err(Error::new(ErrorKind::Credentials, "credentials", "scripted failure"));
             }
@@ -358,6 +365,29 @@ mod tests {
         fn fetches(&self) -> usize {
             self.provider.fetches.load(Ordering::SeqCst)
         }
+    }
+
+    #[test]
+    fn test_f95_a_provider_that_panics_fails_this_fetch_and_no_other() {
+        let stage = stage(None, &["panic", "a"]);
+        let error = stage.get().expect_err("it panicked");
+        assert_eq!(error.kind, ErrorKind::Internal);
+        stage.advance(2);
+        assert_eq!(stage.get().expect("valid"), (1, "a".to_owned()));
+    }
+
+    /// The wall clock jumps by an hour, as when somebody sets it or a machine wakes up; the monotonic one does not.
+    #[test]
+    fn test_f90_a_wall_clock_that_jumps_moves_the_expiry_of_keys_and_no_timer() {
+        let stage = stage(Some(1000), &["a", "b", "c"]);
+        assert_eq!(stage.get().expect("valid").0, 1);
+        stage.clock.jump(3600);
+        stage.advance(1);
+        assert_eq!(stage.get().expect("newer ones"), (2, "b".to_owned()));
+        stage.clock.jump(-7200);
+        stage.advance(1);
+        assert_eq!(stage.get().expect("valid for longer now").0, 2);
+        assert_eq!(stage.fetches(), 2);
     }
 
     #[test]
