@@ -22,7 +22,7 @@ def mixed_up(samples):
     return [sample.key for sample in samples if sample.read() != sample.key[-4:].encode() * (SIZE // 4)]
 
 
-def test_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(site):
+def test_f14_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(site):
     dataset = filled(site, 400)
     stall = {"stall_after_bytes": 3000, "count_from": "head"}
     site.oss.rules([{"match": {"op": "GetObject", "nth": [150, 250]}, "action": stall}])
@@ -37,7 +37,7 @@ def test_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(site):
     assert stats["in_flight"] == 0
 
 
-def test_second_requests_cost_a_twentieth_at_most(site):
+def test_f14_second_requests_cost_a_twentieth_at_most(site):
     dataset = filled(site, 600)
     # Every tenth request is late: more than may be asked for again.
     site.oss.rules([{"match": {"op": "GetObject", "nth": {"every": 10}}, "action": {"delay_ms": 60}}])
@@ -46,7 +46,7 @@ def test_second_requests_cost_a_twentieth_at_most(site):
     assert dataset.stats()["hedges_sent"] <= 600 / 20 + 1
 
 
-def test_a_slow_connection_is_retired(site):
+def test_f14_a_slow_connection_is_retired(site):
     dataset = filled(site, 800)
     site.oss.rules([{"match": {"op": "GetObject", "connection": {"every": 8}}, "action": {"delay_ms": 15}}])
     site.oss.shape(first_byte_ms=2)

@@ -74,11 +74,19 @@ class GrowingIndex:
     def has_begun(self) -> bool:
         """Begin to list, and wait for the first rows; False if the listing ended before there were any.
 
+        False also where no thread can be made: then the caller lists first, on its own.
+
         Raises:
             OssError: the listing failed.
         """
         try:
             self._thread.start()
+        except RuntimeError:
+            return False
+        except BaseException:
+            self.close()
+            raise
+        try:
             self._first = self._next_piece()
             if self._first is None:
                 self.finish()

@@ -7,6 +7,7 @@ the process that owns it. The owner removes it; what a killed process left is re
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import secrets
 import socket
@@ -39,9 +40,11 @@ class Lease:
             return
         # Workers may have written files of this name where their parent never looked.
         directory = self.directory if self.directory is not None else _directory()
-        if self.directory is not None or _is_private(directory):
-            for file in Path(directory).glob(f"{self.name}.*"):
-                file.unlink(missing_ok=True)
+        # What cannot be removed now, as no more files can be opened, is removed by the next one that comes here.
+        with contextlib.suppress(OSError):
+            if self.directory is not None or _is_private(directory):
+                for file in Path(directory).glob(f"{self.name}.*"):
+                    file.unlink(missing_ok=True)
 
 
 _leases: set[Lease] = set()
@@ -92,10 +95,12 @@ def _is_private(directory: str) -> bool:
 def remove_stale(directory: str) -> None:
     """Remove the files of processes of this machine that are gone."""
     here = f"{machine():08x}"
-    for file in Path(directory).iterdir():
-        owner, pid, started, *_ = [*file.name.split("-"), "", "", ""]
-        if owner == here and pid.isdecimal() and start_time(int(pid)) != started:
-            file.unlink(missing_ok=True)
+    # Tidying up fails nobody, for instance where no more files can be opened.
+    with contextlib.suppress(OSError):
+        for file in Path(directory).iterdir():
+            owner, pid, started, *_ = [*file.name.split("-"), "", "", ""]
+            if owner == here and pid.isdecimal() and start_time(int(pid)) != started:
+                file.unlink(missing_ok=True)
 
 
 def own_name() -> str:
@@ -118,11 +123,15 @@ def machine() -> int:
 
 
 def start_time(pid: int) -> str:
-    """Tell two processes of one number apart; "" when there is no such process."""
+    """Tell two processes of one number apart; "" when there is no such process.
+
+    Raises:
+        OSError: nothing can be said of it, for instance as no more files can be opened.
+    """
     try:
         # proc(5): field 22 is the start time; the second, the command in brackets, may hold blanks.
         return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+    except (FileNotFoundError, ProcessLookupError, IndexError):
         return _start_time_without_proc(pid)
 
 

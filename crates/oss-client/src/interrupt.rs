@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::panics;
 use crate::sync::{self, Condvar, Mutex};
 
 /// The longest wait between two looks around: 50 ms.
@@ -60,7 +61,7 @@ pub fn run<T: Send>(
     let work = || {
         let body = slot.lock().0.take();
         if let Some(body) = body {
-            let result = body(&cancel);
+            let result = panics::as_error("request", || body(&cancel));
             slot.lock().1 = Some(result);
         }
         ended.notify_all();
@@ -85,7 +86,6 @@ pub fn run<T: Send>(
                 cancel.cancel();
             }
         }
-        // A panic of the body ends here: its slot stays empty.
         let _ = thread.join();
         interrupt
     });
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_of_this_request_alone() {
+    fn test_f95_a_panic_is_an_error_of_this_request_alone() {
         let ran: Ran<u32> = run("test", None, &SystemClock, &mut || Ok(()), |_| panic!("on purpose"));
         assert_eq!(ran.or_interrupt().expect_err("a bug").kind, ErrorKind::Internal);
     }

@@ -18,6 +18,8 @@ pub enum Cause {
     NoSuchName,
     /// Refused, unreachable, timed out, or the handshake was cut.
     Connect,
+    /// This process may open no more files: no fault of the service.
+    Files,
     /// A reused connection ended before any byte of the answer.
     Stale,
     /// Reset, early end, short body.
@@ -49,7 +51,7 @@ impl Cause {
     /// Under which name a repetition is counted.
     pub fn counter(self) -> Counter {
         match self {
-            Cause::Lookup | Cause::NoSuchName | Cause::Connect => Counter::RetriesConnect,
+            Cause::Lookup | Cause::NoSuchName | Cause::Connect | Cause::Files => Counter::RetriesConnect,
             Cause::Stale => Counter::RetriesStale,
             Cause::Broken => Counter::RetriesBroken,
             Cause::TimedOut => Counter::RetriesTimeout,
@@ -192,7 +194,7 @@ impl History {
             return Decision::Stop(Stop::Deadline);
         }
         let tokens = match cause {
-            Cause::Throttled => 0,
+            Cause::Throttled | Cause::Files => 0,
             Cause::TimedOut => policy.timeout_tokens,
             _ => policy.retry_tokens,
         };
@@ -281,6 +283,12 @@ impl Budget {
         let slot = self.next_slot.map_or(now, |slot| slot.max(now));
         self.next_slot = Some(slot + self.slow_interval);
         slot
+    }
+
+    /// A slot was taken that comes too late to be used: who comes next need not wait for it.
+    pub fn give_back(&mut self) {
+        let earlier = |slot: Instant| slot.checked_sub(self.slow_interval).unwrap_or(slot);
+        self.next_slot = self.next_slot.map(earlier);
     }
 }
 
@@ -406,7 +414,7 @@ mod tests {
     /// Event simulation of 64 streams that start again whenever one ends, against an endpoint that is dead
     /// for five minutes.
     #[test]
-    fn sixty_four_streams_send_few_requests_to_a_dead_endpoint() {
+    fn test_f30_sixty_four_streams_send_few_requests_to_a_dead_endpoint() {
         let (policy, mut dice) = (RetryPolicy::default(), Dice(11));
         let base = SystemClock.now();
         let end = Duration::from_secs(300);

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_poisoned_lock_is_still_usable() {
+    fn test_f95_a_poisoned_lock_is_still_usable() {
         let lock = Arc::new(Mutex::new(7));
         let other = Arc::clone(&lock);
         let ended = spawn("poisoner", move || {

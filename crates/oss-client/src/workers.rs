@@ -13,6 +13,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use crate::window::Window;
 /// A parked worker ends after this long without a job.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// One request to make; it says how many body bytes it received. It never panics: its maker sees to that.
+/// One request to make; it says how many body bytes it received. Its maker turns a panic into the request's error.
 pub type Job = Box<dyn FnOnce() -> u64 + Send>;
 
 /// A pool of worker threads behind a concurrency window.
@@ -59,6 +60,11 @@ struct Queue {
 struct Hands {
     wake: usize,
     spawn: usize,
+}
+
+/// Does a job. A panic that its maker let through ends the job, never the thread: the pool would lose its place.
+fn done(job: Job) -> u64 {
+    panic::catch_unwind(AssertUnwindSafe(job)).unwrap_or(0)
 }
 
 impl fmt::Debug for Workers {
@@ -147,7 +153,7 @@ impl Workers {
         }
         let job = queue.jobs.pop_front();
         drop(queue);
-        job.map(|(_, job)| job()).is_some()
+        job.map(|(_, job)| done(job)).is_some()
     }
 
     /// Tells the window that the service asked to slow down.
@@ -258,7 +264,7 @@ impl Shared {
 
     fn work_until_idle(self: &Arc<Self>) {
         while let Some(job) = self.next_job() {
-            let bytes = job();
+            let bytes = done(job);
             self.account(bytes);
         }
     }
@@ -342,6 +348,25 @@ mod tests {
         go_on.send(()).unwrap();
         is_done.recv().unwrap();
         assert_eq!(ran.load(Ordering::SeqCst), 0, "they are the caller's now");
+    }
+
+    #[test]
+    fn test_f95_a_job_that_panics_costs_the_pool_nothing() {
+        let workers = pool(2);
+        let (done, results) = mpsc::channel();
+        workers.submit((0..100).map(|number| {
+            let done = done.clone();
+            Box::new(move || {
+                assert!(number % 2 == 0, "on purpose");
+                done.send(number).unwrap();
+                1_u64
+            }) as Job
+        }));
+        assert_eq!(results.iter().take(50).count(), 50);
+        while workers.shared.queue.lock().running > 0 {
+            std::thread::yield_now();
+        }
+        workers.stop();
     }
 
     #[test]

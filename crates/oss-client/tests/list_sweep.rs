@@ -1,5 +1,6 @@
 //! A parallel listing is the serial one, whatever the keys look like; and it lets no lie through.
 #![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
+#![expect(clippy::panic, reason = "a panic is what one of the tests injects")]
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -23,6 +24,7 @@ enum Lie {
     OtherPrefix,
     IgnoresStartAfter,
     Fails,
+    Panics,
 }
 
 /// A bucket of keys that answers in pages of `page_keys`.
@@ -98,6 +100,7 @@ impl PageSource for Bucket {
         }
         match self.lie {
             Some((from, lie)) if number >= from => match lie {
+                Lie::Panics => panic!("on purpose"),
                 Lie::Fails => {
                     return Err(Error::new(ErrorKind::PermissionDenied, "ListObjectsV2", "no rights"));
                 }
@@ -218,6 +221,16 @@ fn many_requests_are_in_flight_and_few_are_wasted() {
         assert!(requests <= 200 * 5 / 4 + 64 + 16, "{name}: {requests} requests");
         assert!(bucket.most_in_flight.load(Ordering::SeqCst) > 8, "{name}");
     }
+}
+
+#[test]
+fn test_f95_a_page_that_makes_a_thread_panic_is_the_listings_error() {
+    let keys: Vec<String> = (0..50_000).map(|n| format!("p/{n:08}")).collect();
+    // From the page on that the threads share.
+    let bucket = Bucket { lie: Some((4, Lie::Panics)), ..Bucket::of(keys, 10) };
+    let error = sweep(&bucket, "p/", 8).expect_err("a panic");
+    assert_eq!(error.kind, ErrorKind::Internal, "{error}");
+    assert!(error.to_string().contains("on purpose"), "{error}");
 }
 
 #[test]

@@ -3,11 +3,13 @@
 
 mod read_support;
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
 use oss_client::config::Verify;
 use oss_client::error::{Error, ErrorKind};
+use oss_client::lend::Lend;
 use oss_client::objects::{ObjectRef, ObjectSource};
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Body, Missing, Next, Prefetch};
@@ -405,4 +407,64 @@ fn a_throttle_narrows_the_window() {
     let stats = world.engine.client().stats();
     assert!(stats.get("in_flight_limit") < 16, "{}", stats.get("in_flight_limit"));
     assert_eq!(stats.get("in_flight_limit_before"), 16);
+}
+
+/// Memory that makes the worker panic which is to fill it.
+#[derive(Debug)]
+struct Trap {
+    memory: Loan,
+    is_set: bool,
+}
+
+impl Lend for Trap {
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        assert!(!self.is_set, "on purpose");
+        self.memory.memory()
+    }
+}
+
+#[test]
+fn test_f95_a_worker_that_panics_fails_one_object_and_no_other() {
+    let world = world();
+    let sizes: Vec<usize> = (0..40).map(|number| 1000 + number).collect();
+    for (number, size) in sizes.iter().enumerate() {
+        world.put(&format!("k{number:02}"), &content(number, *size));
+    }
+    for _ in 0..5 {
+        let objects =
+            sizes.iter().enumerate().map(|(number, size)| listed(&format!("k{number:02}"), Some(*size)));
+        let objects: Vec<_> = objects.collect();
+        let positions = Box::new(0..objects.len() as u64);
+        let mut prefetch: Prefetch<Trap> =
+            Prefetch::new(&world.engine, Arc::new(List(objects)), positions, Missing::Raise).unwrap();
+        let mut asked = 0;
+        let mut outcomes = Vec::new();
+        loop {
+            let lent = prefetch.top_up(|size_bytes| {
+                asked += 1;
+                Ok::<_, Error>(Trap { memory: lend(size_bytes)?, is_set: asked % 3 == 0 })
+            });
+            lent.unwrap();
+            match prefetch.try_next() {
+                Next::Ready(_, outcome) => outcomes.push(outcome),
+                Next::Pending => drop(prefetch.wait(Duration::from_millis(50))),
+                Next::End => break,
+            }
+        }
+        assert_eq!(outcomes.len(), sizes.len());
+        for (number, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(Body::Lent(trap)) => assert_eq!(bytes_of(trap.memory), content(number, sizes[number])),
+                // One that was late, and asked for again.
+                Ok(Body::Native(bytes)) => assert_eq!(bytes, content(number, sizes[number])),
+                Ok(Body::Missing) => assert_eq!(number, usize::MAX, "nothing is missing"),
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Internal, "{error}");
+                    assert_eq!(number % 3, 2);
+                }
+            }
+        }
+    }
+    assert_eq!(read_all(&mut world.reader("k07"), sizes[7]).unwrap(), content(7, sizes[7]));
+    assert_eq!(world.engine.client().stats().get("in_flight"), 0);
 }

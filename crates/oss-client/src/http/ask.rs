@@ -196,7 +196,9 @@ fn not_dialled(failure: DialFailure) -> Failed {
         DialFailure::NoSuchName(why) | DialFailure::Certificate(why) | DialFailure::Refused(why) => {
             Failed::ForGood(why)
         }
-        DialFailure::Lookup(why) | DialFailure::Connect(why, _) => Failed::ForNow(why),
+        DialFailure::Lookup(why) | DialFailure::Connect(why, _) | DialFailure::Files(why, _) => {
+            Failed::ForNow(why)
+        }
         DialFailure::Cancelled => Failed::ForGood("given up".to_owned()),
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::resolve::{LookupFailure, Resolver};
 use super::socket::Socket;
 use super::stream::Stream;
-use super::tls::{self, TlsFailure, TlsStream};
+use super::tls::{self, SettingsFailure, TlsFailure, TlsStream};
 use super::tunnel;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -18,6 +18,9 @@ use crate::sync::{Arc, OnceLock};
 
 /// Addresses tried in one attempt.
 const MAX_ADDRESSES: usize = 3;
+
+/// What to do when no more files can be opened.
+pub(crate) const RAISE_LIMIT: &str = "; the limit of open files is reached, raise it with ulimit -n";
 
 /// One place to connect to. Connections of one origin may be used for any request to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(crate) enum DialFailure {
     Lookup(String),
     /// Refused, unreachable, timed out, handshake cut; with the system's number.
     Connect(String, i32),
+    /// This process may open no more files; with the system's number.
+    Files(String, i32),
     /// The peer's certificate or protocol is not acceptable.
     Certificate(String),
     /// There is none to be had, now or later: the proxy will not pass it on, or it must not be made.
@@ -62,7 +67,7 @@ pub(crate) struct NetworkDial {
     ca_file: Option<PathBuf>,
     proxy: Option<Proxy>,
     /// Made at the first encrypted connection: reading the system's authorities takes a while.
-    tls: OnceLock<Result<Arc<rustls::ClientConfig>, String>>,
+    tls: OnceLock<Arc<rustls::ClientConfig>>,
 }
 
 impl NetworkDial {
@@ -93,7 +98,7 @@ impl NetworkDial {
         }
         let tried = &addresses[..addresses.len().min(MAX_ADDRESSES)];
         let share = self.timeouts.connect / u32::try_from(tried.len().max(1)).unwrap_or(1);
-        let share = share.max(self.timeouts.connect_per_address);
+        let share = share.max(self.timeouts.connect_per_address.min(self.timeouts.connect));
         let mut last = DialFailure::Lookup(format!("{} has no address", origin.host));
         for address in tried {
             match self.connect_to(address, share, end, cancel) {
@@ -127,6 +132,18 @@ impl NetworkDial {
         Ok(socket)
     }
 
+    /// What all encrypted connections share. Only a success is remembered.
+    fn tls_settings(&self) -> Result<&Arc<rustls::ClientConfig>, DialFailure> {
+        if let Some(made) = self.tls.get() {
+            return Ok(made);
+        }
+        let made = tls::settings(self.ca_file.as_deref()).map_err(|failure| match failure {
+            SettingsFailure::Files(text, errno) => DialFailure::Files(format!("{text}{RAISE_LIMIT}"), errno),
+            SettingsFailure::Unusable(text) => DialFailure::Certificate(text),
+        })?;
+        Ok(self.tls.get_or_init(|| made))
+    }
+
     fn connect_to(
         &self,
         address: &SocketAddr,
@@ -148,8 +165,7 @@ impl Dial for NetworkDial {
         if !origin.https {
             return Ok(Box::new(socket));
         }
-        let settings = self.tls.get_or_init(|| tls::settings(self.ca_file.as_deref()));
-        let settings = settings.as_ref().map_err(|text| DialFailure::Certificate(text.clone()))?;
+        let settings = self.tls_settings()?;
         let end = end.min(self.clock.now() + self.timeouts.tls_handshake);
         let times = (end, self.timeouts.tick);
         let shaken =
@@ -167,6 +183,11 @@ impl Dial for NetworkDial {
     }
 }
 
+/// The system's number, if `error` says that no more files can be opened.
+pub(super) fn out_of_files(error: &io::Error) -> Option<i32> {
+    error.raw_os_error().filter(|errno| matches!(*errno, libc::EMFILE | libc::ENFILE))
+}
+
 fn describe(origin: &Origin, address: &SocketAddr, error: &io::Error) -> DialFailure {
     let host = &origin.host;
     let place =
@@ -179,13 +200,11 @@ fn describe(origin: &Origin, address: &SocketAddr, error: &io::Error) -> DialFai
             DialFailure::Connect(format!("{place} did not accept the connection in time"), libc::ETIMEDOUT)
         }
         _ => {
-            let errno = error.raw_os_error().unwrap_or(libc::ECONNRESET);
-            let limit = if matches!(errno, libc::EMFILE | libc::ENFILE) {
-                "; the limit of open files is reached, raise it with ulimit -n"
-            } else {
-                ""
-            };
-            DialFailure::Connect(format!("{place} cannot be reached ({error}){limit}"), errno)
+            let text = format!("{place} cannot be reached ({error})");
+            match out_of_files(error) {
+                Some(errno) => DialFailure::Files(text + RAISE_LIMIT, errno),
+                None => DialFailure::Connect(text, error.raw_os_error().unwrap_or(libc::ECONNRESET)),
+            }
         }
     }
 }

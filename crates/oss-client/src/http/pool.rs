@@ -2,6 +2,9 @@
 //!
 //! The most recently used connection is the least likely to have been closed and has the widest window.
 //! A connection comes back only when its exchange ended without any doubt.
+//!
+//! A process that may open no more files works with the connections it has: the bound is then what is in use, for a
+//! second at a time, and who needs a connection waits for one of those.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +12,14 @@ use super::connection::Connection;
 use super::dial::Origin;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, Condvar, Mutex};
 
 /// Waits are cut into slices, to notice a cancelled operation.
 const SLICE: Duration = Duration::from_millis(50);
+
+/// A process that could open no more files is tried again after this long: a try that fails costs one system call.
+const NARROW_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Shelf {
@@ -27,11 +33,21 @@ pub(crate) struct Pool {
     shelves: Mutex<Vec<Shelf>>,
     in_use: AtomicUsize,
     most: usize,
+    /// Set while no more files can be opened; `is_narrow` spares the lock at all other times.
+    narrow: Mutex<Option<Narrow>>,
+    is_narrow: AtomicBool,
     waiting: AtomicUsize,
     gate: Mutex<()>,
     freed: Condvar,
     idle_for: Duration,
     peek_after: Duration,
+}
+
+/// How many connections there can be, and until when that is believed.
+#[derive(Clone, Copy, Debug)]
+struct Narrow {
+    most: usize,
+    until: Instant,
 }
 
 /// The right to use one connection.
@@ -43,6 +59,8 @@ pub(crate) struct Slot<'p>(&'p Pool);
 pub(crate) enum NoSlot {
     /// All connections were busy until the deadline.
     Busy(usize),
+    /// So were the few that a process has which may open no more files.
+    Narrow(usize),
     /// The caller gave up.
     Cancelled,
 }
@@ -54,6 +72,8 @@ impl Pool {
             shelves: Mutex::default(),
             in_use: AtomicUsize::new(0),
             most: usize::try_from(most).unwrap_or(usize::MAX).max(1),
+            narrow: Mutex::new(None),
+            is_narrow: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             gate: Mutex::new(()),
             freed: Condvar::new(),
@@ -70,7 +90,7 @@ impl Pool {
         cancel: &Cancel,
         look: impl FnMut(Instant),
     ) -> Result<Slot<'_>, NoSlot> {
-        if self.try_slot() {
+        if self.try_slot(self.most_at(clock)) {
             return Ok(Slot(self));
         }
         self.waiting.fetch_add(1, Ordering::AcqRel);
@@ -88,7 +108,8 @@ impl Pool {
     ) -> Result<Slot<'_>, NoSlot> {
         let mut guard = self.gate.lock();
         loop {
-            if self.try_slot() {
+            let most = self.most_at(clock);
+            if self.try_slot(most) {
                 return Ok(Slot(self));
             }
             if cancel.is_cancelled() {
@@ -98,15 +119,47 @@ impl Pool {
             look(now);
             let left = end.saturating_duration_since(now);
             if left.is_zero() {
-                return Err(NoSlot::Busy(self.most));
+                return Err(if most < self.most { NoSlot::Narrow(most) } else { NoSlot::Busy(most) });
             }
             guard = self.freed.wait_for(guard, left.min(SLICE));
         }
     }
 
-    fn try_slot(&self) -> bool {
-        let one_more = |used: usize| (used < self.most).then_some(used + 1);
+    fn try_slot(&self, most: usize) -> bool {
+        let one_more = |used: usize| (used < most).then_some(used + 1);
         self.in_use.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    /// How many connections may be in use now.
+    fn most_at(&self, clock: &dyn Clock) -> usize {
+        if !self.is_narrow.load(Ordering::Acquire) {
+            return self.most;
+        }
+        let mut narrow = self.narrow.lock();
+        match *narrow {
+            Some(Narrow { most, until }) if clock.now() < until => most,
+            _ => {
+                *narrow = None;
+                self.is_narrow.store(false, Ordering::Release);
+                self.most
+            }
+        }
+    }
+
+    /// No more files can be opened: closes what is idle, or lets no more connections be in use than the others of
+    /// this moment. False if neither helps, as the caller, who holds a slot, is the only one.
+    pub(crate) fn make_do(&self, now: Instant) -> bool {
+        let idle = std::mem::take(&mut *self.shelves.lock());
+        if idle.iter().any(|shelf| !shelf.idle.is_empty()) {
+            return true;
+        }
+        let others = self.in_use.load(Ordering::Acquire).saturating_sub(1);
+        if others == 0 {
+            return false;
+        }
+        *self.narrow.lock() = Some(Narrow { most: others, until: now + NARROW_FOR });
+        self.is_narrow.store(true, Ordering::Release);
+        true
     }
 
     /// Takes the connection that was used last, if it is young enough and, after some idleness, still quiet.
@@ -282,5 +335,23 @@ mod tests {
         assert_eq!(pool.slot(clock.now(), &clock, &cancel, |_now| {}).expect_err("full"), NoSlot::Busy(2));
         drop(first);
         assert!(pool.slot(clock.now(), &clock, &cancel, |_now| {}).is_ok());
+    }
+
+    #[test]
+    fn test_f84_without_more_files_the_connections_there_are_have_to_do_for_a_while() {
+        let pool = Pool::new(4, Duration::from_secs(30), Duration::from_secs(1));
+        let (origin, clock, cancel) = (origin(), ManualClock::new(UtcTime(0)), Cancel::new());
+        let slot = || pool.slot(clock.now(), &clock, &cancel, |_now| {});
+        let (first, second) = (slot().expect("free"), slot().expect("free"));
+        pool.put(&origin, connection(true, 1, clock.now()), clock.now());
+        assert!(pool.make_do(clock.now()), "an idle connection was closed instead");
+        assert_eq!(pool.idle(), 0);
+        assert!(pool.make_do(clock.now()), "the other one has to do");
+        drop(second);
+        assert_eq!(slot().expect_err("one is in use"), NoSlot::Narrow(1));
+        clock.advance(NARROW_FOR);
+        drop(slot().expect("tried again after a while"));
+        assert!(!pool.make_do(clock.now()), "there is no other one");
+        drop(first);
     }
 }

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_kept_and_stale_ones_used_when_the_lookup_fails() {
+    fn test_f03_answers_are_kept_and_stale_ones_used_when_the_lookup_fails() {
         static CALLS: AtomicUsize = AtomicUsize::new(0);
         fn once(_host: &str) -> Result<Vec<IpAddr>, LookupFailure> {
             match CALLS.fetch_add(1, Ordering::SeqCst) {
@@ -244,7 +244,36 @@ mod tests {
     }
 
     #[test]
-    fn a_hanging_lookup_does_not_hang_the_caller() {
+    fn test_f96_a_lookup_that_hangs_holds_one_thread_a_host_and_an_older_answer_serves() {
+        static CALLS: AtomicUsize = AtomicUsize::new(0);
+        fn first_then_hang(_host: &str) -> Result<Vec<IpAddr>, LookupFailure> {
+            if CALLS.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::thread::park_timeout(Duration::from_secs(30));
+            }
+            Ok(vec![IpAddr::from([10, 0, 0, 1])])
+        }
+        let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
+        let timeouts = Timeouts {
+            name_lookup: Duration::from_millis(20),
+            name_fresh: Duration::from_millis(1),
+            ..Timeouts::default()
+        };
+        let resolver = Resolver::with_lookup(first_then_hang);
+        let ask = || resolver.resolve("host", 80, &timeouts, &clock, &Cancel::new());
+        assert_eq!(ask(), Ok(addresses(&[1])));
+        clock.sleep_until(clock.now() + timeouts.name_fresh);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    (0..3).for_each(|_| assert_eq!(ask(), Ok(addresses(&[1])), "the older answer"));
+                });
+            }
+        });
+        assert_eq!(CALLS.load(Ordering::SeqCst), 2, "one that answered, one that hangs");
+    }
+
+    #[test]
+    fn test_f96_a_lookup_that_hangs_does_not_hang_the_caller() {
         fn hang(_host: &str) -> Result<Vec<IpAddr>, LookupFailure> {
             std::thread::park_timeout(Duration::from_secs(30));
             Err(LookupFailure::Temporary("late".to_owned()))

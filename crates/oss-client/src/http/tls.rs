@@ -5,6 +5,7 @@
 //! never close_notify.
 
 use std::fmt;
+use std::fs;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -15,6 +16,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
+use super::dial::out_of_files;
 use super::socket::Socket;
 use super::stream::{Stream, is_tick, land};
 use crate::cancel::{Cancel, Interrupt};
@@ -32,36 +34,66 @@ pub(super) enum TlsFailure {
     Cancelled,
 }
 
+/// Why encrypted connections cannot even be prepared.
+#[derive(Debug)]
+pub(super) enum SettingsFailure {
+    /// This process may open no more files; with the system's number.
+    Files(String, i32),
+    /// There is no authority to trust.
+    Unusable(String),
+}
+
 /// Makes the settings all connections share.
 ///
 /// # Errors
-/// A text, when there is no authority to trust.
-pub(super) fn settings(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            let unreadable = |error: &dyn fmt::Display| format!("CA file {}: {error}", path.display());
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unreadable(&error))? {
-                let certificate = certificate.map_err(|error| unreadable(&error))?;
-                roots.add(certificate).map_err(|error| unreadable(&error))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
-    }
+/// When there is no authority to trust, or none can be read now.
+pub(super) fn settings(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, SettingsFailure> {
+    let roots = match ca_file {
+        Some(path) => roots_of(path)?,
+        None => roots_of_the_system()?,
+    };
     if roots.is_empty() {
         let place = ca_file.map_or_else(|| "the system".to_owned(), |path| path.display().to_string());
-        return Err(format!("no certificate authority found in {place}: set SSL_CERT_FILE or ca_file"));
+        let text = format!("no certificate authority found in {place}: set SSL_CERT_FILE or ca_file");
+        return Err(SettingsFailure::Unusable(text));
     }
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .map_err(|error| SettingsFailure::Unusable(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, SettingsFailure> {
+    let unusable =
+        |error: &dyn fmt::Display| SettingsFailure::Unusable(format!("CA file {}: {error}", path.display()));
+    let text = fs::read(path).map_err(|error| match out_of_files(&error) {
+        Some(errno) => SettingsFailure::Files(format!("CA file {}: {error}", path.display()), errno),
+        None => unusable(&error),
+    })?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        roots.add(certificate).map_err(|error| unusable(&error))?;
+    }
+    Ok(roots)
+}
+
+/// The system's authorities: those of files that cannot be read are left out, unless no file can be opened at all.
+fn roots_of_the_system() -> Result<RootCertStore, SettingsFailure> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        if let rustls_native_certs::ErrorKind::Io { inner, path } = &error.kind
+            && let Some(errno) = out_of_files(inner)
+        {
+            return Err(SettingsFailure::Files(format!("{}: {inner}", path.display()), errno));
+        }
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    Ok(roots)
 }
 
 /// An encrypted stream over a socket.

@@ -16,6 +16,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::interrupt::SLICE;
 use crate::operations::{ListPage, ListPageRequest};
+use crate::panics;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{self, Condvar, Mutex, MutexGuard};
 use oss_protocol::uri::ObjectUri;
@@ -82,16 +83,29 @@ impl Sweep<'_> {
     ) -> Result<(), Error> {
         let mut first = Range::after(String::new(), None);
         let mut letters = Letters::default();
-        while !first.is_done && (self.max_concurrency == 1 || first.pages_read < SERIAL_PAGES) {
-            let mut guard = std::mem::take(&mut first.guard);
-            let page = self.page(source, &first.ask(), &mut guard, self.cancel)?;
-            first.guard = guard;
-            let kept = first.advance(&page, self.uri.key.len(), &mut letters);
+        let pages = if self.max_concurrency == 1 { u64::MAX } else { SERIAL_PAGES };
+        self.run_serially(source, (&mut first, &mut letters), pages, take)?;
+        if first.is_done { Ok(()) } else { self.run_ranges(source, first, letters, take) }
+    }
+
+    /// Reads a range on this thread, up to its page number `pages`.
+    fn run_serially(
+        &self,
+        source: &dyn PageSource,
+        (range, letters): (&mut Range, &mut Letters),
+        pages: u64,
+        take: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        while !range.is_done && range.pages_read < pages {
+            let mut guard = std::mem::take(&mut range.guard);
+            let page = self.page(source, &range.ask(), &mut guard, self.cancel)?;
+            range.guard = guard;
+            let kept = range.advance(&page, self.uri.key.len(), letters);
             for object in &page.objects[..kept] {
                 take(&Found { key: &object.key, size: object.size, etag: &object.etag })?;
             }
         }
-        if first.is_done { Ok(()) } else { self.run_ranges(source, first, letters, take) }
+        Ok(())
     }
 
     fn run_ranges(
@@ -124,7 +138,11 @@ impl Sweep<'_> {
             }
             let joined = match threads {
                 0 => {
-                    Err(Error::internal("ListObjectsV2", "no thread can be made; raise the limit of threads"))
+                    // Nobody else began with anything: the first range is all there is, and this thread's.
+                    let first = shared.state.lock().ranges.pop_first();
+                    first.map_or(Ok(()), |(_, mut first)| {
+                        self.run_serially(source, (&mut first, &mut Letters::default()), u64::MAX, take)
+                    })
                 }
                 _ => shared.join(take),
             };
@@ -239,7 +257,9 @@ impl Shared<'_> {
     /// Reads pages until there are none left.
     fn work(&self, cancel: &Cancel) {
         while let Some((name, ask, mut guard)) = self.next() {
-            match self.sweep.page(self.source, &ask, &mut guard, cancel) {
+            let page =
+                panics::as_error("ListObjectsV2", || self.sweep.page(self.source, &ask, &mut guard, cancel));
+            match page {
                 Ok(page) => self.arrived(&name, guard, &page),
                 Err(error) => {
                     let mut state = self.state.lock();

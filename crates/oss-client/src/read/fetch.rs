@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::panic::{self, AssertUnwindSafe};
 
 use oss_protocol::uri::ObjectUri;
 
@@ -12,6 +11,7 @@ use crate::config::Verify;
 use crate::error::{Error, ErrorKind};
 use crate::lend::{Filled, Lend, Scratch};
 use crate::operations::{BodySink, GetObject, GotObject};
+use crate::panics;
 use crate::stats::Counter;
 
 /// What to fetch: one version of one object, whole or a range of it.
@@ -146,12 +146,5 @@ pub(crate) fn get(
 
 /// Runs `work`, turning a panic of ours into an error of this one request.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|cause| {
-        let text = cause
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| cause.downcast_ref::<&str>().copied())
-            .unwrap_or("no text");
-        Err(Error::internal("GetObject", format!("a worker panicked: {text}")))
-    })
+    panics::as_error("GetObject", work)
 }

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_read_gives_its_memory_back_before_it_is_told() {
+    fn test_f93_a_failed_read_gives_its_memory_back_before_it_is_told() {
         let alive = Arc::new(());
         let loan = Loan { bytes: vec![MaybeUninit::uninit(); 10], _alive: Arc::clone(&alive) };
         let (carved, pieces) = lend::carve(loan, [4, 4, 2].into_iter());

@@ -13,7 +13,7 @@ use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::http::Broken;
-use crate::http::dial::DialFailure;
+use crate::http::dial::{DialFailure, RAISE_LIMIT};
 use crate::http::pool::NoSlot;
 use crate::http::watch::{Deadline, Doing, Watch};
 use crate::logs::{self, Level};
@@ -172,6 +172,7 @@ impl<'c> Call<'c> {
         if opens > now {
             self.deadline.postpone(wished);
             if opens >= self.deadline.end() {
+                self.transport.gate.give_back();
                 return Err(Failure::last(self.paused_too_long()));
             }
             let pause = (opens - now).saturating_sub(wished);
@@ -427,6 +428,10 @@ impl<'c> Call<'c> {
             }
             DialFailure::Lookup(text) => Failure::new(Cause::Lookup, failed(text, libc::EHOSTUNREACH)),
             DialFailure::Connect(text, errno) => Failure::new(Cause::Connect, failed(text, errno)),
+            DialFailure::Files(text, errno) => {
+                let error = self.error(ErrorKind::ConnectionFailed, text).with_errno(errno);
+                Failure::new(Cause::Files, error)
+            }
             DialFailure::Certificate(text) => Failure::last(
                 self.error(ErrorKind::ConnectionFailed, format!("{}TLS: {text}", self.by_proxy())),
             ),
@@ -452,6 +457,12 @@ impl<'c> Call<'c> {
                 ErrorKind::RequestTimeout,
                 format!("all {count} connections were busy until the deadline"),
             ),
+            NoSlot::Narrow(count) => self
+                .error(
+                    ErrorKind::ConnectionFailed,
+                    format!("all {count} connections were busy until the deadline{RAISE_LIMIT}"),
+                )
+                .with_errno(libc::EMFILE),
         })
     }
 

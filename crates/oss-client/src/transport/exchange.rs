@@ -19,7 +19,7 @@ use crate::config::Proxy;
 use crate::error::{Error, ErrorKind};
 use crate::http::Broken;
 use crate::http::connection::Connection;
-use crate::http::dial::Origin;
+use crate::http::dial::{DialFailure, Origin};
 use crate::http::pool::Slot;
 use crate::refusal;
 use crate::retry::Cause;
@@ -62,25 +62,8 @@ impl<'t> Exchange<'t> {
         let now = call.clock().now();
         let route = transport.routes.of(request.bucket, &transport.config);
         let current = transport.credentials.get(now, cancel).map_err(Failure::last)?;
-        let (end, clock) = (call.deadline.end(), call.clock());
-        let slot = transport.pool.slot(end, clock, cancel, |now| {
-            call.tell_silence(now, "all connections are busy");
-        });
-        let slot = slot.map_err(|failure| call.no_slot(&failure))?;
         let is_careful = request.on_ambiguous == OnAmbiguous::Return;
-        let pooled = if std::mem::take(&mut call.wants_fresh) {
-            None
-        } else {
-            transport.pool.take(&route.origin, now, is_careful)
-        };
-        let reused = pooled.is_some();
-        let mut connection = match pooled {
-            Some(connection) => connection,
-            None => {
-                call.place.turns_to(Doing::Connecting, now);
-                dial(call, &route.origin)?
-            }
-        };
+        let (slot, mut connection, reused) = connect(call, &route.origin, is_careful, now)?;
         transport.stats.add(if reused { Counter::ConnectionsReused } else { Counter::ConnectionsOpened }, 1);
         route.begin_head(request, &mut connection.outbox).map_err(|error| {
             Failure::last(call.error(ErrorKind::Config, format!("{error}: remove the control characters")))
@@ -325,10 +308,34 @@ impl Drop for Exchange<'_> {
     }
 }
 
-fn dial(call: &Call<'_>, origin: &Origin) -> Result<Connection, Failure> {
-    let stream = call.transport.dial.dial(origin, call.deadline.end(), call.cancel);
-    let stream = stream.map_err(|failure| call.not_dialled(failure))?;
-    Ok(Connection::new(stream, call.clock().now()))
+/// Takes a connection of the pool, or makes one; says whether it was used before.
+///
+/// Where no more files can be opened, it waits for one of the connections there are.
+fn connect<'t>(
+    call: &mut Call<'t>,
+    origin: &Arc<Origin>,
+    is_careful: bool,
+    now: Instant,
+) -> Result<(Slot<'t>, Connection, bool), Failure> {
+    let pool = &call.transport.pool;
+    loop {
+        let (end, clock, cancel) = (call.deadline.end(), call.clock(), call.cancel);
+        let slot = pool.slot(end, clock, cancel, |now| {
+            call.tell_silence(now, "all connections are busy");
+        });
+        let slot = slot.map_err(|failure| call.no_slot(&failure))?;
+        if !std::mem::take(&mut call.wants_fresh)
+            && let Some(connection) = pool.take(origin, now, is_careful)
+        {
+            return Ok((slot, connection, true));
+        }
+        call.place.turns_to(Doing::Connecting, now);
+        match call.transport.dial.dial(origin, call.deadline.end(), call.cancel) {
+            Ok(stream) => return Ok((slot, Connection::new(stream, call.clock().now()), false)),
+            Err(DialFailure::Files(..)) if pool.make_do(call.clock().now()) => {}
+            Err(failure) => return Err(call.not_dialled(failure)),
+        }
+    }
 }
 
 /// Appends the header lines of the signature.

@@ -66,6 +66,16 @@ impl Gate {
         Turn { opens, wished }
     }
 
+    /// The turn that was just taken comes too late for its asker.
+    pub(super) fn give_back(&self) {
+        if !self.at_ease.load(Ordering::Acquire) {
+            self.budget.lock().give_back();
+        }
+        if self.paced.load(Ordering::Acquire) {
+            self.pacer.lock().give_back();
+        }
+    }
+
     /// No request goes before `moment`.
     pub(super) fn close_until(&self, moment: Instant) {
         let nanoseconds = moment.saturating_duration_since(self.base).as_nanos();
@@ -182,6 +192,20 @@ mod tests {
         gate.succeeded(5, now);
         assert_eq!(gate.opens(now).opens, now);
         assert!(!gate.pressure(now).1);
+    }
+
+    #[test]
+    fn test_f30_turns_that_came_too_late_are_not_waited_for_by_others() {
+        let now = SystemClock.now();
+        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
+        assert!(!gate.pay(5) && gate.pay(5));
+        let end = now + Duration::from_secs(2);
+        for _ in 0..1000 {
+            if gate.opens(now).opens >= end {
+                gate.give_back();
+            }
+        }
+        assert!(gate.opens(now).opens <= end);
     }
 
     #[test]

@@ -83,6 +83,12 @@ impl Pacer {
         moment.max(now)
     }
 
+    /// A moment was taken that comes too late to be used: who comes next need not wait for it.
+    pub(super) fn give_back(&mut self) {
+        let Some(rate) = self.rate() else { return };
+        self.next = self.next.checked_sub(Duration::from_secs_f64(1.0 / rate)).unwrap_or(self.next);
+    }
+
     /// The service refused a request because there were too many; `admitted` a second it had not refused lately.
     ///
     /// True if requests are paced from now on, and were not before.

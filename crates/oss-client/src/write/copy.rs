@@ -15,6 +15,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind, UploadState};
 use crate::logs::{self, Level};
 use crate::operations::{CopyPart, ObjectInfo, PutOptions, UploadedPart, Written};
+use crate::panics;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{self, Mutex};
 
@@ -102,7 +103,7 @@ impl Copy<'_> {
             while !failed.load(Ordering::Relaxed) {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(range) = ranges.get(index) else { return };
-                let outcome = self.part(index, range.clone());
+                let outcome = panics::as_error("UploadPartCopy", || self.part(index, range.clone()));
                 failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
                 outcomes.lock().push(outcome);
             }
