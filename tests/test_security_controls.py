@@ -1,0 +1,289 @@
+"""What an attacker or a careless hand must not get: secrets, another's file, a second request, a broken interpreter."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+import logging
+import os
+import pickle
+import stat
+import tempfile
+import traceback
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from osstorchconnector import (
+    OssCheckpoint,
+    OssClient,
+    OssIterableDataset,
+    OssMapDataset,
+    _native,
+    logs,
+    private_files,
+)
+from osstorchconnector.credentials import StaticCredentials
+from osstorchconnector.errors import ConfigError, OssError
+
+CANARIES = {
+    "access_key_id": "canary-id-5f21",
+    "access_key_secret": "canary-secret-8c0d",
+    "security_token": "canary-token-77aa",
+}
+# What a signature looks like: its own words, and nothing that a message says for other reasons.
+SIGNED = ("OSS4-HMAC-SHA256", "Signature=", "x-oss-signature=")
+
+QUICK = {
+    "deadlineSeconds": 0.4,
+    "completeSeconds": 0.2,
+    "settleSeconds": 0.3,
+    "abortSeconds": 0.3,
+    "firstContactSeconds": 0.3,
+    "firstByteSeconds": 0.2,
+    "readStallSeconds": 0.2,
+    "tickSeconds": 0.05,
+    "retryBaseSeconds": 0.001,
+    "retryCapSeconds": 0.05,
+}
+
+REFUSALS = [
+    {"status": 403, "code": "AccessDenied"},
+    {"status": 403, "code": "SignatureDoesNotMatch"},
+    {"status": 403, "code": "SecurityTokenExpired"},
+    {"status": 404, "code": "NoSuchKey"},
+    {"status": 503},
+    {"redirect": "http://127.0.0.1:9/elsewhere"},
+    {"reset_after_bytes": 0},
+    {"stall_after_bytes": 0},
+    {"truncate_body": 10},
+    {"flip_bit": 3},
+    {"ignore_range": True},
+]
+
+
+def everything_about(error):
+    """Return all that can be seen of an exception."""
+    seen = [str(error), repr(error), repr(error.args), repr(vars(error)), repr(pickle.dumps(error))]
+    return seen + traceback.format_exception(error)
+
+
+def used(arguments, uri):
+    """Use every class once; return what was seen of them and of what they raised."""
+    seen = []
+    made = [
+        OssCheckpoint(**arguments),
+        OssClient(**arguments),
+        OssMapDataset.from_objects([uri], **arguments),
+        OssIterableDataset.from_prefix("oss://bucket/a", **arguments),
+    ]
+    checkpoint, client, images, stream = made
+
+    def save():
+        with checkpoint.writer("oss://bucket/saved") as writer:
+            seen.append(repr(writer))
+            writer.write(b"saved")
+
+    def read():
+        with checkpoint.reader(uri) as reader:
+            seen.append(repr(reader))
+            reader.read()
+
+    for work in (
+        read,
+        save,
+        lambda: images[0],
+        lambda: list(stream),
+        lambda: client.build_index("oss://bucket/a"),
+    ):
+        try:
+            work()
+        except OssError as error:
+            seen += everything_about(error)
+    for thing in made:
+        seen += [repr(thing), str(thing), repr(vars(thing) if hasattr(thing, "__dict__") else "")]
+        try:
+            seen.append(repr(pickle.dumps(thing)))
+        except (TypeError, OssError) as error:
+            seen += everything_about(error)
+    return seen
+
+
+def test_s01_no_secret_is_seen_anywhere_at_the_lowest_level(site, caplog, capfd, tmp_path):
+    site.oss.accept(**CANARIES)
+    [uri] = site.fill({"a": b"data" * 1000})
+    keys = tmp_path / "keys"
+    keys.write_text(
+        json.dumps(
+            {
+                "AccessKeyId": CANARIES["access_key_id"],
+                "AccessKeySecret": CANARIES["access_key_secret"],
+                "SecurityToken": CANARIES["security_token"],
+            }
+        )
+    )
+    log = str(tmp_path / "log")
+    settings_of = site.configured(
+        network={**QUICK, "auditAll": True}, logLevel=0, logPath=log, auditPath=str(tmp_path / "audit")
+    )
+    place = {name: value for name, value in settings_of.items() if name != "cred_path"}
+    static = StaticCredentials(**CANARIES)
+    seen = []
+    with caplog.at_level(1):
+        logging.getLogger(logs.ROOT).setLevel(1)
+        for given_keys in ({"cred_path": str(keys)}, {"cred_provider": static}):
+            for action in (None, *REFUSALS):
+                site.oss.rules([{"match": {}, "action": action}] if action else [])
+                seen += used({**place, **given_keys}, uri)
+    site.oss.rules([])
+    seen += [repr(static), *capfd.readouterr(), caplog.text]
+    seen += [record.getMessage() + repr(record.args) for record in caplog.records]
+    seen += [path.read_text(errors="replace") for path in tmp_path.glob("*_*")]
+    assert len(caplog.records) > 50
+    everything = "\n".join(seen)
+    assert [word for word in (*CANARIES.values(), *SIGNED) if word in everything] == []
+
+
+CONTROL = ["\r\n", "\r", "\n", "\0", "\x7f", "\r\nx-oss-object-acl: public-read\r\n\r\n"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(min_size=1, max_size=40), evil=st.sampled_from(CONTROL))
+def test_s12_a_key_is_one_request_whatever_it_holds(name, evil, site):
+    site.oss.reset(keep_objects=True)
+    key = f"k{name}{evil}z"
+    checkpoint = OssCheckpoint(**site.arguments)
+    with contextlib.suppress(OssError):
+        checkpoint.reader(f"oss://bucket/{key}").read()
+    asked = site.oss.requests()
+    assert len(asked) <= 1
+    assert all(entry["key"] == key for entry in asked)
+
+
+@pytest.mark.parametrize("evil", CONTROL)
+@pytest.mark.parametrize("field", ["user_agent", "token"])
+def test_s12_nothing_that_splits_a_request_is_sent_in_a_header(field, evil, site):
+    [uri] = site.fill({"a": b"data"})
+    given_keys = {"access_key_id": site.oss.access_key_id, "access_key_secret": site.oss.access_key_secret}
+    if field == "token":
+        given_keys["security_token"] = f"token{evil}x"
+        arguments = {name: value for name, value in site.arguments.items() if name != "cred_path"}
+        with pytest.raises(OssError):
+            OssCheckpoint(**arguments, cred_provider=StaticCredentials(**given_keys)).reader(uri).read()
+    else:
+        place = (site.oss.endpoint, site.oss.region, "auto")
+        with pytest.raises(OssError):
+            _native.Client(*place, ("anonymous",), {"user_agent": f"agent{evil}x"}).get_object(uri)
+    assert site.oss.requests() == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://169.254.169.254",
+        "http://100.100.100.200",
+        "http://[fe80::1]",
+        "http://0xa9fea9fe",
+        "http://2852039166",
+    ],
+)
+def test_s13_a_metadata_address_is_no_endpoint(endpoint, site):
+    arguments = {**site.configured(network=QUICK), "endpoint": endpoint}
+    with pytest.raises(OssError) as refused:
+        OssCheckpoint(**arguments).reader("oss://bucket/a").read()
+    assert refused.value.elapsed_seconds is None or refused.value.elapsed_seconds < 1
+
+
+def test_s14_a_link_in_place_of_the_private_directory_is_refused(tmp_path, monkeypatch):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / f"osstorchconnector-{os.getuid()}").symlink_to(theirs)
+    with pytest.raises(ConfigError, match="private directory"):
+        private_files.private_directory()
+    assert list(theirs.iterdir()) == []
+
+
+def test_s14_a_link_in_place_of_an_index_is_not_written_through(tmp_path, site, monkeypatch):
+    """Somebody who guesses the name of a file to come gains nothing: it is made anew, never opened."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    directory = private_files.private_directory()
+    images = OssMapDataset.from_prefix("oss://bucket/", **site.arguments)
+    site.fill({"a": b"data"})
+    name = images._delivery._file.name
+    for suffix in (".index", ".index.new", ".lock"):
+        os.symlink(victim, os.path.join(directory, name + suffix))
+    with contextlib.suppress(OssError):
+        images.prepare()
+    assert victim.read_bytes() == b"theirs"
+
+
+def test_s15_no_file_of_ours_is_readable_by_others_whatever_the_umask(tmp_path, site, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    site.fill({"a": b"data"})
+    log = tmp_path / "logs" / "log"
+    before = os.umask(0)
+    try:
+        arguments = site.configured(logLevel=0, logPath=str(log))
+        images = OssMapDataset.from_prefix("oss://bucket/", **arguments)
+        assert images[0].read() == b"data"
+    finally:
+        os.umask(before)
+    ours = [*tmp_path.glob("osstorchconnector-*"), *tmp_path.glob("osstorchconnector-*/*")]
+    ours += list((tmp_path / "logs").iterdir()) if (tmp_path / "logs").exists() else []
+    assert ours
+    assert [path for path in ours if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
+
+
+RUBBISH = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(min_value=2**62, max_value=2**70),
+    st.floats(),
+    st.text(max_size=30),
+    st.binary(max_size=30),
+    st.just(("static", "id", "secret", None)),
+    st.tuples(st.text(max_size=5), st.integers()),
+    st.lists(st.one_of(st.integers(), st.text(max_size=3), st.binary(max_size=3)), max_size=4),
+    st.dictionaries(st.text(max_size=5), st.one_of(st.integers(), st.text(max_size=3)), max_size=3),
+    st.builds(object),
+)
+# These run until they are told to stop, or keep what they are given.
+NOT_CALLED = {"emulator_main", "show_logs_by"}
+
+
+def doors():
+    """Return the functions of the native module, and the makers of its classes."""
+    found = []
+    for name, thing in vars(_native).items():
+        if name.startswith("__") or name in NOT_CALLED:
+            continue
+        found.append((name, thing))
+        if inspect.isclass(thing):
+            methods = inspect.getmembers(
+                thing, lambda member: isinstance(member, staticmethod) or callable(member)
+            )
+            found += [
+                (f"{name}.{method}", function)
+                for method, function in methods
+                if not method.startswith("__") and inspect.isbuiltin(function)
+            ]
+    return found
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given_to=st.lists(RUBBISH, max_size=6))
+@pytest.mark.parametrize("door", [door for _, door in doors()], ids=[name for name, _ in doors()])
+def test_s20_rubbish_at_the_native_door_is_an_exception_and_never_a_panic(
+    door, given_to, tmp_path, monkeypatch
+):
+    # Paths among the rubbish are relative: nothing is written but here.
+    monkeypatch.chdir(tmp_path)
+    # A panic is no `Exception`: it comes through.
+    with contextlib.suppress(Exception):
+        door(*given_to)
