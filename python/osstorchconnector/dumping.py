@@ -2,7 +2,7 @@
 
 A process that uses a client answers at a Unix socket in the private directory of its user, from a native thread that
 needs no Python: it answers when its Python hangs. The socket's name begins with the process that owns it, so what a
-killed process left is removed by the rule of all files there (`private_files`). docs/decisions/0016 says why so.
+killed process left is removed by the rule of all files there (`private_files`). docs/decisions/0018 says why so.
 """
 
 from __future__ import annotations
