@@ -19,15 +19,20 @@ import numpy as np
 from PIL import Image
 
 import original
-from contenders import Place
+from contenders import REGION, Place
+from osstorchconnector import OssCheckpoint
+from osstorchconnector.emulator import Emulator
 from rows import Row
-from server import Served
+from server import PART_BYTES, Served
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from run import Site
 
 OBJECT_BYTES = 110 * 1024
 FIRST_BYTE_MS = 30
+CONNECTION_BYTES_PER_SECOND = 100_000_000
 ADMITTED_PER_SECOND = 2000
 WARM_UP_SECONDS = 3.0
 PROCESSES = 64
@@ -154,6 +159,48 @@ def first_batch(site: Site, objects: int) -> Figures:
         "list_requests": pages,
         "least_pages": -(-objects // 1000),
     }
+
+
+def far_checkpoint(site: Site, size_bytes: int) -> Figures:
+    """A large object over connections of 100 MB/s, 30 ms away: how many connections' worth a save and a load reach."""
+    keys = (
+        "--access-key-id",
+        site.emulator.access_key_id,
+        "--access-key-secret",
+        site.emulator.access_key_secret,
+    )
+    # It must not be the limit itself, and the MD5 of what it gets is most of its work.
+    far = Emulator(buckets=["bucket"], arguments=["--region", REGION, "--opaque-etags", *keys])
+    with far:
+        there = Place(urlsplit(far.endpoint).netloc, Served(0, 0, size_bytes))
+        client = OssCheckpoint(**far.arguments())
+        with client.writer("oss://bucket/big.bin", size_hint_bytes=size_bytes) as writer:
+            for _ in range(size_bytes // PART_BYTES):
+                writer.write(bytes(PART_BYTES))
+        far.shape(first_byte_ms=FIRST_BYTE_MS, rate_bytes_per_second=CONNECTION_BYTES_PER_SECOND)
+        found = {}
+        for name, workload in (("read", "checkpoint_whole"), ("written", "checkpoint_write")):
+            wanted = replace(row(workload), reads="large")
+            seconds = site.contenders.ours(wanted, there)["seconds"]
+            found[name] = size_bytes / seconds / CONNECTION_BYTES_PER_SECOND
+    return found
+
+
+def listings(site: Site) -> Figures:
+    """Pages that a job of one epoch and 4 workers asks for, where one listing has `least_pages`."""
+    there = site.place("nginx, 1 KB")
+    wanted = row("iterable_loader", workers=4)
+    contenders: dict[str, Callable[[], dict[str, Any] | None]] = {
+        "list_requests": lambda: site.contenders.ours(wanted, there),
+        "by_original": lambda: site.contenders.original(wanted, there),
+        "by_s3torchconnector": lambda: site.contenders.peer("s3torchconnector", wanted, there),
+    }
+    found: Figures = {"least_pages": -(-there.served.objects // 1000)}
+    for name, run in contenders.items():
+        before = site.tiny.pages_asked()
+        if run() is not None:
+            found[name] = site.tiny.pages_asked() - before
+    return found
 
 
 def pictures(site: Site, count: int) -> Figures:

@@ -98,6 +98,14 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def _listings(found: dict[str, float]) -> str:
+    told = [
+        f"{found[name]:,.0f}" if name in found else "not measured"
+        for name in ("list_requests", "by_original", "by_s3torchconnector")
+    ]
+    return f"{', '.join(told)} ({found['least_pages']:,.0f})"
+
+
 _BEHAVIOUR: tuple[tuple[str, str, Any], ...] = (
     (
         "30 ms to the first byte, 110 KiB objects, one process",
@@ -141,6 +149,16 @@ _BEHAVIOUR: tuple[tuple[str, str, Any], ...] = (
             f"{all_['first batch']['seconds']:.1f} s of {all_['first batch']['least_pages'] * 1000:,.0f} objects; "
             f"{all_['first batch']['list_requests']:,.0f} ({all_['first batch']['least_pages']:,.0f})"
         ),
+    ),
+    (
+        "2 GiB over connections of 100 MB/s, 30 ms away, to one connection's rate: `readinto`, writes of 64 MiB",
+        ">= 10, >= 10",
+        lambda all_: f"{all_['far checkpoint']['read']:.1f}, {all_['far checkpoint']['written']:.1f}",
+    ),
+    (
+        "list requests of one epoch with 4 workers: ours, the original's, s3torchconnector's (least possible)",
+        "one listing a job",
+        lambda all_: _listings(all_["listings"]),
     ),
     (
         "batches of 256 decoded JPEGs: share of the time spent waiting for data",

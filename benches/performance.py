@@ -39,6 +39,7 @@ class Amount:
     admitted: int
     slow: int
     troubled: int
+    far_bytes: int
     first_batch: int
     pictures: int
     curve_bytes: int
@@ -56,6 +57,7 @@ FULL = Amount(
     admitted=24_000,
     slow=6_000,
     troubled=8_000,
+    far_bytes=2 << 30,
     first_batch=1_000_000,
     pictures=1024,
     curve_bytes=512 << 20,
@@ -71,6 +73,7 @@ TINY = Amount(
     admitted=9_000,
     slow=600,
     troubled=600,
+    far_bytes=256 << 20,
     first_batch=20_000,
     pictures=256,
     curve_bytes=8 << 20,
@@ -115,6 +118,8 @@ def _figures(site: run.Site, amount: Amount) -> dict[str, Callable[[], behaviour
         "slow connection": lambda: behaviours.one_slow_connection(site, amount.slow),
         "troubled": lambda: behaviours.troubled(site, amount.troubled, min(amount.rounds, 2)),
         "first batch": lambda: behaviours.first_batch(site, amount.first_batch),
+        "far checkpoint": lambda: behaviours.far_checkpoint(site, amount.far_bytes),
+        "listings": lambda: behaviours.listings(site),
         "pictures": lambda: behaviours.pictures(site, amount.pictures),
         "ticking": lambda: behaviours.ticking(site),
         "ready objects": lambda: behaviours.ready_objects(site),

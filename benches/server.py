@@ -93,7 +93,7 @@ http {{
         }}
         location = /bucket/ {{ rewrite ^ /lists/$lists-$page.xml last; }}
         location = /bucket {{ rewrite ^ /lists/$lists-$page.xml last; }}
-        location /lists/ {{ internal; types {{ application/xml xml; }} }}
+        location /lists/ {{ internal; access_log lists.log; types {{ application/xml xml; }} }}
     }}
 }}
 """
@@ -165,6 +165,11 @@ class Server:
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def pages_asked(self) -> int:
+        """Count the pages of listings that were asked for since the start."""
+        log = self.directory / "lists.log"
+        return log.read_text().count("\n") if log.exists() else 0
 
     def _fill(self) -> None:
         sizes = (self.served.objects, self.served.object_bytes, self.served.big_bytes)

@@ -12,6 +12,7 @@ import logging
 import operator
 import os
 import sys
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -65,7 +66,8 @@ class _Counters:
     running: set[Deliveries] = field(default_factory=set)
 
     def as_stats(self) -> Stats:
-        waited = self.waited_seconds + sum(run.wait_seconds for run in self.running)
+        # Other threads begin and end iterations meanwhile.
+        waited = self.waited_seconds + sum(run.wait_seconds for run in tuple(self.running))
         return {
             "dataset_objects": self.objects,
             "dataset_bytes": self.bytes,
@@ -79,7 +81,12 @@ class _Counters:
 class _Process:
     """What one process needs to deliver: never pickled, never shared with a child."""
 
-    def __init__(self, store: Store, index: RowIndex | None, open_index: Callable[[Store], RowIndex]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        index: RowIndex | None,
+        open_index: weakref.WeakMethod[Callable[[Store], RowIndex]],
+    ) -> None:
         self.pid = os.getpid()
         self.store = store
         self.known_index = index
@@ -92,7 +99,9 @@ class _Process:
     def index(self) -> RowIndex:
         """The index; lists on first use."""
         if self.known_index is None:
-            self.known_index = self._open_index(self.store)
+            open_index = self._open_index()
+            assert open_index is not None, "the delivery, whose method it is, owns this"
+            self.known_index = open_index(self.store)
         return self.known_index
 
     def publish_to(self, path: str, worker_id: int) -> None:
@@ -397,7 +406,8 @@ class Delivery:
         """Make what this process needs; a forked child keeps its parent's client and map."""
         store = self._connection.store(self._worker.count)
         inherited = None if self._process is None else self._process.known_index
-        process = _Process(store, inherited, self._opened_index)
+        # Weak, so that a dataset that goes takes its files along at once, and not when cycles are looked for.
+        process = _Process(store, inherited, weakref.WeakMethod(self._opened_index))
         if self._worker.is_child:
             process.publish_to(self._file.beside(counters.own_suffix()), self._worker.id)
         return process

@@ -33,6 +33,7 @@ class Lease:
         if not self.until_exit:
             _leases.discard(self)
             self.end()
+        _remove_of_dead_children()
 
     def end(self) -> None:
         """Remove the files, if they are this process's."""
@@ -58,6 +59,18 @@ def new_lease(name: str) -> Lease:
     lease = Lease(name)
     _leases.add(lease)
     return lease
+
+
+def _remove_of_dead_children() -> None:
+    """Remove what killed workers of this process left, such as the sockets at which they answered."""
+    for lease in list(_leases):
+        if lease.directory is None or os.getpid() != lease.owner:
+            continue
+        with contextlib.suppress(OSError):
+            for file in Path(lease.directory).glob(f"{lease.name}.*"):
+                pid, _, started = file.name.rpartition(".")[2].partition("-")
+                if pid.isdecimal() and started and start_time(int(pid)) != started:
+                    file.unlink(missing_ok=True)
 
 
 def _end_all() -> None:
