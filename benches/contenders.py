@@ -70,7 +70,8 @@ class Contenders:
             return None
         port = place.host_port.rpartition(":")[2]
         target = replace(self.target(row, place, seeds=True), endpoint=f"http://{original.HOST}:{port}")
-        return self.run(f"workloads.{row.workload}", target, self._prefix, original.environment())
+        module = f"workloads.{row.workload}"
+        return self._tried("the original", row, module, target, self._prefix, original.environment())
 
     def peer(self, peer: str, row: Row, place: Place) -> dict[str, Any] | None:
         """Run with another package, or return None where it is not installed, or cannot speak to this server."""
@@ -78,10 +79,23 @@ class Contenders:
             return None
         path = os.pathsep.join(filter(None, (str(PEERS), os.environ.get("PYTHONPATH"))))
         environment = {**os.environ, "PYTHONPATH": path}
+        module = f"peers.{peer}_{row.workload}"
+        return self._tried(peer, row, module, self.target(row, place), [], environment)
+
+    def _tried(
+        self,
+        who: str,
+        row: Row,
+        module: str,
+        target: Target,
+        prefix: list[str],
+        environment: dict[str, str],
+    ) -> dict[str, Any] | None:
+        """Run what may crash: that is said, and is no reason to lose what was measured before."""
         try:
-            return self.run(f"peers.{peer}_{row.workload}", self.target(row, place), [], environment)
+            return self.run(module, target, prefix, environment)
         except subprocess.CalledProcessError as failure:
-            print(f"bench: {peer} {row.name} is not measured: exit status {failure.returncode}", flush=True)
+            print(f"bench: {who} {row.name} is not measured: exit status {failure.returncode}", flush=True)
             return None
 
     def target(self, row: Row, place: Place, *, seeds: bool = False) -> Target:

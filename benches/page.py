@@ -65,8 +65,18 @@ def _goals(measured: dict[str, Any]) -> str:
 def _behaviour(measured: dict[str, Any]) -> str:
     figures = measured["figures"]
     head = ("what", "measured", "goal", "original 1.2.3")
-    rows = [(what, show(figures), goal, _of_original(figures, what)) for what, goal, show in _BEHAVIOUR]
+    rows = [
+        (what, _shown(show, figures), goal, _of_original(figures, what)) for what, goal, show in _BEHAVIOUR
+    ]
     return _table([head, *rows])
+
+
+def _shown(show: Any, figures: dict[str, Any]) -> str:
+    try:
+        return str(show(figures))
+    except KeyError:
+        # The figures of the page may be older than the row.
+        return "not measured"
 
 
 def _all(measured: dict[str, Any]) -> str:
