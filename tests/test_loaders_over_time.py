@@ -115,7 +115,12 @@ def kill_one_worker(sample):
 
 def own_files():
     own = f"-{os.getpid()}-"
-    return [file for file in Path(private_directory()).iterdir() if own in file.name]
+    # Sockets at which a process answers live as long as it does; a killed one's go with the next that comes.
+    return [
+        file
+        for file in Path(private_directory()).iterdir()
+        if own in file.name and "-asked." not in file.name
+    ]
 
 
 def descriptors():
