@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from command_process import COMMAND, Shell
+from osstorchconnector.cli.cp.stopping import Stop, StoppedError
 
 MIB = 1 << 20
 BIG = bytes(range(256)) * (40 * MIB // 256)
@@ -259,6 +260,16 @@ def test_a_missing_bucket_ends_all_at_once(shell):
     odd = [line for line in done.stderr.splitlines() if "NoSuchBucket" not in line and "stopped:" not in line]
     assert odd == []
     assert done.stdout == ""
+
+
+def test_what_is_opened_after_the_stop_is_ended_at_once():
+    stop, ended = Stop(), []
+    with stop.waking(lambda: ended.append("in time")):
+        pass
+    stop.set()
+    with pytest.raises(StoppedError), stop.waking(lambda: ended.append("too late")):
+        raise AssertionError("the block must not begin")
+    assert ended == ["too late"]
 
 
 @pytest.mark.parametrize(

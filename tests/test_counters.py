@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 
 import pytest
 
@@ -47,6 +48,23 @@ def test_files_of_other_processes_are_added_and_outlive_them_in_the_owner(tmp_pa
             == {0: {"requests": 4 * expected // 7}, 1: {"requests": 3 * expected // 7}}
         )
         assert len(list(tmp_path.glob("name.*.stats"))) == expected // 7
+
+
+def test_threads_that_read_together_lose_no_worker(tmp_path):
+    (tmp_path / "name.1234567-1.stats").write_text('{"worker": 1, "stats": {"requests": 3}}')
+    seen, others = [], []
+
+    def find():
+        if not others:
+            others.append(threading.Thread(target=lambda: seen.append(files.read())))
+            others[0].start()
+            others[0].join(0.1)  # it would have taken the file away by then
+        return sorted(tmp_path.glob("name.*.stats"))
+
+    files = counters.WorkerFiles(find, lambda: True)
+    assert files.read() == {1: {"requests": 3}}
+    others[0].join()
+    assert seen == [{1: {"requests": 3}}]
 
 
 def test_a_living_workers_file_stays(tmp_path):

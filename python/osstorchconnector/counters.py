@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -97,6 +98,11 @@ class WorkerFiles:
 
     def read(self) -> dict[int, Stats]:
         """Return the counters by the workers' numbers; this process's own file is passed over."""
+        # Two threads that both move counters from a file into memory would miss a worker, or count one twice.
+        with _turn[0]:
+            return self._collected()
+
+    def _collected(self) -> dict[int, Stats]:
         found = dict(self._gone)
         for file in self._find():
             pid = int(file.name.rpartition(".stats")[0].rpartition(".")[2].partition("-")[0])
@@ -112,6 +118,12 @@ class WorkerFiles:
                 file.unlink(missing_ok=True)
             found[number] = total([found.get(number, {}), stats])
         return found
+
+
+# Whose turn it is to read. A handler of signals may come upon a read of its own thread; a forked child is born without
+# the thread that may hold its parent's.
+_turn = [threading.RLock()]
+os.register_at_fork(after_in_child=lambda: _turn.__setitem__(0, threading.RLock()))
 
 
 class Duty:

@@ -35,12 +35,17 @@ class Stop:
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake`, from another thread, if it is time to end during the block; what then fails is a stop.
 
+        If it is time already, `wake` is called at once, as nobody else would end what was just opened.
+
         Raises:
             StoppedError: it is time.
         """
         with self._lock:
-            self.check()
-            self._wakes[id(wake)] = wake
+            if not self._is_set:
+                self._wakes[id(wake)] = wake
+        if id(wake) not in self._wakes:
+            _quietly(wake)
+            raise StoppedError
         try:
             yield
         except Exception as failure:
