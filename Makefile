@@ -96,10 +96,7 @@ test-rust: toolchain $(TORCH) ## Run the Rust tests
 
 .PHONY: test-python
 test-python: setup original ## Run the Python tests (pass arguments with ARGS='-k name')
-	@$(PY) -m pytest -m "not soak" $(ARGS) || {
-		echo "make: WARNING: the tests above failed beside others, on a machine that may be busy; once more, alone"
-		$(PY) -m pytest -m "not soak" -n 0 --last-failed --last-failed-no-failures=none
-	}
+	@$(PY) -m pytest -m "not soak" $(ARGS)
 
 .PHONY: soak
 soak: setup original ## Run the long grid of tests too (up to an hour)

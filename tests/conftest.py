@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,18 @@ def bare(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     fsspec.register_implementation("oss", OssFileSystem, clobber=True)
     OssFileSystem.clear_instance_cache()
     return site
+
+
+@pytest.fixture(autouse=True)
+def _no_teller_stays() -> Iterator[None]:
+    """End the thread that a config with `network.statsLogSeconds` began: it would speak in the tests after it."""
+    yield
+    stats_log = sys.modules.get("osstorchconnector.stats_log")
+    if stats_log is not None:
+        for teller in stats_log._teller:
+            teller.end()
+            teller._thread.join(30)
+        stats_log._teller.clear()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -353,7 +353,7 @@ def test_a_long_save_says_how_far_it_is(caplog, monkeypatch):
 
     monkeypatch.setattr(progress, "_EVERY_SECONDS", 0.01)
     with (
-        caplog.at_level(logging.INFO, "osstorchconnector"),
+        caplog.at_level(logging.INFO, "osstorchconnector.dcp.progress"),
         progress.Progress("save", "oss://b/k", 3, 2_000_000_000, 2) as going,
     ):
         going.moved(1_000_000_000)

@@ -22,7 +22,7 @@ COUNT = 40
 KINDS = [OssIterableDataset, OssMapDataset]
 
 EPOCHS = """
-import gc, json, os, sys
+import gc, json, os, sys, threading
 import torch
 from torch.utils.data import DataLoader
 import osstorchconnector
@@ -58,6 +58,10 @@ for epoch in range(epochs):
     if epoch not in (EARLY, epochs - 1):
         continue
     gc.collect()
+    # They close their pipes when they end, and torch does not wait for them.
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread" and not persistent:
+            thread.join(20)
     workers = {}
     for pid, used in samples:
         workers[pid] = used

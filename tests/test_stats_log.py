@@ -10,19 +10,7 @@ import sys
 import threading
 import time
 
-import pytest
-
 from osstorchconnector import OssClient, stats_log
-
-
-@pytest.fixture(autouse=True)
-def _own_teller(monkeypatch):
-    tellers = []
-    monkeypatch.setattr(stats_log, "_teller", tellers)
-    yield
-    for teller in tellers:
-        teller.end()
-        teller._thread.join()
 
 
 def test_the_line_has_what_is_not_zero_in_order():
