@@ -108,7 +108,8 @@ fn damage_is_fetched_again_when_the_ranges_tile_the_object() {
     world.put("k", &whole);
     set_rules(
         &world,
-        json!([{"match": {"op": "GetObject", "nth": [2]}, "action": {"flip_bit": "out"}, "times": 1}]),
+        // Not the last range, which is asked for apart: alone it could not be checked.
+        json!([{"match": {"op": "GetObject", "range": "bytes=0-*"}, "action": {"flip_bit": "out"}, "times": 1}]),
     );
     let ranges = [(0, 100), (100, 5 * MIB), (100 + 5 * MIB, 4 * MIB + 17 - 100), (50, 7)];
     read_and_compare(&mut world.reader("k"), &whole, &ranges);
