@@ -182,7 +182,7 @@ audit: toolchain $(DEV) ## Compare licences; look for known holes in what is bui
 
 .PHONY: docs
 docs: setup original ## Regenerate what tests write into the pages; build the site (site/) and the Rust reference
-	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k "errors_page or list_of_differences"
+	OSSTORCHCONNECTOR_WRITE_DOCS=1 $(PY) -m pytest -n 0 -k "errors_page or configuration_page or list_of_differences"
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 	cargo doc --workspace --no-deps --locked --quiet
 

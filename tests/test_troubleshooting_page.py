@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from osstorchconnector import config
+from osstorchconnector import config_keys
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -40,7 +40,7 @@ def test_quotes_are_found():
 def test_the_keys_and_counters_of_the_page_exist():
     keys = set(re.findall(r"`((?:network|datasetConfig|checkpointConfig)\.\w+)`", PAGE))
     assert keys
-    assert keys <= set(config._KEYS)
+    assert keys <= set(config_keys.KEYS)
     counters = (ROOT / "docs" / "stats.md").read_text(encoding="utf-8")
     for row in re.findall(r"^\| ((?:`\w+`(?:, )?)+)[^|]*\|[^|]*\|[^|]*\|$", PAGE, re.MULTILINE):
         for name in re.findall(r"`(\w+_\w+)`", row):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from osstorchconnector.config_keys import KEYS, Key, Option
 from osstorchconnector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_PATH = "/etc/oss-connector/config.json"
 
-Option = int | float | str | bool
-
-_MIB = 1 << 20
 # More than any bound of the native side, which takes numbers of 64 bits and clamps them.
 _LARGEST = (1 << 63) - 1
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
@@ -76,83 +74,7 @@ class ClientConfig:
         return re.sub(r"\boption (\w+)", key_of, text)
 
 
-@dataclass(frozen=True)
-class _Key:
-    """What one key of the file means.
-
-    Attributes:
-        kind: the JSON type it must have.
-        target: a native option, or a field of `ClientConfig` where `is_field`; "" has no effect.
-        scale: factor from the file's unit to ours.
-        original: the original's default where equal values are no choice.
-        idle: the value that means nothing; any other is ignored with a warning.
-        words: the texts allowed.
-        idle_because: why it is accepted without an effect, for one line in the log.
-    """
-
-    kind: Literal["count", "number", "switch", "text", "bytes", "level"]
-    target: str = ""
-    is_field: bool = False
-    scale: float = 1
-    original: int | None = None
-    idle: Option | None = None
-    words: tuple[str, ...] = ()
-    idle_because: str = ""
-
-
-_KEYS: dict[str, _Key] = {
-    "logLevel": _Key("level", "log_level", is_field=True),
-    "logPath": _Key("text", "log_path", is_field=True),
-    "auditPath": _Key("text", "audit_path", is_field=True),
-    "ioEngineType": _Key("count", idle=0),
-    "datasetConfig.prefetchConcurrency": _Key("count", "dataset_max_concurrency", original=24),
-    "datasetConfig.prefetchWorker": _Key("count"),
-    "datasetConfig.prefetchMB": _Key("count", "max_bytes_in_flight", scale=_MIB),
-    "datasetConfig.prefetchUnitMB": _Key(
-        "count", idle_because="an object of unknown size travels by one plain GET, without a first range"
-    ),
-    "datasetConfig.enableFastList": _Key("switch", "fast_list"),
-    "datasetConfig.listConcurrency": _Key("count", "list_max_concurrency", original=16),
-    "datasetConfig.listWorker": _Key("count"),
-    "datasetConfig.enableBatchGet": _Key("switch", idle=False),
-    "datasetConfig.batchGetSize": _Key("count"),
-    "datasetConfig.timeoutMs": _Key("count", "read_stall_seconds", scale=0.001),
-    "checkpointConfig.prefetchConcurrency": _Key("count", "checkpoint_max_concurrency", original=24),
-    "checkpointConfig.prefetchWorker": _Key("count"),
-    "checkpointConfig.prefetchIoSizeMB": _Key("count", "min_range_bytes", scale=_MIB),
-    "checkpointConfig.uploadConcurrency": _Key("count", "upload_max_concurrency", original=64),
-    "checkpointConfig.uploadIoSizeMB": _Key("count", "part_size_bytes", scale=_MIB),
-    "checkpointConfig.writeIoSizeMB": _Key("count"),
-    "checkpointConfig.uploadBufferSizeMB": _Key("count", "upload_buffer_bytes", scale=_MIB, original=1024),
-    "network.maxConcurrency": _Key("count", "max_concurrency"),
-    "network.maxRequestsPerSecond": _Key("count", "max_requests_per_second"),
-    "network.deadlineSeconds": _Key("number", "deadline_seconds"),
-    "network.firstContactSeconds": _Key("number", "first_contact_seconds"),
-    "network.firstByteSeconds": _Key("number", "first_byte_seconds"),
-    "network.completeSeconds": _Key("number", "complete_seconds"),
-    "network.readStallSeconds": _Key("number", "read_stall_seconds"),
-    "network.writeStallSeconds": _Key("number", "write_stall_seconds"),
-    "network.connectSeconds": _Key("number", "connect_seconds"),
-    "network.providerSeconds": _Key("number", "provider_seconds"),
-    "network.idleSeconds": _Key("number", "idle_seconds"),
-    "network.tickSeconds": _Key("number", "tick_seconds"),
-    "network.settleSeconds": _Key("number", "settle_seconds"),
-    "network.abortSeconds": _Key("number", "abort_seconds"),
-    "network.retryBaseSeconds": _Key("number", "retry_base_seconds"),
-    "network.retryCapSeconds": _Key("number", "retry_cap_seconds"),
-    "network.maxBytesInFlight": _Key("bytes", "max_bytes_in_flight"),
-    "network.addressing": _Key(
-        "text", "addressing", is_field=True, words=("auto", "virtual", "path", "cname")
-    ),
-    "network.proxy": _Key("text", "proxy"),
-    "network.caFile": _Key("text", "ca_file"),
-    "network.requireHttps": _Key("switch", "require_https"),
-    "network.statsLogSeconds": _Key("number", "stats_log_seconds", is_field=True),
-    "network.auditAll": _Key("switch", "audit_all", is_field=True),
-    "compatibility.missing": _Key("text", "missing", is_field=True, words=("error", "skip")),
-    "compatibility.emptyPrefix": _Key("text", "empty_prefix", is_field=True, words=("error", "allow")),
-}
-_OBJECTS = frozenset(name.partition(".")[0] for name in _KEYS if "." in name)
+_OBJECTS = frozenset(name.partition(".")[0] for name in KEYS if "." in name)
 
 # One warning per process and file: (file, what it is about).
 _said: set[tuple[str, str]] = set()
@@ -200,7 +122,7 @@ def parse(text: str, source: str, set_up: Callable[[ClientConfig], None] | None 
     keys: dict[str, str] = {}
     remarks = _Remarks(source)
     for name, value in _flat(document, source):
-        key = _KEYS.get(name)
+        key = KEYS.get(name)
         if key is None:
             remarks.unknown(name)
             continue
@@ -220,7 +142,7 @@ def parse(text: str, source: str, set_up: Callable[[ClientConfig], None] | None 
 
 def is_known(name: str) -> bool:
     """Say whether the file may have this key, written with the object that holds it."""
-    return name in _KEYS
+    return name in KEYS
 
 
 class _Remarks:
@@ -271,7 +193,7 @@ def _flat(document: dict[str, Any], source: str) -> list[tuple[str, Any]]:
     return sorted(named, key=lambda item: item[0].startswith("network."))
 
 
-def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks) -> Option | None:
+def _converted(source: str, name: str, key: Key, value: Any, remarks: _Remarks) -> Option | None:
     """Check one value and turn it into our unit; None when it has no effect."""
     checked = _checked(source, name, key, value)
     if key.idle is not None:
@@ -293,7 +215,7 @@ def _converted(source: str, name: str, key: _Key, value: Any, remarks: _Remarks)
     return min(int(scaled), _LARGEST) if isinstance(checked, int) and key.scale >= 1 else scaled
 
 
-def _checked(source: str, name: str, key: _Key, value: Any) -> Option:
+def _checked(source: str, name: str, key: Key, value: Any) -> Option:
     """Demand the JSON type of the key and a number that is finite and not negative."""
     if key.kind == "level":
         return _level(source, name, value)
@@ -339,6 +261,6 @@ def _json_type(value: Any) -> str:
 
 def _nearest(name: str) -> str:
     """Find the known key, or the object of keys, that looks most like `name`, with or without its object."""
-    known = {inner: name for name in reversed(_KEYS) for inner in (name.rpartition(".")[2], name)}
+    known = {inner: name for name in reversed(KEYS) for inner in (name.rpartition(".")[2], name)}
     known.update({name: name for name in _OBJECTS})
     return known[difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]]
