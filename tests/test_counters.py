@@ -119,3 +119,55 @@ def test_everything_is_this_process_and_the_workers_of_living_datasets():
     assert (now["requests"], now["dataset_objects"]) == (11, before + 1)
     del dataset
     assert counters.everything({"requests": 1})["requests"] == 1
+
+
+def left_by_one_that_is_gone(directory, number, requests):
+    child = os.fork()
+    if child == 0:
+        stats = {"requests": requests, "in_flight": 5}
+        counters.publish(f"{directory}/name.{counters.own_suffix()}", number, stats)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_a_worker_takes_the_file_of_one_of_its_number_that_is_gone_over(tmp_path):
+    for number, requests in ((0, 1), (1, 10), (1, 100)):
+        left_by_one_that_is_gone(tmp_path, number, requests)
+    files = sorted(tmp_path.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    own = f"{tmp_path}/name.{os.getppid()}-2.stats"
+    before = counters.take_over(files, own, 1)
+    assert before == {"requests": 10}
+    # Before it publishes anything, what it took over is counted, without the other's state.
+    assert files_of(tmp_path, owner=False).read() == {0: {"requests": 1}, 1: {"requests": 110}}
+    assert len(list(tmp_path.iterdir())) == 3
+    assert counters.take_over(files, f"{tmp_path}/name.{os.getppid()}-3.stats", 2) == {}
+    assert files_of(tmp_path, owner=True).read() == {0: {"requests": 1}, 1: {"requests": 110}}
+    assert [file.name for file in tmp_path.iterdir()] == [f"name.{os.getppid()}-2.stats"]
+
+
+@pytest.mark.parametrize("owner", [False, True])
+def test_a_file_taken_over_under_a_readers_eyes_is_counted_once(tmp_path, owner):
+    left_by_one_that_is_gone(tmp_path, 1, 10)
+    own = f"{tmp_path}/name.{os.getppid()}-2.stats"
+    looks = []
+
+    def find():
+        listed = sorted(tmp_path.glob("name.*.stats"))
+        if not looks:
+            assert counters.take_over(listed, own, 1) == {"requests": 10}
+        looks.append(listed)
+        return listed
+
+    files = counters.WorkerFiles(find, lambda: owner)
+    assert files.read() == {1: {"requests": 10}}
+    assert len(looks) == 2
+
+
+def test_what_the_owner_moved_into_memory_is_not_taken_over(tmp_path):
+    left_by_one_that_is_gone(tmp_path, 1, 10)
+    listed = list(tmp_path.iterdir())
+    files = files_of(tmp_path, owner=True)
+    assert files.read() == {1: {"requests": 10}}
+    assert counters.take_over(listed, f"{tmp_path}/name.1-1.stats", 1) == {}
+    assert files.read() == {1: {"requests": 10}}
+    assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,9 @@
 """Counters: of this process, and of the DataLoader workers that it feeds.
 
 A worker writes its counters into a small file of its own beside the dataset's index file, whole and by rename, after
-each batch or every fraction of a second. So the numbers survive the worker, and nobody waits for a queue. All numbers
-here are raw (`measures`): the faces make of them what is shown.
+each batch or every fraction of a second. So the numbers survive the worker, and nobody waits for a queue. The next
+worker of the same number takes the file of one that is gone over, so workers made anew for each epoch leave no more
+files than live at once. All numbers here are raw (`measures`): the faces make of them what is shown.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # A bar on a terminal looks alive at five updates a second; a file costs a worker some 100 us.
 PUBLISH_SECONDS = 0.2
+
+# A file that is taken while one looks was listed under its old name; more often than this, it is another's trouble.
+_LOOKS = 8
 
 
 class HasStats(Protocol):
@@ -103,21 +107,81 @@ class WorkerFiles:
             return self._collected()
 
     def _collected(self) -> dict[int, Stats]:
-        found = dict(self._gone)
+        for _ in range(_LOOKS):
+            found, is_whole = self._look()
+            if is_whole:
+                break
+        return found
+
+    def _look(self) -> tuple[dict[int, Stats], bool]:
+        """Return what was found, and whether no file went away meanwhile."""
+        found: dict[int, Stats] = {}
+        is_whole = True
         for file in self._find():
-            pid = int(file.name.rpartition(".stats")[0].rpartition(".")[2].partition("-")[0])
+            pid = _pid_of(file)
             if pid == os.getpid():
                 continue
             is_gone = not _is_alive(pid)
-            number, stats = _read(file)
-            if is_gone:
-                stats = lasting(stats)
             if is_gone and self._is_owner():
                 # A long job has many workers: what they counted is kept, their files are not.
-                self._gone[number] = total([self._gone.get(number, {}), stats])
-                file.unlink(missing_ok=True)
-            found[number] = total([found.get(number, {}), stats])
-        return found
+                is_whole &= self._keep(file)
+                continue
+            read = _read(file)
+            if read is None:
+                is_whole = False
+                continue
+            number, stats = read
+            found[number] = total([found.get(number, {}), lasting(stats) if is_gone else stats])
+        for number, stats in self._gone.items():
+            found[number] = total([stats, found.get(number, {})])
+        return found, is_whole
+
+    def _keep(self, file: Path) -> bool:
+        """Move the counters of a worker that is gone into memory; False if another was quicker."""
+        taken = file.with_name(f"{file.name}.taken")
+        try:
+            # A worker that takes the file over renames it too: one of the two has it, never both.
+            file.rename(taken)
+        except OSError:
+            return False
+        number, stats = _read(taken) or (0, {})
+        self._gone[number] = total([self._gone.get(number, {}), lasting(stats)])
+        taken.unlink(missing_ok=True)
+        return True
+
+
+def take_over(files: Iterable[Path], path: str, worker_id: int) -> Stats:
+    """Make the file of a worker of this number that is gone this process's own; return what it counted.
+
+    Nothing is counted twice or lost on the way: it is one rename, which one process alone can do.
+
+    Args:
+        files: those of the dataset's workers.
+        path: the own one, which is not there yet.
+        worker_id: the number of this worker.
+    """
+    for file in files:
+        if _is_alive(_pid_of(file)):
+            continue
+        number, stats = _read(file) or (None, {})
+        if number == worker_id and _renamed(file, path):
+            # What the other process took of the machine is not this one's.
+            publish(path, worker_id, lasting(stats))
+            return lasting(stats)
+    return {}
+
+
+def _renamed(file: Path, path: str) -> bool:
+    try:
+        file.rename(path)
+    except OSError:
+        # Another took it: a second dataset's worker, or the owner, who counts it from now on.
+        return False
+    return True
+
+
+def _pid_of(file: Path) -> int:
+    return int(file.name.rpartition(".stats")[0].rpartition(".")[2].partition("-")[0])
 
 
 # Whose turn it is to read. A handler of signals may come upon a read of its own thread; a forked child is born without
@@ -183,11 +247,13 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read(file: Path) -> tuple[int, Stats]:
-    """Return a worker's number and counters; nothing of a file that is broken or gone."""
+def _read(file: Path) -> tuple[int, Stats] | None:
+    """Return a worker's number and counters, nothing of a file that is broken; None if there is no file."""
     try:
         document: Any = json.loads(file.read_text(encoding="ascii"))
         stats: Stats = document["stats"]
         return int(document["worker"]), stats
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, KeyError, TypeError):
         return 0, {}

@@ -104,14 +104,14 @@ class _Process:
             self.known_index = open_index(self.store)
         return self.known_index
 
-    def publish_to(self, path: str, worker_id: int) -> None:
-        """Write the counters into a worker's file, now and then and at each end."""
-        action = functools.partial(self._publish, path, worker_id)
+    def publish_to(self, path: str, worker_id: int, before: Stats) -> None:
+        """Write the counters, added to those of `before`, into a worker's file, now and then and at each end."""
+        action = functools.partial(self._publish, path, worker_id, before)
         self.publication = counters.Duty(counters.PUBLISH_SECONDS, action, at_once=True)
         self.duties.append(self.publication)
 
-    def _publish(self, path: str, worker_id: int) -> None:
-        counters.publish(path, worker_id, self.own_stats())
+    def _publish(self, path: str, worker_id: int, before: Stats) -> None:
+        counters.publish(path, worker_id, measures.total([before, self.own_stats()]))
 
     def own_stats(self) -> Stats:
         return measures.total([self.store.stats(), self.counters.as_stats(), counters.of_process()])
@@ -409,7 +409,9 @@ class Delivery:
         # Weak, so that a dataset that goes takes its files along at once, and not when cycles are looked for.
         process = _Process(store, inherited, weakref.WeakMethod(self._opened_index))
         if self._worker.is_child:
-            process.publish_to(self._file.beside(counters.own_suffix()), self._worker.id)
+            path = self._file.beside(counters.own_suffix())
+            before = counters.take_over(self._file.stats_files(), path, self._worker.id)
+            process.publish_to(path, self._worker.id, before)
         return process
 
     def _opened_index(self, store: Store) -> RowIndex:
