@@ -1,14 +1,22 @@
 //! Every long wait says so: what, where, which attempt, what failed last, how much longer.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod core_support;
 
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use core_support::{World, get_whole, world_with};
-use oss_client::config::ClientConfig;
+use core_support::{Memory, World, client_with, config, get_whole, uri, world_with};
+use oss_client::cancel::Cancel;
+use oss_client::client::Client;
+use oss_client::config::{ClientConfig, Proxy};
+use oss_client::error::ErrorKind;
 use oss_client::logs;
+use oss_client::operations::GetObject;
 use oss_client::sync::Mutex;
 use oss_emulator::Options;
+use oss_protocol::sign::Credentials;
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 
 /// What was logged so far: the tests of this file run side by side, and the log is one.
 static SEEN: Mutex<Vec<logs::Record>> = Mutex::new(Vec::new());
@@ -119,4 +127,67 @@ fn what_moves_says_nothing() {
     world.rule(json!({"key": "slow"}), json!({"rate_bytes_per_second": 6000}), 1);
     get_whole(&world.client, "slow").unwrap();
     assert!(lines_about("slow").is_empty());
+}
+
+/// A client of `endpoint` with the timers of `world`.
+fn client_waiting(endpoint: &str, change: impl FnOnce(&mut ClientConfig)) -> Client {
+    let mut config = config(endpoint);
+    config.timeouts.tell_after = 100 * MS;
+    config.timeouts.tell_every = 10_000 * MS;
+    config.timeouts.first_contact = 10_000 * MS;
+    change(&mut config);
+    client_with(&config, Credentials::new("id", "secret", None))
+}
+
+/// Gets `key` from who never lets a connection come about; gives up once that was told. The line.
+fn told_while_connecting(client: &Client, key: &str) -> String {
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        let getting = scope.spawn(|| {
+            client.get_object(&GetObject::whole(&uri(key)), &mut Memory::default(), &cancel).map(drop)
+        });
+        while lines_about(key).is_empty() && !getting.is_finished() {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(getting.join().unwrap().unwrap_err().kind, ErrorKind::Cancelled);
+    });
+    told(key)
+}
+
+#[test]
+fn a_tls_handshake_that_does_not_end_is_told_before_it_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", silent.local_addr().unwrap());
+    let client = client_waiting(&endpoint, |config| config.timeouts.tls_handshake = 10_000 * MS);
+    let line = told_while_connecting(&client, "handshake");
+    let expected =
+        "GetObject oss://bucket/handshake: no progress for 0 s: waiting for the TLS handshake; attempt 1, ";
+    assert!(line.starts_with(expected), "{line}");
+}
+
+#[test]
+fn a_connect_that_does_not_end_is_told_before_it_is_given_up() {
+    // Nobody accepts, and the queue of those who wait is full: the next one gets no answer at all.
+    let full = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _first = TcpStream::connect(address).unwrap();
+    let client = client_waiting(&format!("http://{address}"), |config| {
+        config.timeouts.connect = 10_000 * MS;
+    });
+    let line = told_while_connecting(&client, "connect");
+    assert!(line.contains("no progress for 0 s: waiting for connect; attempt 1, "), "{line}");
+}
+
+#[test]
+fn a_proxy_that_does_not_answer_is_told_before_it_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = client_waiting("https://oss-cn-hangzhou.aliyuncs.com", |config| {
+        config.timeouts.tls_handshake = 10_000 * MS;
+        config.proxy = Some(Proxy::parse(&format!("http://{}", silent.local_addr().unwrap())).unwrap());
+    });
+    let line = told_while_connecting(&client, "proxied");
+    assert!(line.contains("waiting for the proxy's CONNECT; attempt 1, "), "{line}");
 }

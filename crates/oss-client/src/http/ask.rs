@@ -148,15 +148,18 @@ impl Service {
         let cancel = Cancel::new();
         let now = self.clock.now();
         let mut deadline = Deadline::fixed(now, self.config.timeouts.deadline);
-        let stream = dial.dial(&self.origin, deadline.end(), &cancel).map_err(not_dialled)?;
-        let mut connection = Connection::new(stream, now);
-        self.write_head(question, &mut connection.outbox)?;
         let doing = Doing {
             subject: Subject { label: "credentials", bucket: None, key: None, range: None },
             attempt: 1,
             last_cause: None,
             place: None,
         };
+        let stream = dial.dial(&self.origin, deadline.end(), &mut |step| {
+            deadline.tell_silence(&self.ticks, self.clock.now(), &doing, step.as_str());
+            false
+        });
+        let mut connection = Connection::new(stream.map_err(not_dialled)?, now);
+        self.write_head(question, &mut connection.outbox)?;
         let mut watch = Watch::new(&self.ticks, &*self.clock, &cancel, &mut deadline, &self.stats, doing);
         let broken = |broken: super::Broken| Failed::ForNow(format!("{}: {broken}", self.host_header));
         let body: &[&[u8]] = if question.body.is_empty() { &[] } else { &[question.body] };

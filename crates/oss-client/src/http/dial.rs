@@ -11,7 +11,6 @@ use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{self, SettingsFailure, TlsFailure, TlsStream};
 use super::tunnel;
-use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{ClientConfig, Proxy, Timeouts, is_metadata_address};
 use crate::sync::{Arc, OnceLock};
@@ -52,10 +51,38 @@ pub(crate) enum DialFailure {
     Cancelled,
 }
 
+/// What a connection is waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The address of a name.
+    Lookup,
+    /// TCP.
+    Connect,
+    /// A way through the proxy.
+    Tunnel,
+    /// TLS.
+    Handshake,
+}
+
+impl Step {
+    /// The words for the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Step::Lookup => "waiting for the name lookup",
+            Step::Connect => "waiting for connect",
+            Step::Tunnel => "waiting for the proxy's CONNECT",
+            Step::Handshake => "waiting for the TLS handshake",
+        }
+    }
+}
+
+/// Looks around every now and then while there is a wait for a step; true if the connection is given up.
+pub(crate) type Look<'l> = &'l mut dyn FnMut(Step) -> bool;
+
 /// The door to the network; a test replaces it.
 pub(crate) trait Dial: Send + Sync + Debug {
     /// Connects to `origin`, until `end` at most.
-    fn dial(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Box<dyn Stream>, DialFailure>;
+    fn dial(&self, origin: &Origin, end: Instant, look: Look<'_>) -> Result<Box<dyn Stream>, DialFailure>;
 }
 
 /// Connects over TCP.
@@ -83,8 +110,9 @@ impl NetworkDial {
         }
     }
 
-    fn connect(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Socket, DialFailure> {
-        let found = self.resolver.resolve(&origin.host, origin.port, &self.timeouts, &self.clock, cancel);
+    fn connect(&self, origin: &Origin, end: Instant, look: Look<'_>) -> Result<Socket, DialFailure> {
+        let place = (origin.host.as_str(), origin.port);
+        let found = self.resolver.resolve(place, &self.timeouts, &self.clock, &mut || look(Step::Lookup));
         let addresses = found.map_err(|failure| match failure {
             LookupFailure::NoSuchName(text) => DialFailure::NoSuchName(text),
             LookupFailure::Temporary(text) => DialFailure::Lookup(text),
@@ -101,7 +129,7 @@ impl NetworkDial {
         let share = share.max(self.timeouts.connect_per_address.min(self.timeouts.connect));
         let mut last = DialFailure::Lookup(format!("{} has no address", origin.host));
         for address in tried {
-            match self.connect_to(address, share, end, cancel) {
+            match self.connect_to(address, share, end, &mut *look) {
                 Ok(socket) => return Ok(socket),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                     return Err(DialFailure::Cancelled);
@@ -121,13 +149,14 @@ impl NetworkDial {
         proxy: &Proxy,
         origin: &Origin,
         end: Instant,
-        cancel: &Cancel,
+        look: Look<'_>,
     ) -> Result<Socket, DialFailure> {
         let place = Origin { https: false, host: proxy.host.clone(), port: proxy.port };
-        let mut socket = self.connect(&place, end, cancel)?;
+        let mut socket = self.connect(&place, end, &mut *look)?;
         if origin.https {
             let end = end.min(self.clock.now() + self.timeouts.tls_handshake);
-            tunnel::open(&mut socket, proxy, (&origin.host, origin.port), end, &*self.clock, cancel)?;
+            let place = (origin.host.as_str(), origin.port);
+            tunnel::open(&mut socket, proxy, place, end, &*self.clock, &mut || look(Step::Tunnel))?;
         }
         Ok(socket)
     }
@@ -149,18 +178,18 @@ impl NetworkDial {
         address: &SocketAddr,
         share: Duration,
         end: Instant,
-        cancel: &Cancel,
+        look: Look<'_>,
     ) -> io::Result<Socket> {
         let end = end.min(self.clock.now() + share);
-        Socket::connect(address, end, self.timeouts.tick, &*self.clock, cancel)
+        Socket::connect(address, end, self.timeouts.tick, &*self.clock, &mut || look(Step::Connect))
     }
 }
 
 impl Dial for NetworkDial {
-    fn dial(&self, origin: &Origin, end: Instant, cancel: &Cancel) -> Result<Box<dyn Stream>, DialFailure> {
+    fn dial(&self, origin: &Origin, end: Instant, look: Look<'_>) -> Result<Box<dyn Stream>, DialFailure> {
         let socket = match &self.proxy {
-            None => self.connect(origin, end, cancel)?,
-            Some(proxy) => self.connect_by(proxy, origin, end, cancel)?,
+            None => self.connect(origin, end, &mut *look)?,
+            Some(proxy) => self.connect_by(proxy, origin, end, &mut *look)?,
         };
         if !origin.https {
             return Ok(Box::new(socket));
@@ -168,8 +197,9 @@ impl Dial for NetworkDial {
         let settings = self.tls_settings()?;
         let end = end.min(self.clock.now() + self.timeouts.tls_handshake);
         let times = (end, self.timeouts.tick);
-        let shaken =
-            TlsStream::handshake(settings, &origin.host, socket, Arc::clone(&self.clock), times, cancel);
+        let mut look = || look(Step::Handshake);
+        let clock = Arc::clone(&self.clock);
+        let shaken = TlsStream::handshake(settings, &origin.host, socket, clock, times, &mut look);
         match shaken {
             Ok(stream) => Ok(Box::new(stream)),
             Err(TlsFailure::Refused(text)) => {
@@ -227,7 +257,7 @@ mod tests {
 
     fn connect(dial: &NetworkDial, port: u16) -> Result<Socket, DialFailure> {
         let origin = Origin { https: false, host: "host.example".to_owned(), port };
-        dial.connect(&origin, SystemClock.now() + Duration::from_secs(5), &Cancel::new())
+        dial.connect(&origin, SystemClock.now() + Duration::from_secs(5), &mut |_step| false)
     }
 
     #[test]
@@ -240,7 +270,7 @@ mod tests {
         let dial = dial_by(several);
         connect(&dial, port).expect("the second address, in the same attempt");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let order = dial.resolver.resolve("host.example", port, &dial.timeouts, &clock, &Cancel::new());
+        let order = dial.resolver.resolve(("host.example", port), &dial.timeouts, &clock, &mut || false);
         let order: Vec<_> = order.expect("known").iter().map(SocketAddr::ip).collect();
         assert_eq!(order, [IpAddr::from([127, 0, 0, 3]), IpAddr::from([127, 0, 0, 2])]);
     }

@@ -9,7 +9,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::Timeouts;
 use crate::sync::{Arc, Condvar, Mutex, spawn};
@@ -68,14 +67,13 @@ impl Resolver {
         Resolver { hosts: Mutex::default(), lookup }
     }
 
-    /// The addresses of `host`, those that failed to connect lately at the end.
+    /// The addresses of `host`, those that failed to connect lately at the end. Asks `is_given_up` while it waits.
     pub(super) fn resolve(
         &self,
-        host: &str,
-        port: u16,
+        (host, port): (&str, u16),
         timeouts: &Timeouts,
         clock: &Arc<dyn Clock>,
-        cancel: &Cancel,
+        is_given_up: &mut dyn FnMut() -> bool,
     ) -> Result<Vec<SocketAddr>, LookupFailure> {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -93,8 +91,13 @@ impl Resolver {
             }
             let end = now + timeouts.name_lookup;
             while state.round == round && clock.now() < end {
-                if cancel.is_cancelled() {
+                drop(state);
+                if is_given_up() {
                     return Err(LookupFailure::Cancelled);
+                }
+                state = entry.state.lock();
+                if state.round != round {
+                    break;
                 }
                 state = entry.answered.wait_for(state, SLICE.min(end.saturating_duration_since(clock.now())));
             }
@@ -209,7 +212,7 @@ mod tests {
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
     fn resolve(resolver: &Resolver, clock: &Arc<dyn Clock>) -> Result<Vec<SocketAddr>, LookupFailure> {
-        resolver.resolve("host", 80, &Timeouts::default(), clock, &Cancel::new())
+        resolver.resolve(("host", 80), &Timeouts::default(), clock, &mut || false)
     }
 
     fn addresses(octets: &[u8]) -> Vec<SocketAddr> {
@@ -259,7 +262,7 @@ mod tests {
             ..Timeouts::default()
         };
         let resolver = Resolver::with_lookup(first_then_hang);
-        let ask = || resolver.resolve("host", 80, &timeouts, &clock, &Cancel::new());
+        let ask = || resolver.resolve(("host", 80), &timeouts, &clock, &mut || false);
         assert_eq!(ask(), Ok(addresses(&[1])));
         clock.sleep_until(clock.now() + timeouts.name_fresh);
         std::thread::scope(|scope| {
@@ -281,7 +284,7 @@ mod tests {
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
         let timeouts = Timeouts::default().scaled(0.01);
         let resolver = Resolver::with_lookup(hang);
-        let outcome = resolver.resolve("host", 80, &timeouts, &clock, &Cancel::new());
+        let outcome = resolver.resolve(("host", 80), &timeouts, &clock, &mut || false);
         assert!(matches!(outcome, Err(LookupFailure::Temporary(text)) if text.contains("in time")));
     }
 
@@ -292,7 +295,7 @@ mod tests {
         }
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
         let resolver = Resolver::with_lookup(never);
-        let found = resolver.resolve("::1", 9000, &Timeouts::default(), &clock, &Cancel::new());
+        let found = resolver.resolve(("::1", 9000), &Timeouts::default(), &clock, &mut || false);
         assert_eq!(found, Ok(vec!["[::1]:9000".parse().expect("an address")]));
     }
 }

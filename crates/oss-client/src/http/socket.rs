@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use oss_protocol::crc64::Crc64;
 
 use super::stream::Stream;
-use crate::cancel::{Cancel, Interrupt};
+use crate::cancel::Interrupt;
 use crate::clock::Clock;
 use crate::fork::Registered;
 use crate::sync::Arc;
 
-/// How long a connect waits before it looks at the cancel flag.
+/// How long a connect waits before it looks around.
 const CONNECT_SLICE: Duration = Duration::from_millis(50);
 
 /// A connected TCP socket that closes itself quietly, and not at all in a forked child.
@@ -56,23 +56,23 @@ impl Interrupt for SharedSocket {
 }
 
 impl Socket {
-    /// Connects to `address` until `end`, looking at `cancel` every 50 ms, and sets the ticks.
+    /// Connects to `address` until `end`, asking `is_given_up` every 50 ms, and sets the ticks.
     ///
     /// # Errors
-    /// The system's; `TimedOut` at `end`, `Interrupted` when cancelled.
+    /// The system's; `TimedOut` at `end`, `Interrupted` when given up.
     pub(super) fn connect(
         address: &SocketAddr,
         end: Instant,
         tick: Duration,
         clock: &dyn Clock,
-        cancel: &Cancel,
+        is_given_up: &mut dyn FnMut() -> bool,
     ) -> io::Result<Socket> {
         let stream = TcpStream::from(start_connect(address)?);
         let entry = Registered::new(stream.as_raw_fd());
         let socket = SharedSocket { stream: Some(stream), entry };
         let Some(stream) = socket.stream.as_ref() else { return Err(io::ErrorKind::NotConnected.into()) };
         loop {
-            if cancel.is_cancelled() {
+            if is_given_up() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let left = end.saturating_duration_since(clock.now());
@@ -233,7 +233,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let end = SystemClock.now() + Duration::from_secs(5);
-        let socket = Socket::connect(&address, end, TICK, &SystemClock, &Cancel::new()).expect("connected");
+        let socket = Socket::connect(&address, end, TICK, &SystemClock, &mut || false).expect("connected");
         (socket, listener.accept().expect("a peer").0)
     }
 
@@ -273,7 +273,7 @@ mod tests {
         drop(listener);
         let end = SystemClock.now() + Duration::from_secs(5);
         let error =
-            Socket::connect(&address, end, TICK, &SystemClock, &Cancel::new()).expect_err("nobody listens");
+            Socket::connect(&address, end, TICK, &SystemClock, &mut || false).expect_err("nobody listens");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
@@ -282,9 +282,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound");
         let far = SystemClock.now() + Duration::from_secs(60);
-        let mut socket =
-            Socket::connect(&address, far, Duration::from_secs(60), &SystemClock, &Cancel::new())
-                .expect("connected");
+        let mut socket = Socket::connect(&address, far, Duration::from_secs(60), &SystemClock, &mut || false)
+            .expect("connected");
         let handle = socket.interrupt_handle();
         let waker = crate::sync::spawn("waker", move || handle.interrupt()).expect("a thread");
         assert_eq!(socket.read(&mut [0; 8]).expect("an end"), 0);

@@ -19,7 +19,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use super::dial::out_of_files;
 use super::socket::Socket;
 use super::stream::{Stream, is_tick, land};
-use crate::cancel::{Cancel, Interrupt};
+use crate::cancel::Interrupt;
 use crate::clock::Clock;
 use crate::sync::Arc;
 
@@ -111,21 +111,21 @@ impl fmt::Debug for TlsStream {
 }
 
 impl TlsStream {
-    /// Shakes hands with `host` until `end`.
+    /// Shakes hands with `host` until `end`, asking `is_given_up` at every tick.
     pub(super) fn handshake(
         settings: &Arc<ClientConfig>,
         host: &str,
         mut socket: Socket,
         clock: Arc<dyn Clock>,
         (end, tick): (Instant, Duration),
-        cancel: &Cancel,
+        is_given_up: &mut dyn FnMut() -> bool,
     ) -> Result<TlsStream, TlsFailure> {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|error| TlsFailure::Refused(format!("{host} is no name for a certificate ({error})")))?;
         let mut connection = ClientConnection::new(Arc::clone(settings), name)
             .map_err(|error| TlsFailure::Refused(error.to_string()))?;
         while connection.is_handshaking() {
-            if cancel.is_cancelled() {
+            if is_given_up() {
                 return Err(TlsFailure::Cancelled);
             }
             if clock.now() >= end {

@@ -7,21 +7,20 @@ use oss_protocol::http1::{Limits, parse_response_head};
 
 use super::dial::DialFailure;
 use super::stream::{Stream, is_tick};
-use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::Proxy;
 
 /// Longest answer of a proxy that is looked at: 16 KiB of head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Asks `proxy` at the other end of `stream` for a way to `host` and `port`, until `end`.
+/// Asks `proxy` at the other end of `stream` for a way to `host` and `port`, until `end`, asking `is_given_up` at every tick.
 pub(super) fn open(
     stream: &mut dyn Stream,
     proxy: &Proxy,
     (host, port): (&str, u16),
     end: Instant,
     clock: &dyn Clock,
-    cancel: &Cancel,
+    is_given_up: &mut dyn FnMut() -> bool,
 ) -> Result<(), DialFailure> {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     let mut head = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
@@ -29,7 +28,7 @@ pub(super) fn open(
         head.push_str(&format!("Proxy-Authorization: {}\r\n", authorization.expose()));
     }
     head.push_str("\r\n");
-    let look = || match cancel.is_cancelled() {
+    let mut look = || match is_given_up() {
         true => Err(DialFailure::Cancelled),
         false if clock.now() >= end => Err(cut("it was silent for too long", libc::ETIMEDOUT)),
         false => Ok(()),

@@ -93,8 +93,15 @@ impl Deadline {
         self.end
     }
 
+    /// Leaves a line in the log if it has been silent for long, and that was not told lately.
+    pub(crate) fn tell_silence(&mut self, ticks: &Ticks, now: Instant, doing: &Doing<'_>, what: &str) {
+        let Some(seconds) = self.silence_to_tell(ticks, now) else { return };
+        let left = self.end.saturating_duration_since(now).as_secs_f64();
+        logs::push(Level::Warning, "transport", doing.line(seconds, what, left));
+    }
+
     /// Seconds without progress, if the log should be told now; it then counts as told.
-    pub(crate) fn silence_to_tell(&mut self, ticks: &Ticks, now: Instant) -> Option<f64> {
+    fn silence_to_tell(&mut self, ticks: &Ticks, now: Instant) -> Option<f64> {
         let since = self.limit.saturating_sub(self.end.saturating_duration_since(now));
         let is_due = self.told.is_none_or(|told| now.saturating_duration_since(told) >= ticks.tell_every);
         (since >= ticks.tell_after && is_due).then(|| {
@@ -160,7 +167,7 @@ pub(crate) struct Doing<'a> {
 
 impl Doing<'_> {
     /// The line for an operation that has made no progress for `silence_seconds`.
-    pub(crate) fn line(&self, silence_seconds: f64, now: &str, left_seconds: f64) -> String {
+    fn line(&self, silence_seconds: f64, now: &str, left_seconds: f64) -> String {
         let last = self.last_cause.unwrap_or("none");
         format!(
             "{}: no progress for {silence_seconds:.0} s: {now}; attempt {}, last cause: {last}; {left_seconds:.0} s \
@@ -251,11 +258,8 @@ impl<'a> Watch<'a> {
             return Err(Broken::Cancelled);
         }
         let now = self.clock.now();
-        if self.window.silent > 0
-            && let Some(seconds) = self.deadline.silence_to_tell(self.ticks, now)
-        {
-            let left = self.deadline.end.saturating_duration_since(now).as_secs_f64();
-            logs::push(Level::Warning, "transport", self.doing.line(seconds, "nothing moves", left));
+        if self.window.silent > 0 {
+            self.deadline.tell_silence(self.ticks, now, &self.doing, "nothing moves");
         }
         if now >= self.deadline.end { Err(Broken::Deadline) } else { Ok(()) }
     }

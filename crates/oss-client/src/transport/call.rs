@@ -204,15 +204,13 @@ impl<'c> Call<'c> {
 
     /// Every long wait says so: after five seconds without progress, then every thirty.
     pub(super) fn tell_silence(&mut self, now: Instant, what: &str) {
-        let Some(seconds) = self.deadline.silence_to_tell(&self.transport.ticks, now) else { return };
-        let left = self.deadline.end().saturating_duration_since(now).as_secs_f64();
         let doing = Doing {
             subject: self.subject,
             attempt: self.attempts,
             last_cause: self.causes.last().map(String::as_str),
             place: None,
         };
-        logs::push(Level::Warning, "transport", doing.line(seconds, what, left));
+        self.deadline.tell_silence(&self.transport.ticks, now, &doing, what);
     }
 
     /// What failed last says what to do; the pause is only why there is no other attempt.

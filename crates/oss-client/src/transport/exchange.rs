@@ -330,7 +330,11 @@ fn connect<'t>(
             return Ok((slot, connection, true));
         }
         call.place.turns_to(Doing::Connecting, now);
-        match call.transport.dial.dial(origin, call.deadline.end(), call.cancel) {
+        let dialled = call.transport.dial.dial(origin, end, &mut |step| {
+            call.tell_silence(clock.now(), step.as_str());
+            cancel.is_cancelled()
+        });
+        match dialled {
             Ok(stream) => return Ok((slot, Connection::new(stream, call.clock().now()), false)),
             Err(DialFailure::Files(..)) if pool.make_do(call.clock().now()) => {}
             Err(failure) => return Err(call.not_dialled(failure)),
