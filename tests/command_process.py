@@ -20,7 +20,8 @@ class Shell:
     def __init__(self, site, directory):
         self.oss = site.oss
         self.directory = directory
-        self.variables = {**os.environ, **site.oss.environ(), "COLUMNS": "100"}
+        home = {"XDG_CACHE_HOME": str(site.directory / "cache")}
+        self.variables = {**os.environ, **site.oss.environ(), **home, "COLUMNS": "100"}
 
     def run(self, *arguments, **options):
         """Run a command to its end."""

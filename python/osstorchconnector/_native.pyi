@@ -181,7 +181,12 @@ class Client:
         content_type: str | None = None,
         storage_class: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> Writer: ...
+        keeps_parts: bool = False,
+    ) -> Writer:
+        """Make a writer; the object becomes visible by its `publish` alone.
+
+        With `keeps_parts` what OSS has stays there when it is given up, for a later `go_on_with`.
+        """
     def server_now(self) -> float:
         """Return the time by the service's clock, in seconds since 1970.
 
@@ -387,6 +392,16 @@ class Writer:
     @property
     def forked(self) -> bool:
         """True in a child process that inherited this writer: every use of it is an error there."""
+    @property
+    def reused_bytes(self) -> int:
+        """Bytes that were not sent, as OSS had them of an earlier try; 0 before it is published."""
+    def begin(self) -> str | None:
+        """Begin the multipart upload now and return its id; None if by its size hint the object is one part."""
+    def go_on_with(self, upload_id: str) -> bool:
+        """Go on with an upload that was begun before, with the same options: parts that OSS has are not sent again.
+
+        False, and nothing has changed, if it is gone, or if its parts are not cut as those of this object.
+        """
     def write(self, data: ReadableBuffer) -> int:
         """Accept all of `data`; blocks without the GIL while the window is full."""
     def seal(self) -> None:

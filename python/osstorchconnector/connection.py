@@ -349,8 +349,12 @@ class OssStore:
 
     def remove_abandoned(self, upload: AbandonedUpload) -> None:
         """Abort such an upload; one that is gone is no error."""
+        self.remove_upload(upload.uri, upload.upload_id)
+
+    def remove_upload(self, uri: str, upload_id: str) -> None:
+        """Abort an upload to `oss://bucket/key`; one that is gone is no error."""
         with logs.emitting():
-            self.native.remove_abandoned(upload.uri, upload.upload_id)
+            self.native.remove_abandoned(uri, upload_id)
 
     def server_now(self) -> float:
         """Return the time by the clock of OSS, in seconds since 1970, as exact as OSS demands of a signature."""

@@ -2,12 +2,14 @@
 
 mod abort;
 mod copy;
+mod etag;
 mod failure;
 mod options;
 pub mod orphans;
 pub mod parts;
 mod progress;
 mod publish;
+pub mod resume;
 pub mod settle;
 mod stage;
 mod upload;

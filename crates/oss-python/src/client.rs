@@ -218,7 +218,7 @@ impl Client {
     ) -> PyResult<Option<String>> {
         let size = with_bytes(data, |_, bytes| Ok(bytes.len() as u64))?;
         let writer =
-            self.open_writer(py, uri, Some(size), if_absent, content_type, storage_class, metadata)?;
+            self.open_writer(py, uri, Some(size), if_absent, content_type, storage_class, metadata, false)?;
         writer.write(data)?;
         writer.published(py)
     }
@@ -246,7 +246,7 @@ impl Client {
     }
 
     /// Makes a writer; the object becomes visible by its `publish` alone.
-    #[pyo3(signature = (uri, *, size_hint_bytes = None, if_absent = false, content_type = None, storage_class = None, metadata = None))]
+    #[pyo3(signature = (uri, *, size_hint_bytes = None, if_absent = false, content_type = None, storage_class = None, metadata = None, keeps_parts = false))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn open_writer(
         &self,
@@ -257,6 +257,7 @@ impl Client {
         content_type: Option<String>,
         storage_class: Option<String>,
         metadata: Option<HashMap<String, String>>,
+        keeps_parts: bool,
     ) -> PyResult<Writer> {
         let uri = object_uri(py, uri)?;
         let options = UploadOptions {
@@ -264,6 +265,7 @@ impl Client {
             if_absent,
             content_type,
             storage_class,
+            keeps_parts,
             metadata: metadata.unwrap_or_default().into_iter().collect(),
         };
         Ok(Writer::open(&self.client, uri, options))

@@ -179,6 +179,22 @@ impl Writer {
         self.is_forked()
     }
 
+    /// Bytes that were not sent, as OSS had them of an earlier try.
+    #[getter]
+    fn reused_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.look(py, 0, Upload::reused_bytes)
+    }
+
+    /// Begins the multipart upload and returns its id; None for an object of one part.
+    fn begin(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.run_until_given_up(py, |upload, watch| Ok(upload.begin(watch)?.map(str::to_owned)))
+    }
+
+    /// Goes on with an upload that was begun before; false if it cannot be.
+    fn go_on_with(&self, py: Python<'_>, upload_id: &str) -> PyResult<bool> {
+        self.run_until_given_up(py, |upload, watch| upload.go_on_with(upload_id, watch))
+    }
+
     /// Accepts all of `data`; blocks without the GIL while the window is full.
     pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         with_bytes(data, |py, bytes| {

@@ -23,7 +23,7 @@ const ROUNDS: u32 = 3;
 const ENTERING: Duration = Duration::from_millis(200);
 
 impl Upload {
-    /// Gives up: ends all work, drops the parts the service has. A previous object stays.
+    /// Gives up: ends all work, drops the parts the service has, unless they are to be kept. A previous object stays.
     ///
     /// Does nothing on an upload that was aborted, and on one whose fate is unknown.
     ///
@@ -43,9 +43,9 @@ impl Upload {
         self.abort_upload(watch)
     }
 
-    /// Aborts the multipart upload at the service, if there is one.
+    /// Aborts the multipart upload at the service, if there is one and it is not to be gone on with.
     pub(super) fn abort_upload(&self, watch: Watch<'_>) -> Result<(), Error> {
-        let Some(upload_id) = &self.upload_id else { return Ok(()) };
+        let Some(upload_id) = self.upload_id.as_ref().filter(|_| !self.keeps_parts) else { return Ok(()) };
         let limit = SystemClock.now() + self.client.config().timeouts.abort;
         let ran = interrupt::run("oss-abort", Some(limit), &SystemClock, watch, |cancel| {
             let mut was_gone = false;

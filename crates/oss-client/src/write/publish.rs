@@ -7,9 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use md5::{Digest as _, Md5};
-use oss_protocol::encoding::hex;
-
+use super::etag::is_md5_of;
 use super::failure::{not_committed, upload};
 use super::progress::{Counts, Timings, telling};
 use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
@@ -120,6 +118,7 @@ impl Upload {
             let text = "the parts sent do not make the bytes written; please report this";
             return Err(Error::internal("UploadPart", text).with_uri(self.uri.to_string()));
         }
+        self.reused_bytes = sent.iter().filter(|part| part.was_held()).map(|part| part.size_bytes).sum();
         Ok(sent.into_iter().map(|part| part.uploaded).collect())
     }
 
@@ -243,9 +242,7 @@ impl Upload {
 
     /// Compares the ETag found with the MD5 of the body, which is computed only here: it is rarely needed.
     fn has_our_md5(&self, found: Option<&Found>) -> bool {
-        let ours = hex(&Md5::digest(&self.buffer));
-        let etag = found.and_then(|found| found.etag.as_deref()).unwrap_or("");
-        etag.trim_matches('"').eq_ignore_ascii_case(&ours)
+        found.and_then(|found| found.etag.as_deref()).is_some_and(|etag| is_md5_of(etag, &self.buffer))
     }
 
     /// Says that nothing was forbidden, where that is so: OSS ignores the header in a bucket with versions.

@@ -25,6 +25,7 @@ use super::failure;
 use super::options::UploadOptions;
 use super::parts::{MAX_PARTS, PartSchedule};
 use super::progress::{Progress, Timings, telling};
+use super::resume::Begun;
 use super::stage::Stage;
 use super::workers::{UploadWorkers, allocate};
 use crate::client::Client;
@@ -44,7 +45,10 @@ pub struct Upload {
     pub(super) client: Client,
     pub(super) uri: ObjectUri,
     pub(super) options: PutOptions,
-    schedule: PartSchedule,
+    pub(super) schedule: PartSchedule,
+    pub(super) size_hint_bytes: Option<u64>,
+    /// What the service has stays when the upload is given up.
+    pub(super) keeps_parts: bool,
     capacity_bytes: u64,
     generation: u32,
     pub(super) stage: Stage,
@@ -62,6 +66,8 @@ pub struct Upload {
     /// Of the parts handed over.
     parts_crc64: u64,
     pub(super) parts_bytes: u64,
+    /// Bytes that the service had already, of an upload that was gone on with; known once all are there.
+    pub(super) reused_bytes: u64,
     /// Of the part being filled.
     crc: Crc64,
     pub(super) progress: Progress,
@@ -90,6 +96,8 @@ impl Upload {
             },
             capacity_bytes: schedule.capacity_bytes(),
             schedule,
+            size_hint_bytes: options.size_hint_bytes,
+            keeps_parts: options.keeps_parts,
             generation: fork::generation(),
             stage: Stage::Open,
             workers: None,
@@ -100,6 +108,7 @@ impl Upload {
             accepted_bytes: 0,
             parts_crc64: 0,
             parts_bytes: 0,
+            reused_bytes: 0,
             crc: Crc64::new(),
             progress,
             failure: None,
@@ -141,6 +150,12 @@ impl Upload {
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
         self.upload_id.as_deref()
+    }
+
+    /// Bytes that were not sent, as the service had them of an earlier try; 0 before it is published.
+    #[must_use]
+    pub fn reused_bytes(&self) -> u64 {
+        self.reused_bytes
     }
 
     /// Whether this process is a child that inherited the upload, which is dead here.
@@ -275,7 +290,7 @@ impl Upload {
     }
 
     /// Begins the multipart upload, if that was not done.
-    fn workers(&mut self, held_bytes: u64, watch: Watch<'_>) -> Result<(), Error> {
+    pub(super) fn workers(&mut self, held_bytes: u64, watch: Watch<'_>) -> Result<(), Error> {
         if self.workers.is_some() {
             return Ok(());
         }
@@ -290,11 +305,16 @@ impl Upload {
             self.upload_id = Some(upload_id.clone());
         }
         let upload_id = ran.or_interrupt()?;
-        self.workers = Some(UploadWorkers::new(&self.client, &self.uri, upload_id, held_bytes));
+        self.take_over(Begun::anew(upload_id), held_bytes);
+        Ok(())
+    }
+
+    /// Makes the workers of a multipart upload that was begun. `held_bytes` is the memory there is already.
+    pub(super) fn take_over(&mut self, begun: Begun, held_bytes: u64) {
+        self.workers = Some(UploadWorkers::new(&self.client, &self.uri, begun, held_bytes));
         if self.stage == Stage::Open {
             self.stage = Stage::Multipart;
         }
-        Ok(())
     }
 
     fn part_bytes(&self) -> Result<u64, Error> {
@@ -319,7 +339,7 @@ impl Upload {
         Err(Error::new(ErrorKind::Forked, operation, text).with_uri(self.uri.to_string()))
     }
 
-    fn check_takes_bytes(&self) -> Result<(), Error> {
+    pub(super) fn check_takes_bytes(&self) -> Result<(), Error> {
         match (&self.failure, self.stage) {
             (Some(failure), _) => Err(failure.clone()),
             (None, Stage::Open | Stage::Multipart) => Ok(()),

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::failure;
 use super::progress::Counts;
+use super::resume::Begun;
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::clock::{Clock as _, SystemClock};
@@ -42,6 +43,13 @@ pub(super) struct SentPart {
     pub(super) crc64: u64,
 }
 
+impl SentPart {
+    /// It was there before, and was not sent.
+    pub(super) fn was_held(&self) -> bool {
+        self.uploaded.attempts == 0
+    }
+}
+
 /// The owner's side. Dropped, it cancels and joins.
 #[derive(Debug)]
 pub(super) struct UploadWorkers {
@@ -52,7 +60,7 @@ pub(super) struct UploadWorkers {
 struct Shared {
     client: Client,
     uri: ObjectUri,
-    upload_id: String,
+    begun: Begun,
     state: Mutex<State>,
     /// Wakes workers: a part waits, or the upload ends.
     work: Condvar,
@@ -134,14 +142,14 @@ impl State {
 
 impl UploadWorkers {
     /// Makes the workers of an upload, without a thread. `held_bytes` is the memory the owner has already.
-    pub(super) fn new(client: &Client, uri: &ObjectUri, upload_id: String, held_bytes: u64) -> Self {
+    pub(super) fn new(client: &Client, uri: &ObjectUri, begun: Begun, held_bytes: u64) -> Self {
         let limits = &client.config().limits;
         let most = limits.upload_max_concurrency.unwrap_or(MAX_IN_FLIGHT).min(limits.max_worker_threads);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let shared = Shared {
             client: client.clone(),
             uri: uri.clone(),
-            upload_id,
+            begun,
             state: Mutex::new(State::new(most, client.pressure().pacings, held_bytes)),
             work: Condvar::new(),
             changed: Condvar::new(),
@@ -302,7 +310,7 @@ impl Told for Shared {
             "state": word,
             "for_seconds": now.saturating_duration_since(state.moved).as_secs_f64(),
             "uri": self.uri.to_string(),
-            "upload_id": self.upload_id,
+            "upload_id": self.begun.upload_id,
             "sent_bytes": state.sent_bytes,
             "parts_left": state.left,
             "parts_on_their_way": state.running.len(),
@@ -416,9 +424,13 @@ impl Shared {
     ) -> Result<SentPart, Error> {
         let sent = catch_unwind(AssertUnwindSafe(|| {
             let crc64 = known.unwrap_or_else(|| crc64(bytes));
+            let size_bytes = bytes.len() as u64;
+            if let Some(uploaded) = self.begun.holding(number, bytes, crc64) {
+                return Ok(SentPart { uploaded, size_bytes, crc64 });
+            }
             let part = UploadPart {
                 uri: &self.uri,
-                upload_id: &self.upload_id,
+                upload_id: &self.begun.upload_id,
                 part_number: number,
                 body: &[bytes],
                 crc64,
@@ -427,7 +439,7 @@ impl Shared {
             if known.is_some() && uploaded.crc64.is_none() {
                 self.check_memory(bytes, crc64)?;
             }
-            Ok(SentPart { uploaded, size_bytes: bytes.len() as u64, crc64 })
+            Ok(SentPart { uploaded, size_bytes, crc64 })
         }));
         let sent =
             sent.unwrap_or_else(|_| Err(Error::internal("UploadPart", "the thread of a part panicked")));
@@ -450,13 +462,18 @@ impl Shared {
         let mut siblings = Vec::new();
         match outcome {
             Ok(part) => {
-                state.measure(part.size_bytes, self.client.pressure().pacings);
+                // What was not sent says nothing of how fast parts go.
+                if part.was_held() {
+                    state.moved = SystemClock.now();
+                } else {
+                    state.measure(part.size_bytes, self.client.pressure().pacings);
+                }
                 state.enter(part);
             }
             Err(error) if state.stops() => drop(error),
             Err(error) => {
                 state.is_cut_off |= error.ambiguous;
-                state.failure = Some(failure::not_committed(error, Some(&self.upload_id)));
+                state.failure = Some(failure::not_committed(error, Some(&self.begun.upload_id)));
                 siblings = state.give_up();
             }
         }

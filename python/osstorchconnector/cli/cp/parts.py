@@ -41,7 +41,7 @@ class PartFile:
         short = os.fsencode(name)[:_NAME_BYTES].decode("utf-8", "ignore")
         self.path = os.path.join(head, f".{short}.{zlib.crc32(version.encode()):08x}.part")
         self.is_kept = False
-        self.file = _locked(self.path)
+        self.file = locked(self.path)
 
     def present(self) -> tuple[int, int]:
         """Return the bytes that are there already, and their CRC-64; writing goes on behind them."""
@@ -103,7 +103,7 @@ def becoming(target: str, version: str, *, if_absent: bool) -> Iterator[PartFile
         raise
 
 
-def _locked(path: str) -> IO[bytes]:
+def locked(path: str) -> IO[bytes]:
     """Open a file of our own under this name, for this process alone.
 
     Raises:

@@ -6,8 +6,9 @@ import mimetypes
 import os
 import stat
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from osstorchconnector.cli.cp.begun import begin, noting
 from osstorchconnector.cli.cp.means import Done, pieces, sum_of
 from osstorchconnector.errors import ConfigError, NotFoundError, ObjectChangedError
 from osstorchconnector.streams import ObjectWriter
@@ -40,19 +41,40 @@ def upload(means: Means, job: Job) -> Done:
 
 def _written(means: Means, job: Job, source: IO[bytes], before: os.stat_result | None) -> Done:
     size_bytes = None if before is None else before.st_size
-    options = {"content_type": mimetypes.guess_type(job.target.name)[0], **means.wanted.options}
+    options = {
+        "content_type": mimetypes.guess_type(job.target.name)[0],
+        "if_absent": means.wanted.if_absent,
+        **means.wanted.options,
+    }
     sink = means.store.open_sink(
-        job.target.text, size_hint_bytes=size_bytes, if_absent=means.wanted.if_absent, **options
+        job.target.text, size_hint_bytes=size_bytes, keeps_parts=means.wanted.resume, **options
     )
     writer = ObjectWriter(sink, job.target.text)
-    with means.stop.waking(writer.abort), writer:
+    with noting(job.target, size_bytes or 0) as note, means.stop.waking(writer.abort), writer:
+        if note is not None and before is not None:
+            begin(means, note, sink, _copied(job, before, options))
         for piece in pieces(source, size_bytes):
             means.stop.check()
             writer.write(piece)
             means.tell(len(piece))
         if before is not None and _version(before) != _version(os.fstat(source.fileno())):
+            writer.abort()
+            if note is not None:
+                note.drop(means)
             raise ObjectChangedError(f"copy {job.source}: the file changed while it was read; copy it again")
-    return Done(job, "copied", writer.size, writer.crc64)
+    return Done(job, "resumed" if sink.reused_bytes else "copied", writer.size, writer.crc64)
+
+
+def _copied(job: Job, before: os.stat_result, options: dict[str, Any]) -> dict[str, Any]:
+    """Name what is copied so that another file, another state of it and another object each have another name."""
+    size_bytes, changed_ns = _version(before)
+    return {
+        "source": os.path.realpath(job.source.text),
+        "size": size_bytes,
+        "changed_ns": changed_ns,
+        "target": str(job.target),
+        **options,
+    }
 
 
 def _is_there(means: Means, target: Place, size_bytes: int, file: IO[bytes]) -> bool:
