@@ -162,7 +162,8 @@ def test_what_is_wrong_is_one_line_and_a_status(shell, command):
     assert "nowhere" in shell.refused(command, "oss://bucket/top", "--cred-path", "/nowhere")
     assert "cannot be read" in shell.refused(command, "oss://bucket/top", "--config-path", "/nowhere")
     assert "local-directory mode" in shell.refused(command, "/tmp/x", "--endpoint", "")
-    assert "see ossconnector" in shell.refused(command, status=2)
+    if command != "ls":  # which lists the buckets then
+        assert "see ossconnector" in shell.refused(command, status=2)
 
 
 def test_keys_that_a_terminal_would_obey_are_escaped_there_and_whole_elsewhere(shell):

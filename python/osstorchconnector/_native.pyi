@@ -130,6 +130,11 @@ class Client:
             delimiter: "/" if not given.
             page_size: entries a page, 1 to 1000; small when only the first ones matter.
         """
+    def list_buckets(self) -> list[tuple[str, str, float | None, str, str, str]]:
+        """List the buckets of the account, of every region.
+
+        Returns rows of (name, region, created at, storage class, public endpoint, endpoint inside the region).
+        """
     def put_object(
         self,
         uri: str,

@@ -31,7 +31,7 @@ from osstorchconnector.local import LocalStore
 from osstorchconnector.order import native_positions
 from osstorchconnector.sharding import Rest
 from osstorchconnector.sources import PrefixSource
-from osstorchconnector.store import AbandonedUpload
+from osstorchconnector.store import AbandonedUpload, Bucket
 from osstorchconnector.streams import ObjectReader
 from osstorchconnector.uri import as_uri, split
 
@@ -337,6 +337,11 @@ class OssStore:
                 as_uri(prefix), delimiter, page_size=page_size
             ):
                 yield f"/{bucket}/{key}", size, etag, changed
+
+    def buckets(self) -> list[Bucket]:
+        """List the buckets of the account, of every region."""
+        with logs.emitting():
+            return [Bucket(*row) for row in self.native.list_buckets()]
 
     def abandoned_uploads(self, prefix: str, older_than_seconds: float = 0.0) -> list[AbandonedUpload]:
         """Find uploads that were begun so long ago and never ended."""

@@ -51,6 +51,25 @@ class AbandonedUpload(NamedTuple):
     shape: Literal["ours", "empty", "other"]
 
 
+class Bucket(NamedTuple):
+    """A bucket of the account; a text is "" where OSS does not say.
+
+    Attributes:
+        region: where it is, such as `cn-hangzhou`.
+        created: in seconds since the epoch.
+        storage_class: what new objects get.
+        extranet_endpoint: host of its region.
+        intranet_endpoint: the same inside Alibaba Cloud.
+    """
+
+    name: str
+    region: str
+    created: float | None
+    storage_class: str
+    extranet_endpoint: str
+    intranet_endpoint: str
+
+
 class ObjectInfo(Protocol):
     """What a store says of an object without reading it; None where it does not say."""
 

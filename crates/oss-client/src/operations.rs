@@ -14,8 +14,8 @@ mod values;
 
 pub use deletes::{DeleteRefusals, MAX_DELETE_KEYS};
 pub use values::{
-    CopyPart, ListPage, ListPageRequest, ListedObject, ListedPart, ListedUpload, ObjectInfo, PutOptions,
-    UploadPart, UploadedPart, UploadsPage, Written,
+    CopyPart, ListPage, ListPageRequest, ListedBucket, ListedObject, ListedPart, ListedUpload, ObjectInfo,
+    PutOptions, UploadPart, UploadedPart, UploadsPage, Written,
 };
 
 pub use crate::transport::OnAmbiguous;

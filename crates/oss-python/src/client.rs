@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyTuple};
 
 use crate::arguments::{object_uri, options, positions, prefix_uri};
+use crate::buckets;
 use crate::buffer::with_bytes;
 use crate::credentials;
 use crate::errors::OrRaise;
@@ -276,6 +277,11 @@ impl Client {
         #[expect(clippy::cast_precision_loss, reason = "a date needs no more than 52 bits")]
         let seconds = self.client.server_now().0 as f64;
         seconds
+    }
+
+    /// Lists the buckets of the account: (name, region, created at, storage class, public endpoint, inner endpoint).
+    fn list_buckets(&self, py: Python<'_>) -> PyResult<Vec<buckets::Row>> {
+        buckets::list(py, &self.checkpoints)
     }
 
     /// Finds uploads that were begun and never ended: (uri, upload id, begun, age, parts, bytes, whose).

@@ -1,6 +1,7 @@
 //! The PyO3 module `osstorchconnector._native`: conversion, GIL, signals. No decisions.
 
 mod arguments;
+mod buckets;
 mod buffer;
 mod client;
 mod credentials;

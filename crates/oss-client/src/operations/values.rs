@@ -167,6 +167,23 @@ pub struct ListPageRequest<'a> {
     pub max_keys: u32,
 }
 
+/// A bucket as ListBuckets names it. Texts may be empty, the name never.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedBucket {
+    /// Its name.
+    pub name: String,
+    /// Where it is, without `oss-` in front.
+    pub region: String,
+    /// When it was made.
+    pub created: Option<UtcTime>,
+    /// Storage class that new objects get.
+    pub storage_class: String,
+    /// Public host of its region.
+    pub extranet_endpoint: String,
+    /// Host of its region inside Alibaba Cloud.
+    pub intranet_endpoint: String,
+}
+
 /// An object as a listing names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedObject {
