@@ -24,7 +24,7 @@ A local OSS, for tests and demos. Prints one JSON line on stdout when it is read
   --tls                     speak TLS, with an authority made at the start
   --tls-ca-dir DIR          where the authority's certificate is written
   --until-stdin-ends        stop when stdin ends, so that a killed parent leaves nothing behind
-  --quiet                   nothing on stderr but errors
+  --quiet, --json           nothing on stderr but errors: the JSON line is all there is
 ";
 
 /// What the command line asks for.
@@ -70,7 +70,7 @@ pub(crate) fn parse(arguments: Vec<String>) -> Result<Asked, String> {
             "--tls" => options.tls = true,
             "--tls-ca-dir" => options.tls_ca_dir = Some(PathBuf::from(value()?)),
             "--until-stdin-ends" => until_stdin_ends = true,
-            "--quiet" => quiet = true,
+            "--quiet" | "--json" => quiet = true,
             "--help" | "-h" => return Ok(Asked::Help),
             other => return Err(format!("unknown argument {other}; see --help")),
         }

@@ -18,7 +18,8 @@ from osstorchconnector.cli.tables import json_option
     "seconds",
     type=click.FloatRange(min=0.0, max=600.0),
     metavar="SECONDS",
-    help="Keep the requests of so many seconds instead, and print them as a trace for chrome://tracing or Perfetto.",
+    help="Keep the requests of so many seconds instead, and print them as a trace for chrome://tracing or Perfetto, "
+    "which is JSON with or without --json.",
 )
 def command(*, pid: int, as_json: bool, seconds: float | None) -> int:
     """Say what the process PID and its descendants are doing: healthy, backing off, throttled, waiting for whom."""

@@ -68,6 +68,10 @@ def command(
         raise misuse(
             "OSS copies objects as they are: --if-absent, --content-type and --storage-class are of uploads"
         )
+    if as_json and where.is_stream:
+        raise misuse(
+            "the bytes and the document would both go to stdout: leave --json out, or copy to a file"
+        )
     store = reaching.store()
     to_do = jobs_of(store, places, where, recursive=recursive)
     stop, tally, lock = Stop(), Tally(is_listed=as_json), threading.Lock()
