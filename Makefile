@@ -161,7 +161,7 @@ wheels: toolchain $(DEV) ## Build the wheels for other machines into dist/ (glib
 	scripts/build-wheels dist
 
 .PHONY: compat
-compat: setup original ## Run the Python tests with the oldest torch that this Python can install, and the newest (10 GB of disk)
+compat: setup original ## Run the Python tests with the oldest torch that this Python can install, and the newest (6 GB of disk)
 	@unset VIRTUAL_ENV
 	scripts/compat $(ARGS)
 
@@ -169,16 +169,25 @@ compat: setup original ## Run the Python tests with the oldest torch that this P
 licences: toolchain $(DEV) ## Rewrite THIRD-PARTY-LICENSES.txt from Cargo.lock
 	@$(PY) scripts/third_party.py --write
 
+.PHONY: sbom
+sbom: toolchain $(DEV) ## Write the bill of materials of this tree, as CycloneDX, into dist/
+	@$(PY) scripts/sbom.py dist/osstorchconnector.cdx.json
+
 .PHONY: audit
 audit: toolchain $(DEV) ## Compare licences; look for known holes in what is built in and built with (needs the internet)
 	@$(PY) scripts/third_party.py
 	if cargo deny --version >/dev/null 2>&1; then
-		cargo deny --locked check
+		cargo deny --locked check licenses bans sources
+		if cargo deny --locked fetch db >/dev/null 2>&1; then
+			cargo deny --locked check advisories
+		else
+			echo "audit: WARNING: the crates' known holes were not looked for: their data (github.com/RustSec) cannot be reached"
+		fi
 	else
-		echo "make: WARNING: cargo-deny is not installed, the crates' known holes were not looked for (cargo install --locked cargo-deny)"
+		echo "audit: WARNING: cargo-deny is not installed, the crates' known holes were not looked for (cargo install --locked cargo-deny)"
 	fi
 	$(PY) -m venv .cache/audit && .cache/audit/bin/python -m pip install --quiet pip-audit
-	.cache/audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/dev.txt
+	$(PY) scripts/audit_packages.py .cache/audit/bin/pip-audit
 
 .PHONY: docs
 docs: setup original ## Regenerate what tests write into the pages; build the site (site/) and the Rust reference
