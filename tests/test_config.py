@@ -123,6 +123,18 @@ def test_a_wrong_value_is_an_error_that_names_key_and_file(document, named):
     assert "/c.json" in str(refused.value)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"logLevel": ' + "9" * 5000 + "}"], ids=["depth", "digits"])
+def test_what_is_beyond_pythons_own_bounds_is_one_line_too(text):
+    with pytest.raises(ConfigError, match=r"config file /c\.json .*correct it") as refused:
+        config.parse(text, "/c.json")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("key", ["deadlineSeconds", "maxConcurrency", "maxBytesInFlight"])
+def test_a_number_that_no_float_holds_is_a_very_large_one(key):
+    assert max(parsed(network={key: 10**400}, datasetConfig={"timeoutMs": 10**400}).options.values()) <= 2**63
+
+
 def test_infinity_is_refused():
     with pytest.raises(ConfigError, match="deadlineSeconds"):
         config.parse('{"network": {"deadlineSeconds": Infinity}}', "/c.json")

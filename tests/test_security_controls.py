@@ -146,6 +146,71 @@ def test_s01_no_secret_is_seen_anywhere_at_the_lowest_level(site, caplog, capfd,
     assert [word for word in (*CANARIES.values(), *SIGNED) if word in everything] == []
 
 
+@pytest.mark.parametrize("word", ["canary-p%40ss", "pa://canary"])
+def test_s01_the_password_of_a_proxy_is_in_no_repr_error_or_pickle(word, site):
+    site.oss.proxy_behaves(user="user:canary-p@ss")
+    proxy = site.oss.proxy.replace("http://", f"http://user:{word}@")
+    arguments = site.configured(network={**QUICK, "proxy": proxy})
+    checkpoint = OssCheckpoint(**arguments)
+    images = OssMapDataset.from_objects(["oss://bucket/a"], **arguments)
+    seen = [repr(checkpoint), repr(checkpoint._connection.config), repr(images)]
+    for thing, use in ((checkpoint, lambda it: it.store().head("/bucket/a")), (images, lambda it: it[0])):
+        carried = pickle.dumps(thing)
+        with pytest.raises(OssError) as failed:
+            use(pickle.loads(carried))
+        seen += [repr(carried), *everything_about(failed.value)]
+    assert "canary" not in "\n".join(seen)
+
+
+def test_s01_a_pickle_finds_the_password_of_its_proxy_in_the_file_again(site):
+    [uri] = site.fill({"a": b"data"})
+    site.oss.proxy_behaves(user="user:canary-p@ss")
+    proxy = site.oss.proxy.replace("http://", "http://user:canary-p%40ss@")
+    arguments = {**site.configured(network={"proxy": proxy}), "endpoint": "http://nowhere.example"}
+    carried = pickle.dumps(OssCheckpoint(**arguments))
+    assert b"canary" not in carried
+    assert pickle.loads(carried).reader(uri).read() == b"data"
+    assert site.oss.proxy_asked() != []
+    site.configured(network={"proxy": ""})
+    with pytest.raises(ConfigError, match=r"names no network\.proxy any more"):
+        pickle.loads(carried)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://b.oss-cn-hangzhou.aliyuncs.com/k?OSSAccessKeyId=id&Signature=canary", "http://?canary"]
+)
+def test_s01_a_signed_url_in_the_wrong_place_is_not_repeated(url, site):
+    checkpoint = OssCheckpoint(**site.arguments)
+    for use in (
+        lambda: checkpoint.reader(url),
+        lambda: checkpoint.writer(url),
+        lambda: OssIterableDataset.from_prefix(url, **site.arguments),
+        lambda: list(OssIterableDataset.from_objects([url], **site.arguments)),
+        lambda: OssCheckpoint(**{**site.arguments, "endpoint": url}).reader("oss://bucket/a").read(),
+        lambda: _native.Client(site.oss.endpoint, site.oss.region, "auto", ("anonymous",), {}).get_object(
+            url
+        ),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            use()
+        assert [text for text in everything_about(refused.value)[:4] if "canary" in text] == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("https://user:canary@oss.example", "https://oss.example"),
+        ("user:canary://x@oss.example", "oss.example"),
+        ("https://oss.example?canary", "https://oss.example"),
+        ("oss-cn-hangzhou.aliyuncs.com", "oss-cn-hangzhou.aliyuncs.com"),
+        (None, None),
+    ],
+)
+def test_s01_no_repr_shows_what_an_endpoint_must_not_hold(endpoint, shown):
+    for kind in (OssCheckpoint, OssClient):
+        assert repr(kind(endpoint)) == f"{kind.__name__}(endpoint={shown!r})"
+
+
 CONTROL = ["\r\n", "\r", "\n", "\0", "\x7f", "\r\nx-oss-object-acl: public-read\r\n\r\n"]
 
 

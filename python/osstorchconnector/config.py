@@ -52,7 +52,8 @@ class ClientConfig:
         source: the file, "" without one.
     """
 
-    options: dict[str, Option] = field(default_factory=dict)
+    # Not shown: the URL of a proxy may hold a password.
+    options: dict[str, Option] = field(default_factory=dict, repr=False)
     keys: dict[str, str] = field(default_factory=dict)
     addressing: str | None = None
     log_level: int | None = None
@@ -73,8 +74,27 @@ class ClientConfig:
 
         return re.sub(r"\boption (\w+)", key_of, text)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Carry values; of a proxy with a password only that the file names one."""
+        options = dict(self.options)
+        if "@" in str(options.get("proxy", "")):
+            options["proxy"] = _IN_THE_FILE
+        return {**self.__dict__, "options": options}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` gave, past the frozen door; a proxy with a password is read again.
+
+        Raises:
+            ConfigError: the file is not there, or names no proxy now.
+        """
+        self.__dict__.update(state)
+        if self.options.get("proxy") == _IN_THE_FILE:
+            self.options["proxy"] = _proxy_of(self.source)
+
 
 _OBJECTS = frozenset(name.partition(".")[0] for name in KEYS if "." in name)
+# Stands in pickles for a proxy whose URL holds a password.
+_IN_THE_FILE = "(in the config file)"
 
 # One warning per process and file: (file, what it is about).
 _said: set[tuple[str, str]] = set()
@@ -114,6 +134,11 @@ def parse(text: str, source: str, set_up: Callable[[ClientConfig], None] | None 
     except json.JSONDecodeError as wrong:
         raise ConfigError(
             f"config file {source} is not JSON at line {wrong.lineno} column {wrong.colno}: {wrong.msg}; correct it"
+        ) from None
+    except (ValueError, RecursionError):
+        # Python's own bounds: digits of a number, depth.
+        raise ConfigError(
+            f"config file {source} has a number of thousands of digits, or is nested a thousand deep; correct it"
         ) from None
     if not isinstance(document, dict):
         raise ConfigError(f"config file {source} must hold one JSON object, not {_json_type(document)}")
@@ -211,6 +236,8 @@ def _converted(source: str, name: str, key: Key, value: Any, remarks: _Remarks) 
         return None
     if key.original is not None and checked == key.original:
         return None
+    if isinstance(checked, int):
+        checked = min(checked, _LARGEST)
     scaled = checked * key.scale
     return min(int(scaled), _LARGEST) if isinstance(checked, int) and key.scale >= 1 else scaled
 
@@ -235,9 +262,19 @@ def _checked(source: str, name: str, key: Key, value: Any) -> Option:
     allowed = (int, float) if key.kind == "number" else (int,)
     if isinstance(number, bool) or not isinstance(number, allowed):
         _wrong(source, name, "a number" if key.kind == "number" else "a whole number", value)
-    if not math.isfinite(number) or number < 0:
+    if number < 0 or (isinstance(number, float) and not math.isfinite(number)):
         raise ConfigError(f"{name} in {source} must not be negative, got {value}")
     return number
+
+
+def _proxy_of(source: str) -> Option:
+    """Read again which proxy a file names."""
+    found = load(source).options.get("proxy")
+    if found is None:
+        raise ConfigError(
+            f"config file {source} names no network.proxy any more, but did when this object was made"
+        )
+    return found
 
 
 def _level(source: str, name: str, value: Any) -> int:

@@ -154,7 +154,8 @@ _OF_OURS: dict[str, Key] = {
         "proxy",
         '`"http://[user:password@]host:port"`, or `"direct"` for none; without it `https_proxy`, `http_proxy` or '
         "`all_proxy`, in either case, for endpoints that are not on this machine. `NO_PROXY` (names, domains, addresses, "
-        "blocks like `10.0.0.0/8`) is honoured for both. Other kinds of proxy are an error",
+        "blocks like `10.0.0.0/8`) is honoured for both. Other kinds of proxy are an error. Pickles do not carry a URL "
+        "with user information: the file is read again",
         "the environment",
     ),
     "network.statsLogSeconds": _field(

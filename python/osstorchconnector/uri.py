@@ -47,8 +47,9 @@ def split(text: str, argument: str = "oss_uri") -> tuple[str, str]:
     elif text.startswith("/"):
         rest = text[1:]
     else:
+        # Of another scheme what follows a `?` is a query, which may hold a signature.
         raise ConfigError(
-            f"{argument} {text!r} is not an OSS location; write oss://bucket/key or /bucket/key"
+            f"{argument} {text.partition('?')[0]!r} is not an OSS location; write oss://bucket/key or /bucket/key"
         )
     bucket, _, key = rest.partition("/")
     if not bucket:
@@ -81,6 +82,14 @@ def prefix_path(text: str, argument: str = "oss_uri") -> str:
 def as_uri(path: str) -> str:
     """Write `/bucket/key` as `oss://bucket/key`; other texts stay as they are."""
     return f"oss:/{path}" if path.startswith("/") else path
+
+
+def shown_endpoint(endpoint: str | None) -> str | None:
+    """Return what may be shown of an endpoint: nothing before an `@` or behind a `?`, which is refused once it is used."""
+    if endpoint is None:
+        return None
+    scheme = next((text for text in ("https://", "http://") if endpoint.startswith(text)), "")
+    return scheme + endpoint[len(scheme) :].rpartition("@")[2].partition("?")[0]
 
 
 def _unfolded(text: str) -> str:

@@ -68,7 +68,9 @@ impl ObjectUri {
     /// of more than [`MAX_KEY_BYTES`] bytes.
     pub fn parse(text: &str) -> Result<Self, UriError> {
         let Some(rest) = text.strip_prefix("oss://").or_else(|| text.strip_prefix('/')) else {
-            return refuse(text, "not an OSS location; write oss://bucket/key");
+            // Of another scheme what follows a `?` is a query, which may hold a signature.
+            let shown = text.split('?').next().unwrap_or(text);
+            return refuse(shown, "not an OSS location; write oss://bucket/key");
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {

@@ -143,7 +143,15 @@ fn endpoints_with_anything_else_are_refused() {
 
 #[test]
 fn user_information_is_refused_without_being_shown() {
-    for text in ["https://me:hunter2@h", "https://h/@hunter2", "me:hunter2@h:80"] {
+    for text in [
+        "https://me:hunter2@h",
+        "https://h/@hunter2",
+        "me:hunter2@h:80",
+        "me:hunter2://x@h",
+        "https://h?hunter2",
+        "https://?hunter2",
+        "https://h/k?Signature=hunter2",
+    ] {
         let error = Endpoint::parse(text).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }

@@ -57,8 +57,10 @@ impl Proxy {
         const FORM: &str = "write http://[user:password@]host:port";
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         if !scheme.eq_ignore_ascii_case("http") {
-            let scheme: String = scheme.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-            return Err(format!("a proxy of the kind {scheme} is not spoken; {FORM}"));
+            // Two slashes in a password look like a scheme.
+            let is_scheme = scheme.len() <= 16 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let kind = if is_scheme { scheme } else { "that is not http" };
+            return Err(format!("a proxy of the kind {kind} is not spoken; {FORM}"));
         }
         let (user, place) = match rest.rsplit_once('@') {
             Some((user, place)) => (Some(user), place),

@@ -162,6 +162,8 @@ fn split_scheme(text: &str) -> Result<(Scheme, &str), UriError> {
         None => Ok((Scheme::Https, text)),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => Ok((Scheme::Https, rest)),
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => Ok((Scheme::Http, rest)),
+        // What stands before an `@` may be a password, also one with slashes in it.
+        Some((scheme, rest)) if scheme.contains('@') || rest.contains('@') => refuse_user(),
         Some((scheme, _)) => Err(UriError(format!(
             "endpoint with scheme {}: only http:// and https:// are spoken, pass one of them",
             quoted(scheme)
@@ -174,16 +176,15 @@ fn split_scheme(text: &str) -> Result<(Scheme, &str), UriError> {
 fn authority<'t>(text: &str, rest: &'t str) -> Result<&'t str, UriError> {
     let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if rest.contains('@') {
-        return Err(UriError(
-            "endpoint with user information (text before an @): pass the bare host, credentials go elsewhere"
-                .to_owned(),
-        ));
+        return refuse_user();
+    }
+    if let Some(at) = text.find(['?', '#']) {
+        // A query may be a signature.
+        let what = "an endpoint has no query and no fragment; pass scheme, host and port only";
+        return refuse(&text[..at], what);
     }
     if authority.is_empty() {
         return refuse(text, "the endpoint has no host; pass one like https://oss-cn-hangzhou.aliyuncs.com");
-    }
-    if tail.contains(['?', '#']) {
-        return refuse(text, "an endpoint has no query and no fragment; pass scheme, host and port only");
     }
     if !tail.bytes().all(|b| b == b'/') {
         return refuse(
@@ -192,6 +193,12 @@ fn authority<'t>(text: &str, rest: &'t str) -> Result<&'t str, UriError> {
         );
     }
     Ok(authority)
+}
+
+fn refuse_user<T>() -> Result<T, UriError> {
+    let what =
+        "endpoint with user information (text before an @): pass the bare host, credentials go elsewhere";
+    Err(UriError(what.to_owned()))
 }
 
 fn split_port<'t>(text: &str, authority: &'t str) -> Result<(&'t str, Option<u16>), UriError> {

@@ -143,7 +143,7 @@ def _credentials(given: str) -> Iterator[Finding]:
                 "`ossconnector doctor` says which identity it finds",
             )
         return
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError, RecursionError) as failure:
         reason = failure.strerror if isinstance(failure, OSError) else "it is not JSON"
         yield Finding(
             "credentials", "wrong", f"{path} cannot be read: {reason}", "correct the file or its mode"

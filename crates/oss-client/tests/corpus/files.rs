@@ -1,0 +1,227 @@
+//! What lies on disks: indexes, whole, packed and growing; keys in files of three forms.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oss_client::clock::SystemClock;
+use oss_client::credentials::{
+    CredentialsProvider, Fetched, IniProvider, JsonFileProvider, ProfileProvider, Surroundings,
+};
+use oss_client::error::{Error, ErrorKind};
+use oss_client::index::{Index, Patience, Row, Tail, build_from_rows, pack, unpack};
+use oss_client::objects::ObjectSource;
+use oss_protocol::crc64::crc64;
+
+use crate::judge::{survive, survive_sealed};
+
+/// A private directory in memory, where there is one, that is removed with the value.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let path = base.join(format!("oss-corpus-{name}-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory");
+        Place(path)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, bytes).expect("room for a file");
+        path
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn patiently<T>(act: impl FnOnce(&mut Patience<'_>) -> T) -> T {
+    let mut watch = || Ok(());
+    act(&mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch })
+}
+
+fn check_error(error: &Error, kind: ErrorKind) {
+    assert_eq!(error.kind, kind, "{error}");
+    assert!(!error.to_string().contains('\n') && error.to_string().len() < 2000, "{error}");
+}
+
+/// The rows, all of which can be read or none of which is believed.
+fn rows(index: &Index) -> Option<Vec<Row<'_>>> {
+    let mut rows = Vec::new();
+    for position in 0..index.rows().min(1000) {
+        match index.row(position) {
+            Ok(row) => {
+                assert_eq!(index.object(position).map(|object| object.key), Some(row.key));
+                rows.push(row);
+            }
+            Err(error) => {
+                check_error(&error, ErrorKind::Format);
+                assert_eq!(index.object(position), None);
+                return None;
+            }
+        }
+    }
+    Some(rows)
+}
+
+/// What is read can be written again, and is the same.
+fn check_written_again(index: &Index, place: &Place) -> bool {
+    let Some(rows) = rows(index) else { return false };
+    let path = place.0.join("again");
+    let written = patiently(|patience| build_from_rows(&path, patience, rows.iter().cloned().map(Ok)));
+    written.expect("rows that were read can be written");
+    let again = Index::open(&path).expect("what we write we read");
+    assert_eq!(self::rows(&again), Some(rows));
+    drop(again);
+    fs::remove_file(path).expect("it was there");
+    true
+}
+
+#[test]
+fn index_files() {
+    let place = Place::new("index");
+    // The header ends at byte 96 in its own checksum.
+    let seal = |bytes: &mut Vec<u8>| {
+        if bytes.len() >= 96 {
+            let crc = crc64(&bytes[..88]).to_le_bytes();
+            bytes[88..96].copy_from_slice(&crc);
+        }
+    };
+    survive_sealed("index-files", seal, move |bytes| match Index::open(&place.file("index", bytes)) {
+        Ok(index) => check_written_again(&index, &place),
+        Err(error) => {
+            check_error(&error, ErrorKind::Format);
+            false
+        }
+    });
+}
+
+#[test]
+fn packed_indexes() {
+    let place = Place::new("packed");
+    let seal = |bytes: &mut Vec<u8>| {
+        bytes.truncate(bytes.len().saturating_sub(8));
+        let crc = crc64(bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+    };
+    survive_sealed("packed-indexes", seal, move |bytes| {
+        let path = place.0.join("index");
+        let outcome = patiently(|patience| unpack(bytes, &path, patience));
+        let taken = match outcome {
+            Ok(_outcome) => {
+                let index = Index::open(&path).expect("what was unpacked is whole");
+                let again = pack(&index, &mut || Ok(())).expect("what was unpacked can be packed");
+                let other = place.0.join("other");
+                patiently(|patience| unpack(&again, &other, patience)).expect("and unpacked again");
+                assert_eq!(rows(&Index::open(&other).expect("whole")), rows(&index));
+                fs::remove_file(other).expect("it was there");
+                true
+            }
+            Err(error) => {
+                check_error(&error, ErrorKind::Format);
+                assert!(!path.exists(), "an index that is not whole has no name");
+                false
+            }
+        };
+        let _ = fs::remove_file(path);
+        taken
+    });
+}
+
+#[test]
+fn growing_indexes() {
+    let place = Place::new("growing");
+    survive("index-files", move |bytes| {
+        place.file("index.building", bytes);
+        let tail = Tail::open(&place.0.join("index"), "bucket", 2).expect("it can be opened");
+        let mut tail = tail.expect("it is there");
+        let mut count = 0;
+        loop {
+            let piece = tail.next_piece().expect("a file of ours can be read");
+            assert_eq!(piece.first(), count);
+            if piece.rows() == 0 {
+                return count > 0;
+            }
+            for position in piece.first()..piece.first() + piece.rows() {
+                let row = piece.row(position).expect("a row of the piece");
+                assert_eq!(row.bucket, "bucket");
+            }
+            count += piece.rows();
+        }
+    });
+}
+
+/// Keys that were read are whole; an error is one line and shows nothing of the file.
+fn check_keys(outcome: Result<Fetched, Error>, may_quote: bool) -> bool {
+    match outcome {
+        Ok(fetched) => {
+            let shown = format!("{fetched:?}");
+            let id = fetched.credentials.map(|keys| keys.access_key_id).unwrap_or_default();
+            assert!(id.contains("CANARY") || !shown.contains("CANARY"), "{shown}");
+            !id.is_empty()
+        }
+        Err(error) => {
+            check_error(&error, ErrorKind::Credentials);
+            assert!(may_quote || !error.to_string().contains("CANARY"), "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn key_files_in_json() {
+    let place = Place::new("json");
+    survive("key-files", move |bytes| {
+        let path = place.file("keys", bytes);
+        let _ = JsonFileProvider::looks_like_one(&path);
+        check_keys(JsonFileProvider::new(path).fetch(), false)
+    });
+}
+
+/// Kinds of keys that are fetched from elsewhere, or made by a command: here only files are read.
+fn leads_elsewhere(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    ["role", "oidc", "external", "credentialsuri", "process"].iter().any(|word| text.contains(word))
+}
+
+fn home(place: &Place) -> Surroundings {
+    let home = place.0.display().to_string();
+    Surroundings::with(move |name| (name == "HOME").then(|| home.clone()), "/nonexistent", None)
+}
+
+#[test]
+fn profiles_of_the_command_line_tool() {
+    let place = Place::new("profile");
+    fs::create_dir(place.0.join(".aliyun")).expect("a directory");
+    let around = home(&place);
+    survive("profiles", move |bytes| {
+        place.file(".aliyun/config.json", bytes);
+        match ProfileProvider::from_environment(&around) {
+            Ok(Some(provider)) => leads_elsewhere(bytes) || check_keys(provider.fetch(), true),
+            Ok(None) => false,
+            Err(error) => {
+                check_error(&error, ErrorKind::Credentials);
+                assert!(!error.to_string().contains("CANARY"), "{error}");
+                false
+            }
+        }
+    });
+}
+
+#[test]
+fn ini_files() {
+    let place = Place::new("ini");
+    fs::create_dir(place.0.join(".alibabacloud")).expect("a directory");
+    let around = home(&place);
+    survive("ini-files", move |bytes| {
+        place.file(".alibabacloud/credentials.ini", bytes);
+        let provider = IniProvider::from_environment(&around).expect("the file is there");
+        !leads_elsewhere(bytes) && check_keys(provider.fetch(), true)
+    });
+}
