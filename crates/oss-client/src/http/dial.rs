@@ -112,7 +112,9 @@ impl NetworkDial {
 
     fn connect(&self, origin: &Origin, end: Instant, look: Look<'_>) -> Result<Socket, DialFailure> {
         let place = (origin.host.as_str(), origin.port);
-        let found = self.resolver.resolve(place, &self.timeouts, &self.clock, &mut || look(Step::Lookup));
+        let mut is_given_up = || look(Step::Lookup);
+        let until = (end, &mut is_given_up as &mut dyn FnMut() -> bool);
+        let found = self.resolver.resolve(place, &self.timeouts, &self.clock, until);
         let addresses = found.map_err(|failure| match failure {
             LookupFailure::NoSuchName(text) => DialFailure::NoSuchName(text),
             LookupFailure::Temporary(text) => DialFailure::Lookup(text),
@@ -270,7 +272,8 @@ mod tests {
         let dial = dial_by(several);
         connect(&dial, port).expect("the second address, in the same attempt");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let order = dial.resolver.resolve(("host.example", port), &dial.timeouts, &clock, &mut || false);
+        let until = (clock.now() + Duration::from_secs(5), &mut (|| false) as &mut dyn FnMut() -> bool);
+        let order = dial.resolver.resolve(("host.example", port), &dial.timeouts, &clock, until);
         let order: Vec<_> = order.expect("known").iter().map(SocketAddr::ip).collect();
         assert_eq!(order, [IpAddr::from([127, 0, 0, 3]), IpAddr::from([127, 0, 0, 2])]);
     }

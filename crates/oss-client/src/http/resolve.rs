@@ -67,14 +67,16 @@ impl Resolver {
         Resolver { hosts: Mutex::default(), lookup }
     }
 
-    /// The addresses of `host`, those that failed to connect lately at the end. Asks `is_given_up` while it waits.
+    /// The addresses of `host`, those that failed to connect lately at the end; `until` says how long to wait at most,
+    /// and is asked meanwhile whether to give up.
     pub(super) fn resolve(
         &self,
         (host, port): (&str, u16),
         timeouts: &Timeouts,
         clock: &Arc<dyn Clock>,
-        is_given_up: &mut dyn FnMut() -> bool,
+        until: (Instant, &mut dyn FnMut() -> bool),
     ) -> Result<Vec<SocketAddr>, LookupFailure> {
+        let (end, is_given_up) = until;
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
@@ -89,7 +91,7 @@ impl Resolver {
                 self.start(host, &entry, Arc::clone(clock));
                 state = entry.state.lock();
             }
-            let end = now + timeouts.name_lookup;
+            let end = end.min(now + timeouts.name_lookup);
             while state.round == round && clock.now() < end {
                 drop(state);
                 if is_given_up() {
@@ -212,7 +214,16 @@ mod tests {
     use crate::sync::atomic::{AtomicUsize, Ordering};
 
     fn resolve(resolver: &Resolver, clock: &Arc<dyn Clock>) -> Result<Vec<SocketAddr>, LookupFailure> {
-        resolver.resolve(("host", 80), &Timeouts::default(), clock, &mut || false)
+        resolve_within(Duration::from_secs(3600), &Timeouts::default(), resolver, clock)
+    }
+
+    fn resolve_within(
+        patience: Duration,
+        timeouts: &Timeouts,
+        resolver: &Resolver,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Vec<SocketAddr>, LookupFailure> {
+        resolver.resolve(("host", 80), timeouts, clock, (clock.now() + patience, &mut || false))
     }
 
     fn addresses(octets: &[u8]) -> Vec<SocketAddr> {
@@ -262,7 +273,7 @@ mod tests {
             ..Timeouts::default()
         };
         let resolver = Resolver::with_lookup(first_then_hang);
-        let ask = || resolver.resolve(("host", 80), &timeouts, &clock, &mut || false);
+        let ask = || resolve_within(Duration::from_secs(3600), &timeouts, &resolver, &clock);
         assert_eq!(ask(), Ok(addresses(&[1])));
         clock.sleep_until(clock.now() + timeouts.name_fresh);
         std::thread::scope(|scope| {
@@ -282,10 +293,17 @@ mod tests {
             Err(LookupFailure::Temporary("late".to_owned()))
         }
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
-        let timeouts = Timeouts::default().scaled(0.01);
         let resolver = Resolver::with_lookup(hang);
-        let outcome = resolver.resolve(("host", 80), &timeouts, &clock, &mut || false);
-        assert!(matches!(outcome, Err(LookupFailure::Temporary(text)) if text.contains("in time")));
+        let usual = Timeouts::default();
+        // The lookup's own patience, and an operation that has less.
+        for (timeouts, patience) in
+            [(usual.scaled(0.01), Duration::from_secs(60)), (usual, Duration::from_millis(50))]
+        {
+            let begun = clock.now();
+            let outcome = resolve_within(patience, &timeouts, &resolver, &clock);
+            assert!(matches!(outcome, Err(LookupFailure::Temporary(text)) if text.contains("in time")));
+            assert!(clock.now() - begun < Duration::from_secs(3), "{:?}", clock.now() - begun);
+        }
     }
 
     #[test]
@@ -295,7 +313,8 @@ mod tests {
         }
         let clock: Arc<dyn Clock> = Arc::new(crate::clock::SystemClock);
         let resolver = Resolver::with_lookup(never);
-        let found = resolver.resolve(("::1", 9000), &Timeouts::default(), &clock, &mut || false);
+        let until = (clock.now(), &mut (|| false) as &mut dyn FnMut() -> bool);
+        let found = resolver.resolve(("::1", 9000), &Timeouts::default(), &clock, until);
         assert_eq!(found, Ok(vec!["[::1]:9000".parse().expect("an address")]));
     }
 }
