@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
+
+import pytest
+
+from osstorchconnector import OssCheckpoint
 
 MIB = 1 << 20
 # A body that stalls until the timer of the reader ends it, and then goes on.
@@ -180,3 +185,31 @@ def test_an_interrupted_read_does_not_stand_in_line_behind_another_readers_stall
         """,
         stall_seconds=25,
     )
+
+
+@pytest.fixture
+def _eager_threads():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_eager_threads")
+def test_threads_that_come_first_at_once_share_one_client(site):
+    """Else each of them has connections, a retry budget and a refresh of the keys of its own."""
+    for _ in range(20):
+        checkpoint = OssCheckpoint(**site.arguments)
+        together = threading.Barrier(8)
+        clients = []
+
+        def come(checkpoint=checkpoint, together=together, clients=clients):
+            together.wait()
+            clients.append(checkpoint.store().native)
+
+        threads = [threading.Thread(target=come) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({id(client) for client in clients}) == 1

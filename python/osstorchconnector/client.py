@@ -11,7 +11,7 @@ from osstorchconnector.errors import ConfigError, NotFoundError
 from osstorchconnector.measures import shown
 from osstorchconnector.object_index import ObjectIndex
 from osstorchconnector.streams import ObjectWriter
-from osstorchconnector.uri import location_text, object_path, prefix_path
+from osstorchconnector.uri import location_text, object_path, prefix_path, shown_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -207,7 +207,7 @@ class OssClient:
 
     def __repr__(self) -> str:
         """Name the endpoint."""
-        return f"OssClient(endpoint={self._connection.endpoint!r})"
+        return f"OssClient(endpoint={shown_endpoint(self._connection.endpoint)!r})"
 
 
 def _path(bucket: str, key: str) -> str:

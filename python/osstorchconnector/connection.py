@@ -33,7 +33,7 @@ from osstorchconnector.sharding import Rest
 from osstorchconnector.sources import PrefixSource
 from osstorchconnector.store import AbandonedUpload, Bucket
 from osstorchconnector.streams import ObjectReader
-from osstorchconnector.uri import as_uri, split
+from osstorchconnector.uri import as_uri, shown_endpoint, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,7 +79,7 @@ class Connection:
         self.credentials = credentials.choose(cred_path, cred_provider)
         self.world_size: int | None = None
         self._carried_size = 1
-        self._native: _native.Client | None = None
+        self._made: dict[str, _native.Client] = {}
 
     @property
     def is_local(self) -> bool:
@@ -128,28 +128,35 @@ class Connection:
         Raises:
             ConfigError: endpoint, region or an option is wrong.
         """
-        if self._native is None:
-            _answer_when_asked()
-            options = {**self.config.options, **logs.told_requests(self.config)}
-            rate = options.get("max_requests_per_second")
-            if rate is not None:
-                options["max_requests_per_second"] = float(rate) / (self._job_size() * workers)
-            try:
-                self._native = _native.Client(
-                    self.endpoint, self.region, self.addressing, self.credentials.native(), options
-                )
-            except ConfigError as wrong:
-                raise ConfigError(self.config.in_the_files_words(str(wrong))) from None
-            for note in self._native.notes:
-                _warn_once(self.config.in_the_files_words(note))
-        return self._native
+        made = self._made.get("client")
+        if made is None:
+            # Several threads may come first at once. They go on with one client, whose keys, connections and budgets
+            # they share; the others were never used. A lock could be held while a thread forks.
+            made = self._made.setdefault("client", self._made_native(workers))
+        return made
+
+    def _made_native(self, workers: int) -> _native.Client:
+        _answer_when_asked()
+        options = {**self.config.options, **logs.told_requests(self.config)}
+        rate = options.get("max_requests_per_second")
+        if rate is not None:
+            options["max_requests_per_second"] = float(rate) / (self._job_size() * workers)
+        try:
+            made = _native.Client(
+                self.endpoint, self.region, self.addressing, self.credentials.native(), options
+            )
+        except ConfigError as wrong:
+            raise ConfigError(self.config.in_the_files_words(str(wrong))) from None
+        for note in made.notes:
+            _warn_once(self.config.in_the_files_words(note))
+        return made
 
     def _job_size(self) -> int:
         return self.world_size or max(self._carried_size, ranks.job_size(os.environ))
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry values only: no client; and how large the job is, as a spawned child knows no process group."""
-        return {**self.__dict__, "_native": None, "_carried_size": self._job_size()}
+        return {**self.__dict__, "_made": {}, "_carried_size": self._job_size()}
 
 
 class OnOss:
@@ -190,7 +197,7 @@ class OnOss:
 
     def __repr__(self) -> str:
         """Name the endpoint."""
-        return f"{type(self).__name__}(endpoint={self._connection.endpoint!r})"
+        return f"{type(self).__name__}(endpoint={shown_endpoint(self._connection.endpoint)!r})"
 
 
 class OssStore:

@@ -174,8 +174,9 @@ def fetch(provider: Any) -> Fetched:
         answer = _asker(provider)()
     # Asked on a thread of its own, which a SystemExit would end without a word.
     except BaseException as failure:
+        # Its text may hold what it was about: a URL with a token, an answer with keys. The cause has it.
         raise CredentialsError(
-            f"cred_provider {name} raised {type(failure).__name__}: {failure}; fix the provider"
+            f"cred_provider {name} raised {type(failure).__name__}; fix the provider"
         ) from failure
     if answer is None:
         raise CredentialsError(

@@ -8,7 +8,7 @@ from osstorchconnector.errors import AlreadyExistsError, ConfigError, NotFoundEr
 from osstorchconnector.fsspec import arguments, paths
 from osstorchconnector.fsspec.changes import Changes
 from osstorchconnector.fsspec.files import ReadFile, WriteFile
-from osstorchconnector.uri import object_path
+from osstorchconnector.uri import object_path, shown_endpoint
 
 if TYPE_CHECKING:
     import os
@@ -204,7 +204,7 @@ class OssFileSystem(Changes, metaclass=_Made):
 
     def __repr__(self) -> str:
         """Name the endpoint as given, and no key."""
-        return f"OssFileSystem(endpoint={self._connection.endpoint!r})"
+        return f"OssFileSystem(endpoint={shown_endpoint(self._connection.endpoint)!r})"
 
     def _open_to_read(self, path: str, location: str, blocksize: int) -> ReadFile:
         kept = self._kept_info(path)

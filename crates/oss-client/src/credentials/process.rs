@@ -107,9 +107,12 @@ impl CredentialsProvider for ProcessProvider {
     }
 }
 
-/// The program's own name: arguments may be secrets, and so may a variable set in front.
+/// The program's own name: arguments may be secrets, and so may a variable set in front. Only what is plainly a name
+/// is shown; in front of it, quotes could hold blanks.
 fn program_of(command: &str) -> String {
-    let word = command.split_whitespace().find(|word| !word.contains('=')).unwrap_or("sh");
+    let is_plain = |word: &&str| !word.contains(['\'', '"', '`', '\\', '$', '(']);
+    let mut plain = command.split_whitespace().take_while(is_plain);
+    let word = plain.find(|word| !word.contains('=')).unwrap_or("sh");
     word.chars().take(128).filter(|c| !c.is_control()).collect()
 }
 
@@ -145,6 +148,8 @@ mod tests {
             ("echo canary; exit 3 # canary", "exit status: 3"),
             ("echo canary", "not the expected JSON"),
             ("PASSWORD=canary /nonexistent/vault canary", "/nonexistent/vault: failed"),
+            ("PASSWORD='a canary' /nonexistent/vault canary", "credentials process sh: failed"),
+            ("$(echo canary) canary", "credentials process sh: failed"),
             ("echo '{\"AccessKeyId\":\"canary\"}'", "AccessKeySecret is absent"),
         ] {
             let error = fetch(command).expect_err(command).to_string();
