@@ -21,6 +21,12 @@ pub trait Clock: Send + Sync + Debug {
 
     /// Blocks this thread until `moment`.
     fn sleep_until(&self, moment: Instant);
+
+    /// How long a thread that waits for a signal, or for `moment`, is to wait for the signal. Simulated time, in which
+    /// no other thread could send one, comes to the moment at once.
+    fn left_until(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.now())
+    }
 }
 
 /// The machine's clocks.

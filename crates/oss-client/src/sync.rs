@@ -71,7 +71,7 @@ impl Condvar {
         moment: Instant,
         clock: &dyn Clock,
     ) -> MutexGuard<'a, T> {
-        let left = moment.saturating_duration_since(clock.now());
+        let left = clock.left_until(moment);
         if left.is_zero() { guard } else { self.wait_for(guard, left) }
     }
 }

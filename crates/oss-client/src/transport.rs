@@ -312,6 +312,9 @@ fn wants_fresh_connection(cause: Cause) -> bool {
 }
 
 #[cfg(test)]
+mod simulated;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
