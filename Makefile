@@ -99,8 +99,12 @@ test-python: setup original ## Run the Python tests (pass arguments with ARGS='-
 	@$(PY) -m pytest -m "not soak" $(ARGS)
 
 .PHONY: soak
-soak: setup original ## Run the long grid of tests too (up to an hour)
-	@$(PY) -m pytest --timeout 600 $(ARGS)
+soak: setup original ## Run the long grid of tests too (over an hour): parsers, faults, sweeps
+	@export OSS_MUTATION_SECONDS=$${OSS_MUTATION_SECONDS:-60}
+	echo "make: giving each parser $$OSS_MUTATION_SECONDS s of inputs that nobody has seen before"
+	cargo test --release -p oss-client --locked --test corpus -- --nocapture
+	cargo test --release -p oss-client --locked --lib -- --ignored
+	$(PY) -m pytest --timeout 600 $(ARGS)
 
 .PHONY: check
 check: check-rust check-python ## Check format, lints, types, the native stub and the import contracts
