@@ -102,7 +102,7 @@ pub fn parse_content_range(value: &str) -> Option<ContentRange> {
     let start = parse_decimal(first.as_bytes())?;
     let last = parse_decimal(last.as_bytes())?;
     let total = parse_decimal(total.as_bytes())?;
-    (start <= last && last < total).then_some(ContentRange { start, end: last + 1, total })
+    (start <= last && last < total).then(|| ContentRange { start, end: last + 1, total })
 }
 
 /// Parses the `Content-Range: bytes */total` of a 416 and returns the total size in bytes.
