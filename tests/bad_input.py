@@ -15,10 +15,10 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import CheckpointException
 from torch.utils.data import Dataset
 
+import osstorchconnector
 from osstorchconnector import (
     OssCheckpoint,
     OssClient,
-    OssDCPFileSystem,
     OssIterableDataset,
     OssMapDataset,
     OssSafetensor,
@@ -176,7 +176,7 @@ def put(place: Place, uri: str, data: bytes) -> None:
 
 
 def unknown_mode(place: Place) -> None:
-    with OssDCPFileSystem(**place.arguments).create_stream("oss://bucket/run/notes", "r"):
+    with osstorchconnector.OssDCPFileSystem(**place.arguments).create_stream("oss://bucket/run/notes", "r"):
         pass
 
 
@@ -263,7 +263,7 @@ def in_checkpoint(call: Any) -> None:
 
 
 def missing_shard(place: Place) -> None:
-    fs, client = OssDCPFileSystem(**place.arguments), OssClient(**place.arguments)
+    fs, client = osstorchconnector.OssDCPFileSystem(**place.arguments), OssClient(**place.arguments)
     in_checkpoint(
         lambda: dcp.save({"weight": torch.ones(3)}, storage_writer=fs.writer("oss://bucket/run/step-1"))
     )
@@ -275,7 +275,7 @@ def missing_shard(place: Place) -> None:
 
 
 def strangers_metadata(place: Place) -> None:
-    fs = OssDCPFileSystem(**place.arguments)
+    fs = osstorchconnector.OssDCPFileSystem(**place.arguments)
     put(place, "oss://bucket/run/stranger/.metadata", pickle.dumps(Fraction(1, 3)))
     in_checkpoint(
         lambda: dcp.load({"weight": torch.ones(3)}, storage_reader=fs.reader("oss://bucket/run/stranger"))
@@ -283,7 +283,7 @@ def strangers_metadata(place: Place) -> None:
 
 
 def missing_checkpoint(place: Place) -> None:
-    fs = OssDCPFileSystem(**place.arguments)
+    fs = osstorchconnector.OssDCPFileSystem(**place.arguments)
     in_checkpoint(
         lambda: dcp.load({"weight": torch.ones(3)}, storage_reader=fs.reader("oss://bucket/run/step-9"))
     )

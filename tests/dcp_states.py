@@ -7,7 +7,10 @@ import warnings
 import torch
 import torch.distributed.checkpoint as dcp
 
-from osstorchconnector import OssDCPFileSystem
+import osstorchconnector
+from torch_versions import need_checkpoints
+
+need_checkpoints()
 
 PATH = "oss://bucket/run/step"
 
@@ -53,10 +56,10 @@ def equal(left, right) -> bool:
     return left == right
 
 
-def file_system(site) -> OssDCPFileSystem:
+def file_system(site) -> osstorchconnector.OssDCPFileSystem:
     """Make the file system of a test, with its bucket."""
     site.oss.put_object("bucket", "other/object", b"not a checkpoint")
-    return OssDCPFileSystem(**site.arguments)
+    return osstorchconnector.OssDCPFileSystem(**site.arguments)
 
 
 def save(fs, value=None, path=PATH, **options):

@@ -8,6 +8,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from torch_versions import need_checkpoints
+
 PAGE = (Path(__file__).parent.parent / "docs" / "bare-paths.md").read_text()
 
 pytestmark = pytest.mark.timeout(180)  # the libraries take seconds to import on a busy machine
@@ -32,6 +34,7 @@ def test_the_examples_of_the_page_run(capsys):
 
 def test_f66_a_save_over_a_checkpoint_that_fails_leaves_no_metadata_on_the_bare_path(bare):
     """This is torch's own order of steps, which the page warns of; what it advises holds beside it."""
+    need_checkpoints()
     import torch
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.api import CheckpointException

@@ -5,6 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+
+from torch_versions import need_checkpoints
+
+need_checkpoints()
+
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
 from osstorchconnector.dcp import writer

@@ -9,6 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
+
+from torch_versions import need_checkpoints
+
+need_checkpoints()
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -6,6 +6,11 @@ import time
 import warnings
 
 import pytest
+
+from torch_versions import SHARDED, need_torch
+
+need_torch(SHARDED, "sharded states")
+
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp

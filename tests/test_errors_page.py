@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from bad_input import MISTAKES, Mistakes, Place, unknown_config_key
 from osstorchconnector.errors import OssError
+from torch_versions import need_checkpoints
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
 ELSEWHERE = (
@@ -133,6 +134,7 @@ def page_of(seen, place):
 
 @pytest.mark.timeout(180)
 def test_the_errors_page_shows_what_is_seen_everywhere(place, caplog):
+    need_checkpoints()
     plain = list(seen_plainly(place))
     for mistake, (kind, text) in zip(MISTAKES, plain, strict=True):
         line = text.splitlines()[0]

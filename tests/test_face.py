@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import osstorchconnector
+from torch_versions import need_checkpoints
 
 CONTRACT = {
     "DataObject",
@@ -37,6 +38,7 @@ def test_all_holds_exactly_the_contracts_names_but_those_to_come():
 
 
 def test_a_star_import_works_and_brings_what_is_there():
+    need_checkpoints()
     names: dict[str, object] = {}
     exec("from osstorchconnector import *", names)
     assert set(names) - {"__builtins__"} == CONTRACT - TO_COME
@@ -44,6 +46,8 @@ def test_a_star_import_works_and_brings_what_is_there():
 
 @pytest.mark.parametrize("name", sorted(CONTRACT - TO_COME))
 def test_each_name_resolves_to_itself(name):
+    if name in ("OssDCPFileSystem", "OssStorageReader", "OssStorageWriter"):
+        need_checkpoints()
     assert getattr(osstorchconnector, name).__name__ == name
     assert name in dir(osstorchconnector)
 

@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
+from torch_versions import need_checkpoints, need_torch
+
 pytestmark = pytest.mark.timeout(180)  # the libraries take seconds to import on a busy machine
 
 
@@ -32,6 +34,7 @@ def one_process(tmp_path):
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_dcp_saves_and_loads(grouped, request):
+    need_checkpoints()
     import torch
     import torch.distributed.checkpoint as dcp
 
@@ -51,6 +54,7 @@ def test_dcp_saves_and_loads(grouped, request):
 
 
 def test_dcp_saves_asynchronously(one_process):  # noqa: ARG001
+    need_checkpoints()
     import torch
     import torch.distributed.checkpoint as dcp
 
@@ -140,6 +144,7 @@ def test_pyarrow_datasets_and_parquet_files(table):
 
 
 def test_lightning_saves_and_resumes_below_a_root_directory(monkeypatch, tmp_path):
+    need_torch((2, 1), "today's Lightning")
     lightning = pytest.importorskip("pytorch_lightning")
     import fsspec
     import torch

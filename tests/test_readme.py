@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from torch_versions import need_checkpoints
+
 README = Path(__file__).parent.parent / "README.md"
 
 FORMS = re.DOTALL | re.MULTILINE
@@ -43,6 +45,7 @@ def test_the_example_of_the_readme_runs(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_the_four_ways_to_save_and_load_run_where_the_environment_points(tmp_path, site):
+    need_checkpoints()
     site.fill({"loss.csv": b""})
     assert printed(tmp_path, 2, **site.oss.environ()) == ["torch.Size([10, 4])", "0.5"]
 

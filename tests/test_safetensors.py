@@ -24,7 +24,7 @@ from osstorchconnector.errors import (
 )
 from osstorchconnector.safetensors.file import HEAD_BYTES
 from osstorchconnector.safetensors.memory import deliver_staged
-from tensor_samples import DTYPES, bits, received, same, sample
+from tensor_samples import DTYPES, PACKED, bits, received, same, sample
 
 KEY = "m.safetensors"
 URI = f"oss://bucket/{KEY}"
@@ -258,7 +258,8 @@ def test_a_dtype_that_torch_lacks_is_named_before_a_tensor_is_read(site, connect
     with connector.safe_open(URI) as opened:
         assert opened.get_slice("b").get_shape() == [4]
         assert opened.get_tensor("a").numel() == MIB
-        with pytest.raises(FormatError, match="in pairs"):
+        # Older torches have no such numbers at all.
+        with pytest.raises(FormatError, match="in pairs" if PACKED in DTYPES else "F4, which torch"):
             opened.get_tensor("c")
 
 

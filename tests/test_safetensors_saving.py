@@ -132,6 +132,11 @@ def test_a_large_state_goes_in_parts_and_comes_home(site):
 
 
 SHARED = torch.arange(12.0).view(3, 4)
+QUANTIZED = (
+    torch.zeros(2, dtype=torch.uint8).view(torch.bits8)
+    if hasattr(torch, "bits8")
+    else torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.quint8)
+)
 REFUSED = {
     "sparse": ({"a": torch.eye(3).to_sparse()}, "sparse"),
     "sparse rows": ({"a": torch.eye(3).to_sparse_csr()}, "sparse"),
@@ -139,7 +144,7 @@ REFUSED = {
     "a column": ({"a": torch.zeros(4, 4)[:, :2]}, "contiguous"),
     "complex128": ({"a": torch.zeros(2, dtype=torch.complex128)}, "complex128"),
     "complex32": ({"a": torch.zeros(2, dtype=torch.complex32)}, "complex32"),
-    "quantized": ({"a": torch.zeros(2, dtype=torch.uint8).view(torch.bits8)}, "bits8"),
+    "quantized": ({"a": QUANTIZED}, "bits8|quint8"),
     "meta": ({"a": torch.zeros(2, device="meta")}, "meta"),
     "twice the same": ({"a": SHARED, "b": SHARED}, "share memory"),
     "aliased": ({"a": SHARED, "b": SHARED.view(-1)}, "share memory"),

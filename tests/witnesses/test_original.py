@@ -14,7 +14,9 @@ import torch.distributed.checkpoint as dcp
 from package_process import ORIGINAL, PackageProcess, cannot_witness, endpoint_of, way_to_names
 from witness_data import body, crc64
 
-from osstorchconnector import OssDCPFileSystem, OssSafetensor
+import osstorchconnector
+from osstorchconnector import OssSafetensor
+from torch_versions import need_checkpoints
 
 BUCKET = "original-bucket"
 
@@ -229,11 +231,12 @@ def test_it_is_refused_where_its_signature_is_wrong(run, oss_emulator, tmp_path)
 
 
 def test_distributed_checkpoints_that_it_writes_are_read(run, oss_emulator):
+    need_checkpoints()
     run(do="save_distributed", uri=f"oss://{BUCKET}/run/step", seed=7)
     written = {entry["key"] for entry in oss_emulator.requests("CompleteMultipartUpload")}
     assert "run/step/__0_0.distcp" in written
     expected, loaded = original_program.distributed_state(7), original_program.distributed_state(0)
-    fs = OssDCPFileSystem(**oss_emulator.arguments())
+    fs = osstorchconnector.OssDCPFileSystem(**oss_emulator.arguments())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         dcp.load(loaded, storage_reader=fs.reader(f"oss://{BUCKET}/run/step"))
@@ -244,7 +247,8 @@ def test_distributed_checkpoints_that_it_writes_are_read(run, oss_emulator):
 
 
 def test_it_reads_distributed_checkpoints_of_ours(run, oss_emulator):
-    fs = OssDCPFileSystem(**oss_emulator.arguments())
+    need_checkpoints()
+    fs = osstorchconnector.OssDCPFileSystem(**oss_emulator.arguments())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         dcp.save(original_program.distributed_state(7), storage_writer=fs.writer(f"oss://{BUCKET}/run/ours"))
