@@ -5,6 +5,10 @@
 //! and the [`Window`] allows one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
 //! [`Workers::run_one`] lets the caller do the work.
 //!
+//! Nobody wakes more than [`FAN_OUT`] workers at a time; each of those wakes as many more for what still waits. So who
+//! brings a hundred jobs pays for two calls, all are awake after a few turns, and where jobs are done faster than
+//! threads awake, only as many come as there is work for.
+//!
 //! A woken worker counts as parked no longer from the moment it is called, not from when it runs: otherwise two
 //! jobs in a row would call the same one. And a worker that ends, because the window shrank, passes the call on:
 //! it may have been the only one awake.
@@ -25,6 +29,9 @@ use crate::window::Window;
 
 /// A parked worker ends after this long without a job.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How many parked workers one thread wakes for the jobs that wait.
+const FAN_OUT: usize = 2;
 
 /// One request to make; it says how many body bytes it received. Its maker turns a panic into the request's error.
 pub type Job = Box<dyn FnOnce() -> u64 + Send>;
@@ -214,14 +221,24 @@ impl Queue {
         if self.stopping {
             return Hands { wake: 0, spawn: 0 };
         }
+        let lacking = self.wanted().saturating_sub(self.parked);
+        let spawn = lacking.min(self.window.width().saturating_sub(self.threads));
+        self.threads += spawn;
+        Hands { wake: self.call_parked(), spawn }
+    }
+
+    /// How many more could work now, beside those that were called.
+    fn wanted(&self) -> usize {
         let room = self.window.width().saturating_sub(self.running);
-        let wanted = room.min(self.jobs.len()).saturating_sub(self.called);
-        let wake = wanted.min(self.parked);
+        room.min(self.jobs.len()).saturating_sub(self.called)
+    }
+
+    /// Decides how many parked workers to wake.
+    fn call_parked(&mut self) -> usize {
+        let wake = self.wanted().min(self.parked).min(FAN_OUT);
         self.parked -= wake;
         self.called += wake;
-        let spawn = (wanted - wake).min(self.window.width().saturating_sub(self.threads));
-        self.threads += spawn;
-        Hands { wake, spawn }
+        wake
     }
 
     /// One waiting worker is awake again; if it was not called, it is as good as one that was.
@@ -290,6 +307,9 @@ impl Shared {
                 break;
             }
             if let Some(job) = queue.take() {
+                let wake = queue.call_parked();
+                drop(queue);
+                self.put_to_work(Hands { wake, spawn: 0 });
                 return Some(job);
             }
             let now = self.clock.now();
@@ -447,6 +467,28 @@ mod tests {
             results.recv_timeout(IDLE / 2).expect("somebody is awake to do it");
         }
         assert_eq!(ends.iter().take(16).count(), 16);
+        workers.stop();
+    }
+
+    #[test]
+    fn parked_workers_wake_each_other_until_all_jobs_are_begun() {
+        let workers = pool(4);
+        let gates = Arc::new(std::sync::Barrier::new(5));
+        for _ in 0..20 {
+            // Each round ends when all four are in their jobs at once, and they park before the next.
+            while workers.shared.queue.lock().running > 0 {
+                std::thread::yield_now();
+            }
+            workers.submit((0..4).map(|_| {
+                let gates = Arc::clone(&gates);
+                Box::new(move || {
+                    gates.wait();
+                    1_u64
+                }) as Job
+            }));
+            gates.wait();
+        }
+        assert_eq!(workers.shared.queue.lock().threads, 4);
         workers.stop();
     }
 
