@@ -1,26 +1,36 @@
 //! How many requests to keep in flight: found by looking at goodput, not configured.
 //!
 //! Pure: it is told of completed requests and of the time, and answers with a number. The window doubles every
-//! round (one round = as many completions as the window is wide) while each doubling brings at least 10 % more
-//! bytes a second, then stays at the smallest width that reached the best rate. A round that brings clearly
-//! less than the best is measured again before it is believed: more requests do not bring less, but a hiccup of a busy
-//! machine does, and must not hold a distant endpoint at a few requests for the next thousand objects. From time to time it tries a
-//! quarter more, and keeps it only if it pays: the network may have changed. A throttle shrinks it at once.
+//! round (one round = as many completions as the window is wide) up to 16, and on while each doubling brings at least
+//! 10 % more bytes a second, and goes back one step when it does not. A round that brings clearly less than the best is measured
+//! again before it is believed: more requests do not bring less, but a hiccup of a busy machine does, and must not hold
+//! a distant endpoint at a few requests for the next thousand objects. From then on it tries, in turn, a quarter more,
+//! which must pay, and a quarter less, which must cost nothing: the network may have changed. A trial compares some
+//! rounds with some rounds; it comes soon after the last success, and later after each failure. A throttle shrinks the
+//! window at once.
 
 use std::time::{Duration, Instant};
 
-/// Requests in flight at the start: enough to tell latency from bandwidth, few enough for any server.
-pub const START: usize = 16;
-/// A wider window must bring this much more goodput to be kept.
-const WORTHWHILE: f64 = 1.10;
+/// Requests in flight at the start: few, as many processes may begin at once and share what one account is admitted.
+const START: usize = 4;
+/// Up to here it doubles whatever the goodput: fewer cannot tell latency from bandwidth.
+const ENOUGH: usize = 16;
+/// What a doubling must add to goodput to be kept; a smaller step, at the ceiling, in proportion.
+const WORTHWHILE: f64 = 0.10;
 /// A trial of a quarter more must bring this much, so that noise does not widen the window step by step.
-const TRIAL_WORTHWHILE: f64 = 1.05;
+const WIDER_WORTHWHILE: f64 = 1.08;
+/// If it brings this much, more than noise does, doubling begins again.
+const DOUBLING_WORTHWHILE: f64 = 1.15;
+/// A trial of a quarter less must leave this much: requests that bring nothing cost threads and connections.
+const NARROWER_HARMLESS: f64 = 0.98;
 /// Less than this share of the best rate is a hiccup, not what a wider window brings.
 const HICCUP: f64 = 0.9;
 /// Rounds that are measured again at one width before doubling ends.
 const DOUBTS: u32 = 2;
-/// Rounds between two trials of a wider window.
-const ROUNDS_BETWEEN_TRIALS: u32 = 64;
+/// Rounds of a trial, and rounds before it that it is compared with: one alone is off by a tenth on a busy machine.
+const TRIAL_ROUNDS: u32 = 8;
+/// Rounds between two trials at most; half as many after the failure before, and so on.
+const LONGEST_PAUSE: u32 = 64;
 /// A round shorter than this says nothing about a rate: it is joined with the next.
 const SHORTEST_ROUND: Duration = Duration::from_millis(20);
 /// What a throttle leaves of the window.
@@ -30,9 +40,32 @@ const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
-    Doubling { doubts: u32 },
-    Settled { rounds: u32 },
-    Trying { before: usize },
+    /// Measuring a width that may be kept, else `before` comes back.
+    Doubling { before: usize, doubts: u32 },
+    /// Measuring what the present width brings, for so many more rounds.
+    Settled { rounds_left: u32 },
+    /// Measuring a quarter more or less than `before`, for so many more rounds.
+    Trying { before: usize, rounds_left: u32 },
+}
+
+/// Completions and the time they took.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stretch {
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Stretch {
+    fn add(&mut self, other: Stretch) {
+        self.bytes += other.bytes;
+        self.seconds += other.seconds;
+    }
+
+    /// Bytes a second.
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+    fn rate(self) -> f64 {
+        self.bytes as f64 / self.seconds
+    }
 }
 
 /// The concurrency window of one endpoint in one process.
@@ -41,7 +74,13 @@ pub struct Window {
     width: usize,
     ceiling: usize,
     phase: Phase,
+    /// What the best width, or the one before the trial, brought.
     best_rate: f64,
+    /// What the rounds of this phase brought that count for the trial.
+    measured: Stretch,
+    /// Rounds before the next trial.
+    pause: u32,
+    is_narrower_next: bool,
     round_started: Instant,
     round_completions: usize,
     round_bytes: u64,
@@ -55,11 +94,15 @@ impl Window {
     #[must_use]
     pub fn new(ceiling: usize, now: Instant) -> Self {
         let ceiling = ceiling.max(1);
+        let width = START.min(ceiling);
         Self {
-            width: START.min(ceiling),
+            width,
             ceiling,
-            phase: Phase::Doubling { doubts: 0 },
+            phase: Phase::Doubling { before: width, doubts: 0 },
             best_rate: 0.0,
+            measured: Stretch::default(),
+            pause: TRIAL_ROUNDS,
+            is_narrower_next: false,
             round_started: now,
             round_completions: 0,
             round_bytes: 0,
@@ -99,10 +142,9 @@ impl Window {
         if self.round_completions < self.width || elapsed < SHORTEST_ROUND {
             return false;
         }
-        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
-        let rate = self.round_bytes as f64 / elapsed.as_secs_f64();
+        let round = Stretch { bytes: self.round_bytes, seconds: elapsed.as_secs_f64() };
         let before = self.width;
-        self.end_round(rate);
+        self.end_round(round);
         self.start_round(now);
         self.note_change(before, now)
     }
@@ -119,9 +161,11 @@ impl Window {
             clippy::cast_precision_loss,
             reason = "a width is far below 2^52 and never negative"
         )]
-        let narrower = ((self.width as f64 * AFTER_THROTTLE) as usize).max(1);
+        let narrower = ((self.width as f64 * AFTER_THROTTLE) as usize).max(START.min(self.width));
         let before = std::mem::replace(&mut self.width, narrower);
-        self.phase = Phase::Settled { rounds: 0 };
+        // The pace holds the rate from now on: if it needs more at a time than are left, that is soon found out.
+        self.pause = TRIAL_ROUNDS;
+        self.settle();
         self.start_round(now);
         self.note_change(before, now)
     }
@@ -140,43 +184,98 @@ impl Window {
         self.round_bytes = 0;
     }
 
-    fn end_round(&mut self, rate: f64) {
+    fn end_round(&mut self, round: Stretch) {
         match self.phase {
-            Phase::Doubling { .. } if rate >= self.best_rate * WORTHWHILE => {
-                self.best_rate = rate;
-                self.phase = Phase::Doubling { doubts: 0 };
-                self.widen(self.width * 2);
+            Phase::Doubling { before, doubts } => self.end_doubling(before, doubts, round.rate()),
+            Phase::Settled { rounds_left } => {
+                if rounds_left == TRIAL_ROUNDS {
+                    self.measured = Stretch::default();
+                }
+                self.measured.add(round);
+                match rounds_left {
+                    0 | 1 => self.try_another_width(),
+                    more => self.phase = Phase::Settled { rounds_left: more - 1 },
+                }
             }
-            Phase::Doubling { doubts } if doubts < DOUBTS && rate < self.best_rate * HICCUP => {
-                self.phase = Phase::Doubling { doubts: doubts + 1 };
-            }
-            Phase::Doubling { .. } => {
-                self.width = (self.width / 2).max(START.min(self.ceiling));
-                self.phase = Phase::Settled { rounds: 0 };
-            }
-            Phase::Settled { rounds } if rounds >= ROUNDS_BETWEEN_TRIALS => {
-                self.best_rate = rate;
-                self.phase = Phase::Trying { before: self.width };
-                self.widen(self.width + (self.width / 4).max(1));
-            }
-            Phase::Settled { rounds } => self.phase = Phase::Settled { rounds: rounds + 1 },
-            Phase::Trying { before } => {
-                if rate < self.best_rate * TRIAL_WORTHWHILE {
-                    self.width = before;
-                    self.phase = Phase::Settled { rounds: 0 };
-                } else {
-                    self.phase = Phase::Doubling { doubts: 0 };
-                    self.best_rate = rate;
+            Phase::Trying { before, rounds_left } => {
+                self.measured.add(round);
+                match rounds_left {
+                    0 | 1 => self.end_trial(before),
+                    more => self.phase = Phase::Trying { before, rounds_left: more - 1 },
                 }
             }
         }
     }
 
-    fn widen(&mut self, width: usize) {
-        if self.width == self.ceiling {
-            self.phase = Phase::Settled { rounds: 0 };
+    fn end_doubling(&mut self, before: usize, doubts: u32, rate: f64) {
+        let is_few = self.width < ENOUGH.min(self.ceiling);
+        if is_few || rate >= self.best_rate * self.worthwhile(before) {
+            self.best_rate = rate;
+            self.double();
+        } else if doubts < DOUBTS && rate < self.best_rate * HICCUP {
+            self.phase = Phase::Doubling { before, doubts: doubts + 1 };
+        } else {
+            self.width = before.max(ENOUGH.min(self.ceiling));
+            self.settle();
         }
-        self.width = width.min(self.ceiling);
+    }
+
+    /// How many times the best rate the present width must bring, rather than `before`.
+    #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
+    fn worthwhile(&self, before: usize) -> f64 {
+        let step = self.width as f64 / before as f64 - 1.0;
+        1.0 + WORTHWHILE * step.min(1.0)
+    }
+
+    fn double(&mut self) {
+        let before = self.width;
+        self.width = (before * 2).min(self.ceiling);
+        if self.width == before {
+            self.settle();
+        } else {
+            self.phase = Phase::Doubling { before, doubts: 0 };
+        }
+    }
+
+    fn settle(&mut self) {
+        self.measured = Stretch::default();
+        self.phase = Phase::Settled { rounds_left: self.pause };
+    }
+
+    fn try_another_width(&mut self) {
+        let before = self.width;
+        let quarter = (before / 4).max(1);
+        let (wider, narrower) =
+            ((before + quarter).min(self.ceiling), (before - quarter).max(ENOUGH.min(before)));
+        let is_narrower = narrower < before && (self.is_narrower_next || wider == before);
+        self.width = if is_narrower { narrower } else { wider };
+        self.is_narrower_next = !is_narrower;
+        self.best_rate = self.measured.rate();
+        if self.width == before {
+            self.settle();
+        } else {
+            self.measured = Stretch::default();
+            self.phase = Phase::Trying { before, rounds_left: TRIAL_ROUNDS };
+        }
+    }
+
+    fn end_trial(&mut self, before: usize) {
+        let rate = self.measured.rate();
+        let is_wider = self.width > before;
+        let enough = if is_wider { WIDER_WORTHWHILE } else { NARROWER_HARMLESS };
+        if rate < self.best_rate * enough {
+            self.width = before;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.settle();
+            return;
+        }
+        self.pause = TRIAL_ROUNDS;
+        if rate >= self.best_rate * DOUBLING_WORTHWHILE {
+            self.best_rate = rate;
+            self.double();
+        } else {
+            self.settle();
+        }
     }
 }
 
@@ -185,19 +284,83 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
 
+    /// A server as the window sees it: so far away, so many bytes a second at most, and never twice the same.
+    struct Server {
+        latency: f64,
+        capacity: f64,
+        /// A round is off by this share at most.
+        noise: f64,
+        seconds: f64,
+        rolls: u64,
+    }
+
+    impl Server {
+        fn new(latency: f64, capacity: f64, noise: f64) -> Self {
+            Server { latency, capacity, noise, seconds: 0.0, rolls: 0 }
+        }
+
+        /// Lets the window run for so many rounds.
+        fn run(&mut self, window: &mut Window, start: Instant, rounds: usize) {
+            for _ in 0..rounds {
+                let width = window.width();
+                let bytes = 100_000 * width as u64;
+                let rate = (bytes as f64 / self.latency).min(self.capacity);
+                // A round that is too short is joined with the next, so it is told in the time of a long one.
+                let times = (0.020 * rate / bytes as f64).ceil().max(1.0);
+                self.seconds += times * bytes as f64 / (rate * (1.0 + self.noise * self.roll()));
+                let now = start + Duration::from_secs_f64(self.seconds);
+                window.completed(width * times as usize, bytes * times as u64, now);
+            }
+        }
+
+        /// A number, -1 <= n < 1.
+        fn roll(&mut self) -> f64 {
+            self.rolls = self.rolls.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.rolls;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+        }
+    }
+
     /// Runs the window against a server of `latency` per request and `capacity` bytes a second.
     fn settle(latency: f64, capacity: f64, ceiling: usize) -> usize {
         let start = SystemClock.now();
         let mut window = Window::new(ceiling, start);
-        let mut seconds = 0.0;
-        for _ in 0..2000 {
-            let width = window.width();
-            let bytes = 100_000.0;
-            let rate = (width as f64 * bytes / latency).min(capacity);
-            seconds += bytes / rate;
-            window.completed(1, 100_000, start + Duration::from_secs_f64(seconds));
-        }
+        Server::new(latency, capacity, 0.0).run(&mut window, start, 500);
         window.width()
+    }
+
+    #[test]
+    fn a_window_that_settled_under_load_widens_when_the_load_is_gone() {
+        for ceiling in [20, 24, 256] {
+            let start = SystemClock.now();
+            let mut window = Window::new(ceiling, start);
+            let mut server = Server::new(0.030, 5e7, 0.0);
+            server.run(&mut window, start, 50);
+            assert_eq!(window.width(), ENOUGH, "more in flight brought nothing");
+            server.capacity = 2e9;
+            server.run(&mut window, start, 200);
+            assert!(window.width() >= ceiling / 2 + 10, "{} of {ceiling}", window.width());
+        }
+    }
+
+    #[test]
+    fn rounds_that_differ_by_a_fifth_do_not_mislead_it() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let mut server = Server::new(0.030, 2e9, 0.2);
+        server.run(&mut window, start, 1000);
+        assert!(window.width() >= 200, "every one more pays, yet it is {}", window.width());
+        server.capacity = 1e8;
+        server.run(&mut window, start, 4000);
+        assert!(window.width() <= 64, "30 are enough, not {}", window.width());
+        let mut widest = 0;
+        for _ in 0..100 {
+            server.run(&mut window, start, 100);
+            widest = widest.max(window.width());
+        }
+        assert!(widest <= 100, "30 are enough, not {widest}");
     }
 
     #[test]
@@ -233,25 +396,41 @@ mod tests {
     }
 
     #[test]
+    fn a_process_begins_with_few_and_doubles_up_to_16_whatever_they_bring() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let mut server = Server::new(0.030, 1e6, 0.0);
+        let mut widths = vec![window.width()];
+        for _ in 0..4 {
+            server.run(&mut window, start, 1);
+            widths.push(window.width());
+        }
+        assert_eq!(widths, [4, 8, 16, 16, 16]);
+    }
+
+    #[test]
     fn a_throttle_shrinks_once_a_second() {
         let start = SystemClock.now();
         let mut window = Window::new(256, start);
-        assert!(window.throttled(start + Duration::from_secs(5)));
+        Server::new(0.030, 1e6, 0.0).run(&mut window, start, 4);
+        assert!(window.throttled(start + Duration::from_secs(50)));
         assert_eq!(window.width(), 11);
-        assert_eq!(window.last_change(), Some((16, start + Duration::from_secs(5))));
-        assert!(!window.throttled(start + Duration::from_millis(5900)));
+        assert_eq!(window.last_change(), Some((16, start + Duration::from_secs(50))));
+        assert!(!window.throttled(start + Duration::from_millis(50_900)));
         assert_eq!(window.width(), 11);
-        assert!(window.throttled(start + Duration::from_millis(6100)));
+        assert!(window.throttled(start + Duration::from_millis(51_100)));
         assert_eq!(window.width(), 7);
     }
 
     #[test]
     fn the_window_never_closes() {
-        let start = SystemClock.now();
-        let mut window = Window::new(256, start);
-        for second in 0..100 {
-            window.throttled(start + Duration::from_secs(second));
+        for (ceiling, least) in [(256, START), (3, 3)] {
+            let start = SystemClock.now();
+            let mut window = Window::new(ceiling, start);
+            for second in 0..100 {
+                window.throttled(start + Duration::from_secs(second));
+            }
+            assert_eq!(window.width(), least);
         }
-        assert_eq!(window.width(), 1);
     }
 }
