@@ -392,21 +392,85 @@ fn an_interrupt_while_damage_is_repaired_waits_for_the_loan() {
 }
 
 #[test]
-fn a_throttle_narrows_the_window() {
+fn an_object_that_is_held_up_does_not_stop_those_behind_it() {
     let world = world();
-    world.put("k", &content(1, 100));
+    world.put("k", &content(1, 1000));
     world
         .emulator
         .set_rules(json!({"rules": [
-            {"match": {"op": "GetObject", "nth": [1]}, "action": {"status": 503, "code": "TotalQpsLimitExceeded"}},
+            {"match": {"op": "GetObject", "nth": [1]}, "action": {"delay_ms": 500}},
         ]}))
         .unwrap();
-    let objects = (0..200).map(|_| listed("k", Some(100))).collect();
-    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 200);
-    assert_eq!(world.engine.client().stats().get("throttled"), 1);
+    let objects = (0..400).map(|_| listed("k", Some(1000))).collect();
+    let mut prefetch = prefetch(&world, objects, Missing::Raise);
+    let mut most_asked = 0;
+    while matches!(prefetch.try_next(), Next::Pending) {
+        prefetch.top_up(lend).unwrap();
+        most_asked = most_asked.max(prefetch.ahead());
+        prefetch.wait(Duration::from_millis(50));
+    }
+    // Twice the window is 32.
+    assert!(most_asked >= 100, "{most_asked}");
+    assert_eq!(deliver_from(&mut prefetch, 1).len(), 399);
+}
+
+#[test]
+fn test_f14_what_arrived_pays_for_the_second_request_of_the_first_object() {
+    let world = world();
+    world.put("k", &content(1, 10_000));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [1, 2]}, "action": {"stall_after_bytes": 100, "count_from": "head"}},
+        ]}))
+        .unwrap();
+    let objects = (0..400).map(|_| listed("k", Some(10_000))).collect();
+    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 400);
     let stats = world.engine.client().stats();
-    assert!(stats.get("in_flight_limit") < 16, "{}", stats.get("in_flight_limit"));
-    assert_eq!(stats.get("in_flight_limit_before"), 16);
+    assert_eq!(stats.get("hedges_won"), 2, "both stalled before anything was delivered");
+    assert_eq!(stats.get("retries_timeout"), 0);
+}
+
+#[test]
+fn what_is_there_already_takes_half_of_the_bytes_at_most() {
+    const SIZE: usize = 1 << 20;
+    let world = world();
+    world.put("k", &content(1, SIZE));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [1]}, "action": {"delay_ms": 500}},
+        ]}))
+        .unwrap();
+    let objects = (0..200).map(|_| listed("k", Some(SIZE))).collect();
+    let mut prefetch = prefetch(&world, objects, Missing::Raise);
+    let (mut most_asked, half) = (0, 32);
+    while matches!(prefetch.try_next(), Next::Pending) {
+        prefetch.top_up(lend).unwrap();
+        most_asked = most_asked.max(prefetch.ahead());
+        prefetch.wait(Duration::from_millis(50));
+    }
+    assert!(most_asked <= half + 2 * 16, "{most_asked} MiB");
+}
+
+#[test]
+fn a_throttle_narrows_the_window() {
+    let world = world();
+    world.put("k", &content(1, 100));
+    // Two rounds of 25 ms, and the window is at its ceiling of 16.
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject", "nth": [60]}, "action": {"status": 503, "code": "TotalQpsLimitExceeded"}},
+            {"match": {"op": "GetObject"}, "action": {"delay_ms": 25}},
+        ]}))
+        .unwrap();
+    let objects = (0..150).map(|_| listed("k", Some(100))).collect();
+    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 150);
+    let stats = world.engine.client().stats();
+    assert_eq!(stats.get("throttled"), 1);
+    // 11, and a quarter more is tried soon after.
+    assert!((11..16).contains(&stats.get("in_flight_limit")), "{}", stats.get("in_flight_limit"));
 }
 
 /// Memory that makes the worker panic which is to fill it.

@@ -126,8 +126,7 @@ impl State {
         if self.is_closed {
             return Ok(None);
         }
-        let lent = self.engine.top_up(|size_bytes| LentMemory::bytes(py, size_bytes).map_err(Raised));
-        lent.map_err(|Raised(exception)| exception)?;
+        self.top_up(py)?;
         let mut waiting_since = None;
         loop {
             match self.engine.try_next() {
@@ -141,9 +140,15 @@ impl State {
                     let engine = &mut self.engine;
                     py.detach(move || engine.wait(SLICE));
                     py.check_signals()?;
+                    self.top_up(py)?;
                 }
             }
         }
+    }
+
+    fn top_up(&mut self, py: Python<'_>) -> PyResult<()> {
+        let lent = self.engine.top_up(|size_bytes| LentMemory::bytes(py, size_bytes).map_err(Raised));
+        lent.map_err(|Raised(exception)| exception)
     }
 }
 

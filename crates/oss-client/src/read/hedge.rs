@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Larger objects are not asked for twice.
 pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -14,8 +14,8 @@ pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
 /// Late is this much longer than the median at least.
 const LATE_BY: Duration = Duration::from_millis(20);
 
-/// One byte may be asked for again for so many delivered.
-const DELIVERED_PER_BYTE: u64 = 20;
+/// One byte may be asked for again for so many that arrived.
+const ARRIVED_PER_BYTE: u64 = 20;
 
 /// No more than this is saved up: two objects of the largest size.
 const MOST_SAVED: u64 = 2 * MAX_BYTES;
@@ -26,15 +26,19 @@ pub(crate) fn late_after(median: Duration) -> Duration {
 }
 
 /// Bytes that may still be asked for twice.
+///
+/// What arrived pays, not what was delivered: nothing is delivered behind an object that stalled, and what waits there
+/// must pay for its second request. The first one is free, as an object may stall before anything else arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     saved: AtomicU64,
+    is_first_spent: AtomicBool,
 }
 
 impl Allowance {
-    /// So many bytes were delivered.
-    pub(crate) fn earn(&self, delivered: u64) {
-        let earned = delivered / DELIVERED_PER_BYTE;
+    /// So many bytes arrived.
+    pub(crate) fn earn(&self, arrived: u64) {
+        let earned = arrived / ARRIVED_PER_BYTE;
         let more = |saved: u64| (saved < MOST_SAVED).then(|| (saved + earned).min(MOST_SAVED));
         let _is_full = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err();
     }
@@ -42,7 +46,8 @@ impl Allowance {
     /// Takes what one more request would cost; false if there is not that much.
     pub(crate) fn spend(&self, bytes: u64) -> bool {
         let less = |saved: u64| saved.checked_sub(bytes);
-        self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        let is_paid = self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
+        is_paid || !self.is_first_spent.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -58,8 +63,9 @@ mod tests {
     }
 
     #[test]
-    fn a_twentieth_of_what_was_delivered_may_be_spent() {
+    fn one_and_a_twentieth_of_what_arrived_may_be_spent() {
         let allowance = Allowance::default();
+        assert!(allowance.spend(MAX_BYTES), "the first is free");
         assert!(!allowance.spend(1));
         (0..100).for_each(|_| allowance.earn(1000));
         assert!(allowance.spend(3000) && allowance.spend(2000));
@@ -69,6 +75,7 @@ mod tests {
     #[test]
     fn what_is_saved_is_bounded() {
         let allowance = Allowance::default();
+        assert!(allowance.spend(MAX_BYTES), "the first is free");
         (0..1000).for_each(|_| allowance.earn(100 << 20));
         assert!((0..2).all(|_| allowance.spend(MAX_BYTES)));
         assert!(!allowance.spend(MAX_BYTES), "two of the largest");

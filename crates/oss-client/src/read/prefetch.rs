@@ -4,6 +4,10 @@
 //! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
 //! into memory the consumer lent; others into native buffers. Large objects are split into ranges. How far ahead
 //! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered.
+//!
+//! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive, and
+//! soon nothing would be left for the workers to do. So what is there already does not count against the window as long
+//! as the consumer waits, within half the bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -183,10 +187,12 @@ impl<B: Lend> Prefetch<B> {
             return Err(Error::new(ErrorKind::Forked, "prefetch", text).into());
         }
         self.heed_throttles();
-        let ahead = plan::lookahead(self.workers.window());
-        if self.asked.len() > ahead - ahead / 4 {
+        let window = plan::lookahead(self.workers.window());
+        let held_up = self.held_up();
+        if self.asked.len() > window - window / 4 + held_up {
             return Ok(());
         }
+        let ahead = window + held_up;
         let mut jobs = Vec::new();
         let outcome = self.ask(ahead, &mut jobs, &mut lend);
         if let Some(last) = self.asked.back() {
@@ -197,6 +203,17 @@ impl<B: Lend> Prefetch<B> {
         }
         // What cannot be asked for now is tried again at the next call; until its turn comes, it is no failure.
         if self.asked.is_empty() { outcome } else { Ok(()) }
+    }
+
+    /// How many objects are there already, and wait for one before them that is not.
+    fn held_up(&self) -> usize {
+        let is_held_up = self.completion == Completion::InOrder
+            && self.asked_bytes <= self.max_bytes / 2
+            && self.asked.front().is_some_and(|first| !first.slot.is_done());
+        if !is_held_up {
+            return 0;
+        }
+        usize::try_from(self.bell.ready()).unwrap_or(usize::MAX).min(MOST_HELD_UP)
     }
 
     /// Narrows the window when the service asked to slow down since the last look. From then on requests are paced,
@@ -251,6 +268,7 @@ impl<B: Lend> Prefetch<B> {
         let cancel = Cancel::new();
         let course = Course {
             client: self.client.clone(),
+            allowance: Arc::clone(&self.allowance),
             cancel: cancel.clone(),
             missing: self.missing,
             changed: self.changed,
@@ -303,7 +321,6 @@ impl<B: Lend> Prefetch<B> {
         let Some(asked) = self.asked.remove(number) else { return Next::Pending };
         let Some(outcome) = asked.slot.take() else { return Next::Pending };
         self.asked_bytes -= asked.likely_bytes;
-        self.allowance.earn(asked.likely_bytes);
         if asked.hedged {
             // One of the two is still on its way.
             asked.cancels.iter().for_each(Cancel::cancel);
@@ -324,7 +341,8 @@ impl<B: Lend> Prefetch<B> {
         self.asked.iter().take(among).position(|asked| asked.slot.is_done())
     }
 
-    /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late.
+    /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late. A wait also ends,
+    /// with false, when there is room to [`Prefetch::top_up`].
     pub fn wait(&mut self, slice: Duration) -> bool {
         self.notes.waits(SystemClock.now());
         if self.asked.is_empty() || self.workers.run_one() {
@@ -332,9 +350,22 @@ impl<B: Lend> Prefetch<B> {
         }
         let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
         match self.completion {
-            Completion::InOrder => self.asked.front().is_none_or(|first| first.slot.wait(slice)),
+            Completion::InOrder => {
+                let enough = self.wakes_when_ready();
+                self.asked.front().is_none_or(|first| first.slot.wait_while_few(enough, slice))
+            }
             Completion::AsCompleted => self.bell.wait_any(slice, || self.deliverable().is_some()),
         }
+    }
+
+    /// How many objects must be ready for a consumer that waits for another one to be woken, to ask for more.
+    fn wakes_when_ready(&self) -> u64 {
+        let ready = self.bell.ready();
+        let is_full = self.asked_bytes > self.max_bytes / 2 || self.next_position.is_none();
+        if is_full || ready >= MOST_HELD_UP as u64 {
+            return u64::MAX;
+        }
+        ready + (self.workers.window() as u64 / 2).max(1)
     }
 
     /// Sends a second request for each object that is late; false if no object could be found late.
@@ -422,6 +453,9 @@ impl<B: Lend> Drop for Prefetch<B> {
     }
 }
 
+/// Objects that are there already do not count against the window, up to this many.
+const MOST_HELD_UP: usize = 2048;
+
 /// A wait during which something may become late ends after this long, to look again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -443,6 +477,8 @@ fn want(object: ObjectRef<'_>) -> Want {
 /// The way of one object from its request to its slot.
 struct Course<B> {
     client: Client,
+    /// What arrives pays for second requests.
+    allowance: Arc<Allowance>,
     cancel: Cancel,
     missing: Missing,
     changed: Changed,
@@ -497,6 +533,9 @@ impl<B: Lend> Course<B> {
             other => other,
         };
         let received = if outcome.is_ok() { bytes } else { 0 };
+        if outcome.is_ok() {
+            self.allowance.earn(want.size.unwrap_or(bytes));
+        }
         self.slot.put(outcome);
         received
     }

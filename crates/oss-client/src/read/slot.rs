@@ -2,7 +2,8 @@
 //!
 //! A consumer waits for one outcome at a time, the next in its order. Only the worker that finishes that one
 //! rings, and only while the consumer says that it waits: an outcome that is ready before it is wanted costs no
-//! system call on either side.
+//! system call on either side. A consumer whose next outcome is held up can ask to be woken as well when so many of
+//! the others are ready that there may be nothing left to do for the workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,18 +22,34 @@ const ANY: u64 = u64::MAX - 1;
 #[derive(Debug)]
 pub(crate) struct Bell {
     awaited: AtomicU64,
+    /// Outcomes that are there and were not taken.
+    ready: AtomicU64,
+    /// How many of them wake a consumer that waits for another one.
+    enough: AtomicU64,
     lock: Mutex<()>,
     rung: Condvar,
 }
 
 impl Bell {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { awaited: AtomicU64::new(NOBODY), lock: Mutex::new(()), rung: Condvar::new() })
+        Arc::new(Self {
+            awaited: AtomicU64::new(NOBODY),
+            ready: AtomicU64::new(0),
+            enough: AtomicU64::new(u64::MAX),
+            lock: Mutex::new(()),
+            rung: Condvar::new(),
+        })
+    }
+
+    /// Outcomes that are there and were not taken.
+    pub(crate) fn ready(&self) -> u64 {
+        self.ready.load(Ordering::SeqCst)
     }
 
     fn ring(&self, number: u64) {
+        let ready = self.ready.fetch_add(1, Ordering::SeqCst) + 1;
         let awaited = self.awaited.load(Ordering::SeqCst);
-        if awaited == number || awaited == ANY {
+        if awaited == number || awaited == ANY || ready == self.enough.load(Ordering::SeqCst) {
             // Taking the lock orders this ring after the consumer's last look, so that it cannot be missed.
             drop(self.lock.lock());
             self.rung.notify_one();
@@ -41,16 +58,18 @@ impl Bell {
 
     /// Waits until `is_there` says so, at most `slice`; true if it does. Every outcome rings meanwhile.
     pub(crate) fn wait_any(&self, slice: Duration, is_there: impl Fn() -> bool) -> bool {
-        self.wait(ANY, slice, is_there)
+        self.wait(ANY, u64::MAX, slice, is_there)
     }
 
-    fn wait(&self, number: u64, slice: Duration, is_there: impl Fn() -> bool) -> bool {
+    fn wait(&self, number: u64, enough: u64, slice: Duration, is_there: impl Fn() -> bool) -> bool {
+        self.enough.store(enough, Ordering::SeqCst);
         self.awaited.store(number, Ordering::SeqCst);
         let guard = self.lock.lock();
-        if !is_there() {
+        if !is_there() && self.ready() < enough {
             drop(self.rung.wait_for(guard, slice));
         }
         self.awaited.store(NOBODY, Ordering::SeqCst);
+        self.enough.store(u64::MAX, Ordering::SeqCst);
         is_there()
     }
 }
@@ -101,12 +120,21 @@ impl<T> Slot<T> {
 
     /// Takes the outcome out; None before it is done, and after it was taken.
     pub(crate) fn take(&self) -> Option<Result<T, Error>> {
-        if self.is_done() { self.outcome.lock().take() } else { None }
+        let outcome = if self.is_done() { self.outcome.lock().take() } else { None };
+        if outcome.is_some() {
+            self.bell.ready.fetch_sub(1, Ordering::SeqCst);
+        }
+        outcome
     }
 
     /// Waits until the outcome is there, at most `slice`; true if it is.
     pub(crate) fn wait(&self, slice: Duration) -> bool {
-        self.bell.wait(self.number, slice, || self.is_done())
+        self.wait_while_few(u64::MAX, slice)
+    }
+
+    /// As [`Slot::wait`], but no longer than until `enough` outcomes of the stream are ready.
+    pub(crate) fn wait_while_few(&self, enough: u64, slice: Duration) -> bool {
+        self.bell.wait(self.number, enough, slice, || self.is_done())
     }
 }
 
@@ -123,6 +151,23 @@ mod tests {
         assert_eq!(slot.take().unwrap().unwrap(), 7);
         assert!(!slot.offer(Ok(9)), "also once it was taken");
         assert!(slot.take().is_none());
+    }
+
+    #[test]
+    fn a_consumer_whose_outcome_is_held_up_is_woken_when_enough_others_are_ready() {
+        let bell = Bell::new();
+        let slots: Vec<_> = (0..200).map(|number| Slot::new(number, &bell)).collect();
+        let workers = slots[1..].to_vec();
+        let thread = std::thread::Builder::new()
+            .spawn(move || workers.iter().for_each(|slot| slot.put(Ok(slot.number))))
+            .unwrap();
+        for enough in [10, 50, 199] {
+            assert!(!slots[0].wait_while_few(enough, Duration::from_secs(30)), "it never comes");
+            assert!(bell.ready() >= enough);
+        }
+        thread.join().unwrap();
+        slots[1..].iter().for_each(|slot| drop(slot.take()));
+        assert_eq!(bell.ready(), 0);
     }
 
     #[test]
