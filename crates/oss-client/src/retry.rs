@@ -91,6 +91,8 @@ pub struct Circumstances {
     pub hint: Option<Duration>,
     /// A random number, 0 <= unit < 1.
     pub unit: f64,
+    /// Most of the budget is there: few of this endpoint's requests fail.
+    pub is_rare: bool,
 }
 
 /// What to do.
@@ -182,7 +184,10 @@ impl History {
 
     fn pause(&mut self, policy: &RetryPolicy, cause: Cause, now: Circumstances) -> Decision {
         self.retries += 1;
-        let own = backoff(policy, self.retries, now.unit);
+        // One failure among many successes is an accident, and what it holds up is worth more than a pause would spare
+        // the service. Once half of the budget is gone it is no accident any more.
+        let is_accident = now.is_rare && self.retries == 1 && matches!(cause, Cause::Broken | Cause::Server);
+        let own = if is_accident { Duration::ZERO } else { backoff(policy, self.retries, now.unit) };
         let after = match now.hint {
             Some(hint) => hint.min(policy.longest_hint).max(own),
             None => own,
@@ -265,6 +270,11 @@ impl Budget {
         (self.tokens, self.capacity)
     }
 
+    /// Whether more than half of the tokens are there.
+    pub fn has_plenty(&self) -> bool {
+        !self.slow && self.tokens > self.capacity / 2
+    }
+
     /// Whether only a few requests a second may go.
     pub fn is_slow(&self) -> bool {
         self.slow
@@ -311,7 +321,7 @@ mod tests {
     }
 
     fn within(left: Duration, unit: f64) -> Circumstances {
-        Circumstances { left, first_contact_left: None, hint: None, unit }
+        Circumstances { left, first_contact_left: None, hint: None, unit, is_rare: false }
     }
 
     const LONG: Duration = Duration::from_secs(180);
@@ -378,7 +388,8 @@ mod tests {
     #[test]
     fn a_hint_is_honoured_up_to_its_cap_and_costs_no_tokens() {
         let decide = |hint, left| {
-            let now = Circumstances { left, first_contact_left: None, hint: Some(hint), unit: 0.5 };
+            let now =
+                Circumstances { left, first_contact_left: None, hint: Some(hint), unit: 0.5, is_rare: false };
             History::default().decide(&RetryPolicy::default(), Cause::Throttled, now)
         };
         let again = |seconds| Decision::Again { after: Duration::from_secs(seconds), tokens: 0 };
@@ -394,6 +405,7 @@ mod tests {
             first_contact_left: Some(Duration::from_millis(10)),
             hint: None,
             unit: 0.9,
+            is_rare: false,
         };
         let decide = |cause| History::default().decide(&RetryPolicy::default(), cause, now);
         assert_eq!(decide(Cause::Connect), Decision::Stop(Stop::FirstContact));
@@ -449,6 +461,41 @@ mod tests {
             }
         }
         assert!((650..=900).contains(&requests), "{requests}");
+    }
+
+    #[test]
+    fn the_first_repetition_after_an_accident_comes_at_once() {
+        let policy = RetryPolicy::default();
+        let after = |cause, is_rare, hint| {
+            let mut history = History::default();
+            let now = Circumstances { is_rare, hint, ..within(LONG, 0.5) };
+            let pauses = [0, 1].map(|_| match history.decide(&policy, cause, now) {
+                Decision::Again { after, tokens } => (after, tokens),
+                Decision::Stop(stop) => panic!("{stop:?}"),
+            });
+            assert!(
+                cause == Cause::Throttled || pauses.iter().all(|(_, tokens)| *tokens > 0),
+                "never for nothing"
+            );
+            pauses.map(|(after, _)| after)
+        };
+        let ms = Duration::from_millis;
+        for cause in [Cause::Broken, Cause::Server] {
+            assert_eq!(after(cause, true, None), [ms(0), ms(100)]);
+            assert_eq!(after(cause, false, None), [ms(50), ms(100)]);
+            assert_eq!(after(cause, true, Some(ms(70))), [ms(70), ms(100)]);
+        }
+        for cause in [Cause::Throttled, Cause::Connect, Cause::TimedOut] {
+            assert_eq!(after(cause, true, None), [ms(50), ms(100)]);
+        }
+    }
+
+    #[test]
+    fn half_a_budget_is_not_plenty() {
+        let policy = RetryPolicy { budget_tokens: 20, ..RetryPolicy::default() };
+        let mut budget = Budget::new(&policy);
+        assert!(budget.has_plenty() && !budget.pay(5) && budget.has_plenty());
+        assert!(!budget.pay(5) && !budget.has_plenty());
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 mod account;
 mod call;
+#[cfg(test)]
+mod crowd_model;
 mod exchange;
 pub(crate) mod fetch;
 mod gate;

@@ -23,6 +23,9 @@ use crate::stats::{Counter, Outcome};
 use crate::subject::Subject;
 use crate::telling::board::{self, Place};
 
+/// A turn may come sooner or later than it was said when it was taken; so often it is looked at.
+pub(super) const LOOK_AT_THE_PACE: Duration = Duration::from_millis(250);
+
 /// Causes kept for the error.
 const MAX_CAUSES: usize = 8;
 
@@ -74,6 +77,8 @@ pub(super) struct Call<'c> {
     last: Option<Error>,
     pub(super) own_repeat: bool,
     pub(super) wants_fresh: bool,
+    /// When the present attempt passed the gate.
+    passed_gate: Instant,
     /// Of the present attempt, if anybody wants to hear of it.
     pub(super) account: Option<Account>,
     /// Where others see what it is doing.
@@ -114,6 +119,7 @@ impl<'c> Call<'c> {
             last: None,
             own_repeat: false,
             wants_fresh: false,
+            passed_gate: now,
             account: None,
         }
     }
@@ -167,35 +173,43 @@ impl<'c> Call<'c> {
 
     /// Waits for a turn: while the endpoint is paused, at the pace it admits, or in slow mode.
     fn pass_gate(&mut self) -> Result<(), Failure> {
-        let mut now = self.clock().now();
-        let Turn { opens, wished } = self.transport.gate.opens(now);
-        if opens > now {
-            self.deadline.postpone(wished);
-            if opens >= self.deadline.end() {
+        let now = self.clock().now();
+        self.passed_gate = now;
+        let turn = self.transport.gate.opens(now);
+        if turn.opens > now {
+            self.deadline.postpone(turn.wished);
+            if turn.opens >= self.deadline.end() {
                 self.transport.gate.give_back();
                 return Err(Failure::last(self.paused_too_long()));
             }
-            let pause = (opens - now).saturating_sub(wished);
-            self.transport.stats.add_time(Counter::ThrottlePauses, pause);
             self.place.turns_to(board::Doing::Throttled, now);
-            self.wait_for_turn(opens)?;
-            now = opens;
+            self.wait_for_turn(turn)?;
+            self.passed_gate = self.clock().now();
+            // Waking up late is no pause that the service asked for.
+            let until = if turn.wished.is_zero() { self.passed_gate } else { turn.opens };
+            let pause = until.saturating_duration_since(now).saturating_sub(turn.wished);
+            self.transport.stats.add_time(Counter::ThrottlePauses, pause);
         } else if self.attempts == 0 {
             return Ok(());
         }
-        self.place.turns_to(board::Doing::Preparing, now);
+        self.place.turns_to(board::Doing::Preparing, self.passed_gate);
         Ok(())
     }
 
-    /// Waits until `opens`, saying so when that is long.
-    fn wait_for_turn(&mut self, opens: Instant) -> Result<(), Failure> {
+    /// Waits until `turn` comes, saying so when that is long.
+    fn wait_for_turn(&mut self, mut turn: Turn) -> Result<(), Failure> {
         loop {
             let now = self.clock().now();
-            if now >= opens {
+            turn = self.transport.gate.still(turn, now);
+            if now >= turn.opens {
                 return Ok(());
             }
+            if now >= self.deadline.end() {
+                self.transport.gate.give_back();
+                return Err(Failure::last(self.paused_too_long()));
+            }
             self.tell_silence(now, "held back, as the service refuses requests for their rate or fails them");
-            let until = opens.min(now + self.transport.ticks.tell_after());
+            let until = turn.opens.min(now + LOOK_AT_THE_PACE.min(self.transport.ticks.tell_after()));
             if self.cancel.wait_until(until, self.clock()) {
                 return Err(Failure::last(Error::cancelled(self.subject.label)));
             }
@@ -259,7 +273,7 @@ impl<'c> Call<'c> {
         }
         if cause == Cause::Throttled {
             self.transport.stats.add(Counter::Throttled, 1);
-            if let Some(rate) = self.transport.gate.throttled(self.clock().now()) {
+            if let Some(rate) = self.transport.gate.throttled(self.passed_gate, self.clock().now()) {
                 let text =
                     format!("the service refuses requests for their rate: {rate:.0} a second go from now on");
                 logs::push(Level::Info, "transport", text);
@@ -276,6 +290,7 @@ impl<'c> Call<'c> {
             first_contact_left: self.first_contact_left(now),
             hint,
             unit: self.transport.dice.unit(),
+            is_rare: self.transport.gate.has_plenty(),
         };
         match self.history.decide(&self.transport.config.retry, cause, circumstances) {
             Decision::Stop(stop) => Err(self.finish(error, Some(stop))),
@@ -299,7 +314,7 @@ impl<'c> Call<'c> {
 
     fn pause(&self, until: Instant, for_everybody: bool) -> Result<(), Error> {
         if for_everybody {
-            self.transport.gate.close_until(until);
+            self.transport.gate.close_until(until, self.clock().now());
         }
         if self.cancel.wait_until(until, self.clock()) {
             return Err(self.finish(Error::cancelled(self.subject.label), None));

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::meter::Meter;
-use super::pacer::Pacer;
+use super::pacer::{Number, Pacer};
 use crate::config::RetryPolicy;
 use crate::retry::Budget;
 use crate::sync::Mutex;
@@ -29,10 +29,12 @@ pub(super) struct Gate {
 }
 
 /// When a request may go, and how much of the wait is what the user wishes: that is no lack of progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Turn {
     pub(super) opens: Instant,
     pub(super) wished: Duration,
+    /// Its place in the pace, and the moment before which it does not come for another reason.
+    place: Option<(Number, Instant)>,
 }
 
 impl Gate {
@@ -51,19 +53,36 @@ impl Gate {
         }
     }
 
-    /// When a request may go: `now`, or later. A turn in the pace, or in slow mode, is taken by the asker.
+    /// When a request may go: `now`, or later. A turn in the pace, or in slow mode, is taken by the asker, who asks
+    /// [`Gate::still`] when it has come.
     pub(super) fn opens(&self, now: Instant) -> Turn {
         let paused = self.pause_end().unwrap_or(now).max(now);
         let slow =
             if self.at_ease.load(Ordering::Acquire) { paused } else { self.budget.lock().admit(paused) };
-        if !self.paced.load(Ordering::Acquire) {
-            return Turn { opens: slow, wished: Duration::ZERO };
+        let mut turn = Turn { opens: slow, wished: Duration::ZERO, place: None };
+        if self.paced.load(Ordering::Acquire) {
+            let mut pacer = self.pacer.lock();
+            let place = (pacer.take(now), slow);
+            self.paced.store(pacer.rate().is_some(), Ordering::Release);
+            turn = Self::placed(&mut pacer, place, now);
         }
-        let mut pacer = self.pacer.lock();
-        let opens = pacer.admit(slow);
-        self.paced.store(pacer.rate().is_some(), Ordering::Release);
-        let wished = if pacer.is_at_bound() { opens.saturating_duration_since(slow) } else { Duration::ZERO };
-        Turn { opens, wished }
+        turn
+    }
+
+    /// When a turn comes as things stand now: the pace may have changed since it was taken.
+    pub(super) fn still(&self, turn: Turn, now: Instant) -> Turn {
+        match turn.place {
+            Some(place) => Self::placed(&mut self.pacer.lock(), place, now),
+            None => turn,
+        }
+    }
+
+    fn placed(pacer: &mut Pacer, place: (Number, Instant), now: Instant) -> Turn {
+        let (number, slow) = place;
+        let opens = pacer.comes(number, now).max(slow);
+        let wished =
+            if pacer.is_at_bound() { opens.saturating_duration_since(slow.max(now)) } else { Duration::ZERO };
+        Turn { opens, wished, place: Some(place) }
     }
 
     /// The turn that was just taken comes too late for its asker.
@@ -77,15 +96,19 @@ impl Gate {
     }
 
     /// No request goes before `moment`.
-    pub(super) fn close_until(&self, moment: Instant) {
+    pub(super) fn close_until(&self, moment: Instant, now: Instant) {
         let nanoseconds = moment.saturating_duration_since(self.base).as_nanos();
         self.closed_until.fetch_max(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::AcqRel);
+        if self.paced.load(Ordering::Acquire) {
+            self.pacer.lock().hold_until(moment, now);
+        }
     }
 
-    /// Takes note of a refusal for throttling; gives the requests a second that go from now on if that is news.
-    pub(super) fn throttled(&self, now: Instant) -> Option<f64> {
+    /// Takes note of a refusal, for throttling, of a request of the moment `sent`; gives the requests a second that go
+    /// from now on if that is news.
+    pub(super) fn throttled(&self, sent: Instant, now: Instant) -> Option<f64> {
         let mut pacer = self.pacer.lock();
-        let is_new = pacer.refused(self.admitted.rate(now), now);
+        let is_new = pacer.refused(self.admitted.rate(now), sent, now);
         self.paced.store(true, Ordering::Release);
         if is_new {
             self.pacings.fetch_add(1, Ordering::Relaxed);
@@ -112,6 +135,11 @@ impl Gate {
     /// Tokens that are left for repetitions, and how many there can be.
     pub(super) fn tokens(&self) -> (u32, u32) {
         self.budget.lock().tokens()
+    }
+
+    /// Whether few requests fail: most of what repetitions may cost is left.
+    pub(super) fn has_plenty(&self) -> bool {
+        self.at_ease.load(Ordering::Acquire) || self.budget.lock().has_plenty()
     }
 
     /// Pays for a repetition; true if that emptied the budget.
@@ -174,8 +202,8 @@ mod tests {
         let gate = Gate::new(&RetryPolicy::default(), None, now);
         assert_eq!(gate.opens(now).opens, now);
         let end = now + Duration::from_secs(3);
-        gate.close_until(end);
-        gate.close_until(now + Duration::from_secs(1));
+        gate.close_until(end, now);
+        gate.close_until(now + Duration::from_secs(1), now);
         assert_eq!(gate.opens(now).opens, end, "a shorter pause does not end a longer one");
         let later = end + Duration::from_secs(1);
         assert_eq!(gate.opens(later).opens, later);
@@ -214,11 +242,11 @@ mod tests {
         let gate = Gate::new(&RetryPolicy::default(), None, now);
         let later = now + Duration::from_secs(1);
         (0..100).for_each(|number| gate.succeeded(0, now + Duration::from_millis(10 * number)));
-        let rate = gate.throttled(later).expect("the first refusal is news");
+        let rate = gate.throttled(later, later).expect("the first refusal is news");
         assert!((80.0..100.0).contains(&rate), "{rate}");
-        assert_eq!(gate.throttled(later), None);
+        assert_eq!(gate.throttled(later, later), None);
         let turns: Vec<_> = (0..3).map(|_| gate.opens(later)).collect();
-        assert_eq!(turns[0], Turn { opens: later, wished: Duration::ZERO });
+        assert_eq!((turns[0].opens, turns[0].wished), (later, Duration::ZERO));
         assert!(turns[2].opens > turns[1].opens && turns[1].opens > later);
     }
 }

@@ -1,32 +1,36 @@
 //! How many requests a second may go to an endpoint: found from what it refuses, below what the user allows. Pure.
 //!
 //! Without a refusal and without a bound nothing is paced. The first refusal sets the rate to what was admitted in the
-//! second before it. From there the rate doubles every second until the next refusal (the first guess of a process that
-//! was refused at once is poor), and then grows by a hundredth a second, at least by two requests a second, so that
-//! processes which share a limit draw level: who sends more is refused more often, and each refusal takes the same
-//! share. docs/decisions/0014 says how these numbers were chosen.
+//! second before it. That guess is poor where many begin at once, so for half a second refusals only lower the rate, and
+//! it grows by e every second until the first refusal after that. From then on every round of refusals leaves four
+//! fifths of the rate. In between it grows by a step that is the same for all, so that processes which share a limit draw
+//! level: who sends more is refused more often. The longer nothing was refused, the faster it grows: a limit that was
+//! raised is found in seconds. docs/decisions/0014 says how these numbers were chosen.
+//!
+//! Who asks takes a turn, a number. When it comes depends on the rate at that time and not on the rate when it was
+//! taken: a process that was refused at once, and whose pace then grows, does not wait for turns of the slow beginning.
 
 use std::time::{Duration, Instant};
 
-/// What a refusal leaves of the rate, or of what was admitted if that is less.
-const AFTER_REFUSAL: f64 = 0.93;
-/// A refusal takes no more than this at once: what was admitted lately may be a poor sample.
-const DEEPEST_CUT: f64 = 0.8;
-/// Refusals within this time of a cut are answers to what was sent before it.
-const BETWEEN_CUTS: Duration = Duration::from_millis(100);
-/// Growth in a second, of the rate and at least.
-const GROWTH: f64 = 0.01;
-const LEAST_GROWTH: f64 = 2.0;
-/// Growth in a second while the first guess is being corrected.
+/// What a round of refusals leaves of the rate.
+const AFTER_REFUSAL: f64 = 0.8;
+/// What the first refusal leaves of what was admitted lately.
+const FIRST_GUESS: f64 = 0.93;
+/// Growth in a second, in requests a second, but no more than this share of the rate; and a share of it besides.
+const STEP: f64 = 2.0;
+const STEP_AT_MOST: f64 = 0.15;
+const SHARE: f64 = 0.03;
+/// After this long without a refusal growth is twice as fast, after twice as long five times, and so on.
+const CALM: Duration = Duration::from_secs(2);
+/// Growth in a second while the first guess is being corrected, as a share of the rate; and at any time at most.
 const SEARCHING: f64 = 1.0;
-/// After this long without a refusal the limit has moved: growth is ten times as fast.
-const CALM: Duration = Duration::from_secs(10);
-const GROWTH_IN_CALM: f64 = 0.1;
+/// Refusals within this time of the first do not end the search: others that began now are being refused as well.
+const FLOOD: Duration = Duration::from_millis(500);
 /// After this long without a refusal there is no limit any more.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The rate that a first guess does not go below, and a cut does not.
 const LEAST_GUESS: f64 = 10.0;
-const LEAST: f64 = 1.0;
+const LEAST: f64 = 0.5;
 /// A pause leaves this much to be made good at once; more would be a burst.
 const BURST: Duration = Duration::from_millis(10);
 
@@ -35,24 +39,31 @@ const BURST: Duration = Duration::from_millis(10);
 pub(super) struct Pacer {
     bound: Option<f64>,
     found: Option<Found>,
-    /// When the next request may go.
-    next: Instant,
+    /// Turns that were taken.
+    taken: f64,
+    /// Turns that have come.
+    come: f64,
+    /// Up to when turns were counted.
+    counted: Instant,
 }
+
+/// A turn that was taken.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Number(f64);
 
 /// A rate that refusals taught.
 #[derive(Debug)]
 struct Found {
     rate: f64,
-    refused: Instant,
+    first_refused: Instant,
     cut: Instant,
-    grown: Instant,
-    searching: bool,
+    is_searching: bool,
 }
 
 impl Pacer {
     /// `bound` is the user's, in requests a second.
     pub(super) fn new(bound: Option<f64>, now: Instant) -> Self {
-        Pacer { bound, found: None, next: now }
+        Pacer { bound, found: None, taken: 0.0, come: 0.0, counted: now }
     }
 
     /// Requests a second; None while nothing holds them back.
@@ -74,58 +85,81 @@ impl Pacer {
         self.bound.is_some() && self.rate() == self.bound
     }
 
-    /// When a request may go, `now` or later; the asker takes that moment.
-    pub(super) fn admit(&mut self, now: Instant) -> Instant {
-        self.grow(now);
-        let Some(rate) = self.rate() else { return now };
-        let moment = now.checked_sub(BURST).map_or(self.next, |earliest| self.next.max(earliest));
-        self.next = moment + Duration::from_secs_f64(1.0 / rate);
-        moment.max(now)
+    /// Takes a turn.
+    pub(super) fn take(&mut self, now: Instant) -> Number {
+        self.advance(now);
+        self.taken += 1.0;
+        Number(self.taken)
     }
 
-    /// A moment was taken that comes too late to be used: who comes next need not wait for it.
+    /// When that turn comes as things stand: `now`, or later.
+    pub(super) fn comes(&mut self, turn: Number, now: Instant) -> Instant {
+        self.advance(now);
+        let from = self.counted.max(now);
+        match self.rate() {
+            // A turn is there at the start of its interval, and a thousandth of one is rounding.
+            Some(rate) if turn.0 - 1.0 > self.come + 0.001 => {
+                from + Duration::from_secs_f64((turn.0 - 1.0 - self.come) / rate)
+            }
+            _ => from,
+        }
+    }
+
+    /// A turn was taken that comes too late to be used: who comes next need not wait for it.
     pub(super) fn give_back(&mut self) {
-        let Some(rate) = self.rate() else { return };
-        self.next = self.next.checked_sub(Duration::from_secs_f64(1.0 / rate)).unwrap_or(self.next);
+        self.taken = (self.taken - 1.0).max(self.come);
     }
 
-    /// The service refused a request because there were too many; `admitted` a second it had not refused lately.
+    /// No turn comes before `moment`.
+    pub(super) fn hold_until(&mut self, moment: Instant, now: Instant) {
+        self.advance(now);
+        self.counted = self.counted.max(moment);
+    }
+
+    /// The service refused a request of the moment `sent` because there were too many; `admitted` a second it had not
+    /// refused lately. A request from before the last cut says nothing new.
     ///
     /// True if requests are paced from now on, and were not before.
-    pub(super) fn refused(&mut self, admitted: f64, now: Instant) -> bool {
+    pub(super) fn refused(&mut self, admitted: f64, sent: Instant, now: Instant) -> bool {
+        self.advance(now);
         let Some(found) = &mut self.found else {
-            let guess = (admitted * AFTER_REFUSAL).max(LEAST_GUESS);
-            self.found = Some(Found { rate: guess, refused: now, cut: now, grown: now, searching: true });
-            self.next = self.next.max(now);
+            let rate = (admitted * FIRST_GUESS).max(LEAST_GUESS);
+            self.found = Some(Found { rate, first_refused: now, cut: now, is_searching: true });
             return true;
         };
-        found.refused = now;
-        if now.saturating_duration_since(found.cut) >= BETWEEN_CUTS {
-            let believed = admitted.clamp(found.rate * DEEPEST_CUT, found.rate);
-            found.rate = (believed * AFTER_REFUSAL).max(LEAST);
+        if sent >= found.cut {
+            found.rate = (found.rate * AFTER_REFUSAL).max(LEAST);
             found.cut = now;
-            found.searching = false;
+            found.is_searching &= sent < found.first_refused + FLOOD;
         }
         false
     }
 
-    fn grow(&mut self, now: Instant) {
+    /// Lets the rate grow and turns come until `now`.
+    fn advance(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        self.counted = self.counted.max(now);
+        self.grow(passed, now);
+        self.come = match self.rate() {
+            Some(rate) => (self.come + rate * passed).min(self.taken + rate * BURST.as_secs_f64()),
+            None => self.taken,
+        };
+    }
+
+    fn grow(&mut self, passed: f64, now: Instant) {
         let Some(found) = &mut self.found else { return };
-        let calm = now.saturating_duration_since(found.refused);
+        let calm = now.saturating_duration_since(found.cut);
         if calm >= FORGOTTEN {
             self.found = None;
             return;
         }
-        let share = if found.searching && calm > BETWEEN_CUTS {
+        let haste = 1.0 + (calm.as_secs_f64() / CALM.as_secs_f64()).powi(2);
+        let share = if found.is_searching {
             SEARCHING
-        } else if calm >= CALM {
-            GROWTH_IN_CALM
         } else {
-            GROWTH
+            ((STEP / found.rate).min(STEP_AT_MOST) + SHARE) * haste
         };
-        let seconds = now.saturating_duration_since(found.grown).as_secs_f64();
-        found.rate += seconds * (found.rate * share).max(LEAST_GROWTH);
-        found.grown = now;
+        found.rate += passed * found.rate * share.min(SEARCHING);
     }
 }
 
@@ -133,33 +167,38 @@ impl Pacer {
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
-    use std::collections::{BTreeMap, VecDeque};
 
-    const MS: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// When one more request may go.
+    fn admit(pacer: &mut Pacer, now: Instant) -> Instant {
+        let turn = pacer.take(now);
+        pacer.comes(turn, now)
+    }
 
     #[test]
     fn nothing_is_paced_before_a_refusal() {
         let now = SystemClock.now();
         let mut pacer = Pacer::new(None, now);
-        assert!((0..1000).all(|_| pacer.admit(now) == now));
+        assert!((0..1000).all(|_| admit(&mut pacer, now) == now));
     }
 
     #[test]
     fn the_users_bound_holds_from_the_start() {
         let now = SystemClock.now();
         let mut pacer = Pacer::new(Some(100.0), now);
-        let moments: Vec<_> = (0..101).map(|_| pacer.admit(now)).collect();
+        let moments: Vec<_> = (0..101).map(|_| admit(&mut pacer, now)).collect();
         assert_eq!(moments[0], now);
         assert_eq!(moments[100].duration_since(now).as_millis(), 1000);
-        assert!(!pacer.refused(1e6, now) || pacer.rate() == Some(100.0), "a refusal does not widen it");
+        assert!(!pacer.refused(1e6, now, now) || pacer.rate() == Some(100.0), "a refusal does not widen it");
     }
 
     #[test]
     fn a_pause_is_made_good_by_a_few_requests_only() {
         let now = SystemClock.now();
         let mut pacer = Pacer::new(Some(1000.0), now);
-        let later = now + Duration::from_secs(60);
-        let at_once = (0..100).filter(|_| pacer.admit(later) == later).count();
+        let later = now + 60 * SECOND;
+        let at_once = (0..100).filter(|_| admit(&mut pacer, later) == later).count();
         assert!((10..=11).contains(&at_once), "{at_once}");
     }
 
@@ -167,108 +206,61 @@ mod tests {
     fn a_minute_without_a_refusal_forgets_the_limit() {
         let now = SystemClock.now();
         let mut pacer = Pacer::new(None, now);
-        assert!(pacer.refused(500.0, now));
-        assert_eq!(pacer.rate(), Some(500.0 * AFTER_REFUSAL));
-        pacer.admit(now + Duration::from_secs(61));
+        assert!(pacer.refused(500.0, now, now));
+        assert_eq!(pacer.rate(), Some(500.0 * FIRST_GUESS));
+        admit(&mut pacer, now + 61 * SECOND);
         assert_eq!(pacer.rate(), None);
     }
 
-    /// One process of the model: so many requests in flight at most, paced.
-    struct Process {
-        pacer: Pacer,
-        in_flight: usize,
-        waiting_since: Option<Instant>,
-        admitted: VecDeque<Instant>,
-        done: u64,
-    }
-
-    /// What a model of `processes` sharing `limit` requests a second came to.
-    struct Outcome {
-        used: f64,
-        refused: f64,
-        refused_warm: f64,
-        least_share: f64,
-    }
-
-    /// Lets processes that each keep 16 requests of 10 ms in flight share a leaky bucket for `seconds`.
-    fn share(processes: usize, limit: f64, seconds: u64) -> Outcome {
-        let start = SystemClock.now();
-        let mut all: Vec<_> = (0..processes)
-            .map(|_| Process {
-                pacer: Pacer::new(None, start),
-                in_flight: 0,
-                waiting_since: None,
-                admitted: VecDeque::new(),
-                done: 0,
-            })
-            .collect();
-        let burst = limit * 0.2;
-        let (mut tokens, mut sent, mut refused, mut warm, mut warm_refused) =
-            (burst, 0_u64, 0_u64, 0_u64, 0_u64);
-        let mut answers: BTreeMap<u64, Vec<(usize, bool)>> = BTreeMap::new();
-        for tick in 0..seconds * 1000 {
-            let now = start + MS * u32::try_from(tick).unwrap();
-            tokens = (tokens + limit / 1000.0).min(burst);
-            for (who, admitted) in answers.remove(&tick).unwrap_or_default() {
-                let process = &mut all[who];
-                process.in_flight -= 1;
-                while process.admitted.front().is_some_and(|at| now - *at > Duration::from_secs(1)) {
-                    process.admitted.pop_front();
-                }
-                if admitted {
-                    process.done += 1;
-                    process.admitted.push_back(now);
-                } else {
-                    let lately = now.duration_since(start).as_secs_f64().clamp(0.2, 1.0);
-                    process.pacer.refused(process.admitted.len() as f64 / lately, now);
-                }
-            }
-            // Nobody is always first.
-            for turn in 0..processes {
-                let who = (turn + usize::try_from(tick).unwrap() * 7) % processes;
-                let process = &mut all[who];
-                while process.in_flight < 16 {
-                    let moment = *process.waiting_since.get_or_insert_with(|| process.pacer.admit(now));
-                    if moment > now {
-                        break;
-                    }
-                    process.waiting_since = None;
-                    process.in_flight += 1;
-                    sent += 1;
-                    warm += u64::from(tick > 5000);
-                    let admitted = tokens >= 1.0;
-                    if admitted {
-                        tokens -= 1.0;
-                    } else {
-                        refused += 1;
-                        warm_refused += u64::from(tick > 5000);
-                    }
-                    answers.entry(tick + 9 + (tick * 31 + who as u64) % 3).or_default().push((who, admitted));
-                }
-            }
-        }
-        let (total, fair) = (limit * seconds as f64, limit * seconds as f64 / processes as f64);
-        Outcome {
-            used: all.iter().map(|process| process.done).sum::<u64>() as f64 / total,
-            refused: refused as f64 / sent as f64,
-            refused_warm: warm_refused as f64 / warm as f64,
-            least_share: all.iter().map(|process| process.done).min().unwrap() as f64 / fair,
-        }
+    #[test]
+    fn refusals_of_one_round_count_once() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(None, now);
+        pacer.refused(1000.0, now, now);
+        let later = now + SECOND;
+        pacer.refused(1000.0, later, later);
+        let rate = pacer.rate();
+        let stale = later.checked_sub(Duration::from_millis(1)).expect("a while after the start");
+        assert!((0..100).all(|_| !pacer.refused(1000.0, stale, later)));
+        assert_eq!(pacer.rate(), rate, "they were sent before the cut");
+        pacer.refused(1000.0, later, later);
+        assert_eq!(pacer.rate(), rate.map(|rate| rate * AFTER_REFUSAL));
     }
 
     #[test]
-    fn one_process_uses_the_limit_and_is_hardly_refused() {
-        // 16 requests of 10 ms are 1,600 a second.
-        let outcome = share(1, 1000.0, 30);
-        assert!(outcome.used >= 0.9, "{}", outcome.used);
-        assert!(outcome.refused_warm <= 0.02, "{}", outcome.refused_warm);
+    fn turns_come_sooner_when_the_pace_grew_since_they_were_taken() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(None, now);
+        pacer.refused(0.0, now, now);
+        let turns: Vec<_> = (0..31).map(|_| pacer.take(now)).collect();
+        assert_eq!(pacer.comes(turns[30], now), now + 3 * SECOND, "at ten a second");
+        let comes = (1..=20).map(|tenth| pacer.comes(turns[30], now + tenth * SECOND / 10)).last();
+        assert_eq!(comes, Some(now + 2 * SECOND));
     }
 
     #[test]
-    fn many_processes_share_a_limit_fairly() {
-        let outcome = share(64, 2000.0, 40);
-        assert!(outcome.used >= 0.9, "{}", outcome.used);
-        assert!(outcome.refused <= 0.05, "{}", outcome.refused);
-        assert!(outcome.least_share >= 0.5, "{}", outcome.least_share);
+    fn turns_wait_for_a_pause_and_do_not_come_at_once_after_it() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(Some(10.0), now);
+        pacer.hold_until(now + 3 * SECOND, now);
+        let turns: Vec<_> = (0..11).map(|_| pacer.take(now)).collect();
+        assert_eq!(pacer.comes(turns[10], now), now + 4 * SECOND);
+        assert_eq!(pacer.comes(turns[10], now + 3 * SECOND), now + 4 * SECOND);
+    }
+
+    #[test]
+    fn a_raised_limit_is_found_in_seconds() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(None, now);
+        pacer.refused(1000.0, now, now);
+        pacer.refused(1000.0, now + SECOND, now + SECOND);
+        let mut seconds = 0;
+        while pacer.rate() < Some(4000.0) {
+            seconds += 1;
+            (1..=10).for_each(|tenth| {
+                admit(&mut pacer, now + SECOND + (seconds * 10 + tenth - 10) * SECOND / 10);
+            });
+        }
+        assert!(seconds <= 10, "{seconds} s to twice the rate");
     }
 }
