@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from canaries import Canaries, watch_everything
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -91,6 +93,15 @@ def bare(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     fsspec.register_implementation("oss", OssFileSystem, clobber=True)
     OssFileSystem.clear_instance_cache()
     return site
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Watch every test for secrets that come out."""
+    canaries = Canaries()
+    config.pluginmanager.register(canaries)
+    doors = pytest.MonkeyPatch()
+    watch_everything(doors, canaries.watch)
+    config.add_cleanup(doors.undo)
 
 
 @pytest.fixture(autouse=True)

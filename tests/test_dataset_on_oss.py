@@ -262,6 +262,7 @@ def test_large_and_odd_objects_arrive_whole(kind, site):
     assert {s.key.removeprefix("/bucket/"): s.read() for s in dataset} == objects
 
 
+@pytest.mark.shows_keys("the pickle of a user's own provider follows its own rules")
 def test_a_provider_may_stand_in_for_the_file_and_pickles_with_the_dataset(site):
     uris = site.fill({"a": b"1"})
     provider = Provider(site.oss.access_key_id, site.oss.access_key_secret)
