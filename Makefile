@@ -104,6 +104,7 @@ soak: setup original ## Run the long grid of tests too (over an hour): parsers, 
 	echo "make: giving each parser $$OSS_MUTATION_SECONDS s of inputs that nobody has seen before"
 	cargo test --release -p oss-client --locked --test corpus -- --nocapture
 	cargo test --release -p oss-client --locked --lib -- --ignored
+	scripts/sanitize
 	$(PY) -m pytest --timeout 600 $(ARGS)
 
 .PHONY: check
