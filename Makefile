@@ -151,6 +151,7 @@ performance: setup original peers ## Measure all that docs/performance.md shows,
 guard: setup ## Fail if reading has become clearly slower: ours against a raw client, and instruction counts (nginx, valgrind)
 	@$(PY) benches/guard.py
 	$(PY) benches/instructions.py
+	$(PY) benches/counting.py
 
 .PHONY: wheel
 wheel: toolchain $(DEV) ## Build the wheel into dist/ and try it in a clean environment without Rust

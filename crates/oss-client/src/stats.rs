@@ -106,7 +106,7 @@ struct Shard {
 /// The counters of one process.
 #[derive(Debug)]
 pub struct Stats {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
     /// From sending a read to the head of its answer.
     pub(crate) first_byte: Histogram,
     /// From the first request for a whole object to its last byte, checked.
@@ -128,20 +128,21 @@ impl Default for Stats {
 impl Stats {
     /// All zero.
     pub fn new() -> Self {
-        let shard = |_| Shard {
+        let shard = |_: usize| Shard {
             counters: [const { AtomicU64::new(0) }; COUNTERS],
             requests: [const { AtomicU64::new(0) }; REQUESTS],
             answers: [const { AtomicU64::new(0) }; ANSWERS],
         };
         Stats {
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: Box::new(std::array::from_fn(shard)),
             first_byte: Histogram::new(),
             whole_object: Histogram::new(),
         }
     }
 
     fn shard(&self) -> &Shard {
-        &self.shards[SHARD.try_with(Cell::get).unwrap_or(0)]
+        // The remainder is there for the compiler, which then needs no check of bounds.
+        &self.shards[SHARD.try_with(Cell::get).unwrap_or(0) % SHARDS]
     }
 
     /// Adds `amount` to a counter.

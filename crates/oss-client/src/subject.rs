@@ -19,14 +19,7 @@ impl Subject<'_> {
     /// `oss://bucket/key[start..end)`, as far as the parts are known.
     pub(crate) fn uri(&self) -> String {
         let mut uri = String::new();
-        self.write_uri(&mut uri);
-        uri
-    }
-
-    /// As [`Subject::uri`], into memory that is there already.
-    pub(crate) fn write_uri(&self, uri: &mut String) {
-        uri.clear();
-        let Some(bucket) = self.bucket else { return };
+        let Some(bucket) = self.bucket else { return uri };
         for piece in ["oss://", bucket, "/", self.key.unwrap_or("")] {
             uri.push_str(piece);
         }
@@ -34,6 +27,7 @@ impl Subject<'_> {
             let told = write!(uri, "[{start}..{end})");
             assert!(told.is_ok(), "a string takes everything");
         }
+        uri
     }
 }
 

@@ -154,7 +154,8 @@ impl Stream {
 
     /// The consumer got something at `now`; so much is still ahead.
     pub(crate) fn delivered(&self, ahead: usize, ahead_bytes: u64, now: Instant) {
-        self.delivered.fetch_add(1, Ordering::Relaxed);
+        // A stream has one consumer at a time.
+        self.delivered.store(self.delivered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.ahead.store(ahead as u64, Ordering::Relaxed);
         self.ahead_bytes.store(ahead_bytes, Ordering::Relaxed);
         self.turn(false, now);

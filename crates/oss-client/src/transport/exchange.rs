@@ -142,11 +142,13 @@ impl<'t> Exchange<'t> {
             account.heard(heard, now);
         }
         let taken = outcome.map_err(|broken| self.broken(call, &broken, request))?;
-        call.place.turns_to(Doing::Receiving, now);
+        // It has awaited this since it began.
+        let awaited = now.saturating_duration_since(self.begun);
+        call.place.turns_to_after(Doing::Receiving, awaited);
         let stats = &self.transport.stats;
         stats.answer(request.operation, status);
         if request.operation == Operation::GetObject && taken.is_some() {
-            stats.first_byte.note(now.saturating_duration_since(self.begun));
+            stats.first_byte.note(awaited);
         }
         self.transport.gate.heard();
         Ok(taken)
