@@ -57,7 +57,9 @@ def check_epochs(site, dataset, epochs=2, **options):
     for _ in range(epochs):
         assert sorted(keys_of(loader)) == expected_keys()
     assert len(site.oss.requests("ListObjectsV2")) == 1
-    assert len(site.oss.requests("GetObject")) == epochs * COUNT
+    # A machine that is busy elsewhere may make an object late, which is then asked for once more.
+    spared = epochs * COUNT + dataset.stats()["hedges_sent"]
+    assert epochs * COUNT <= len(site.oss.requests("GetObject")) <= spared
 
 
 @pytest.mark.parametrize("kind", KINDS)
