@@ -391,17 +391,22 @@ fn an_interrupt_while_damage_is_repaired_waits_for_the_loan() {
     assert_eq!(Arc::strong_count(&alive), 1, "no worker can still write into it");
 }
 
+/// The keys of an object that is held up, and of those behind it.
+const HELD: [&str; 2] = ["held", "k"];
+
+/// Lets the first object begin half a second late, however often it is asked for.
+fn hold_up(world: &World, content: &[u8]) {
+    world.put("held", content);
+    let rules = json!([{"match": {"op": "GetObject", "key": "held"}, "action": {"delay_ms": 500}}]);
+    world.emulator.set_rules(json!({"rules": rules})).unwrap();
+}
+
 #[test]
 fn an_object_that_is_held_up_does_not_stop_those_behind_it() {
     let world = world();
     world.put("k", &content(1, 1000));
-    world
-        .emulator
-        .set_rules(json!({"rules": [
-            {"match": {"op": "GetObject", "nth": [1]}, "action": {"delay_ms": 500}},
-        ]}))
-        .unwrap();
-    let objects = (0..400).map(|_| listed("k", Some(1000))).collect();
+    hold_up(&world, &content(1, 1000));
+    let objects = (0..400).map(|number| listed(HELD[usize::from(number > 0)], Some(1000))).collect();
     let mut prefetch = prefetch(&world, objects, Missing::Raise);
     let mut most_asked = 0;
     while matches!(prefetch.try_next(), Next::Pending) {
@@ -436,13 +441,8 @@ fn what_is_there_already_takes_half_of_the_bytes_at_most() {
     const SIZE: usize = 1 << 20;
     let world = world();
     world.put("k", &content(1, SIZE));
-    world
-        .emulator
-        .set_rules(json!({"rules": [
-            {"match": {"op": "GetObject", "nth": [1]}, "action": {"delay_ms": 500}},
-        ]}))
-        .unwrap();
-    let objects = (0..200).map(|_| listed("k", Some(SIZE))).collect();
+    hold_up(&world, &content(1, SIZE));
+    let objects = (0..200).map(|number| listed(HELD[usize::from(number > 0)], Some(SIZE))).collect();
     let mut prefetch = prefetch(&world, objects, Missing::Raise);
     let (mut most_asked, half) = (0, 32);
     while matches!(prefetch.try_next(), Next::Pending) {
