@@ -429,10 +429,6 @@ mod tests {
     fn jobs_are_done_though_the_window_shrank_below_the_threads() {
         let clock = Arc::new(ManualClock::new(UtcTime(0)));
         let workers = Workers::new(16, Arc::clone(&clock) as Arc<dyn Clock>);
-        for width in [4, 8] {
-            clock.advance(Duration::from_secs(1));
-            assert!(workers.shared.queue.lock().window.completed(width, 1, clock.now()));
-        }
         let (started, starts) = mpsc::channel();
         let (ended, ends) = mpsc::channel();
         let gates: Vec<_> = (0..16)
