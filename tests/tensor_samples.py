@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import torch
 
@@ -41,13 +42,15 @@ def same(found, expected):
 def received(site, key, wanted_bytes, before=0):
     """Return the bytes of the answers to GETs of `key`, the first `before` left aside.
 
-    An answer is in the journal a moment after it was sent: this waits until they are as many as wanted.
+    An answer is in the journal a moment after it was sent: this waits until they are as many as wanted, 40 s at most.
     """
+    end = time.monotonic() + 40
     while True:
         journal = site.oss.journal()
         answers = [
             entry for entry in journal if entry.get("operation") == "GetObject" and entry["key"] == key
         ]
         found = sum(entry["bytes_out"] for entry in answers[before:])
-        if found >= wanted_bytes or len(site.oss.wait_for_journal(len(journal) + 1)) == len(journal):
+        if found >= wanted_bytes or time.monotonic() > end:
             return found
+        site.oss.wait_for_journal(len(journal) + 1)
