@@ -42,7 +42,8 @@ def same(found, expected):
 def received(site, key, wanted_bytes, before=0):
     """Return the bytes of the answers to GETs of `key`, the first `before` left aside.
 
-    An answer is in the journal a moment after it was sent: this waits until they are as many as wanted, 40 s at most.
+    A request is in the journal when it comes, and what became of it a moment after its answer was sent: this looks until
+    they are as many as wanted, 40 s at most.
     """
     end = time.monotonic() + 40
     while True:
@@ -53,4 +54,4 @@ def received(site, key, wanted_bytes, before=0):
         found = sum(entry["bytes_out"] for entry in answers[before:])
         if found >= wanted_bytes or time.monotonic() > end:
             return found
-        site.oss.wait_for_journal(len(journal) + 1)
+        site.oss.wait_for_journal(len(journal) + 1, timeout_seconds=0.05)
