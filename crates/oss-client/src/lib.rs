@@ -21,6 +21,7 @@ pub mod logs;
 pub mod objects;
 pub mod operations;
 pub mod panics;
+mod random;
 pub mod read;
 mod refusal;
 pub mod retry;

@@ -306,19 +306,7 @@ impl Budget {
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
-
-    /// A small generator, so that a failing case can be run again.
-    struct Dice(u64);
-
-    impl Dice {
-        fn unit(&mut self) -> f64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.0;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-        }
-    }
+    use crate::random::Dice;
 
     fn within(left: Duration, unit: f64) -> Circumstances {
         Circumstances { left, first_contact_left: None, hint: None, unit, is_rare: false }
@@ -327,7 +315,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(180);
 
     /// Requests of one stream whose every attempt fails after `each`.
-    fn requests_until_deadline(cause: Cause, each: Duration, dice: &mut Dice) -> u32 {
+    fn requests_until_deadline(cause: Cause, each: Duration, dice: &Dice) -> u32 {
         let (policy, mut history) = (RetryPolicy::default(), History::default());
         let (mut spent, mut requests) = (Duration::ZERO, 0);
         loop {
@@ -346,13 +334,13 @@ mod tests {
 
     #[test]
     fn a_refusing_endpoint_gets_about_thirty_requests_in_a_deadline() {
-        let mut dice = Dice(7);
+        let dice = Dice::seeded(7);
         let counts: Vec<_> =
-            (0..2000).map(|_| requests_until_deadline(Cause::Connect, Duration::ZERO, &mut dice)).collect();
+            (0..2000).map(|_| requests_until_deadline(Cause::Connect, Duration::ZERO, &dice)).collect();
         let mean = f64::from(counts.iter().sum::<u32>()) / counts.len() as f64;
         assert!(counts.iter().all(|count| (24..=40).contains(count)), "{counts:?}");
         assert!((28.0..32.0).contains(&mean), "{mean}");
-        let silent = requests_until_deadline(Cause::TimedOut, Duration::from_secs(15), &mut dice);
+        let silent = requests_until_deadline(Cause::TimedOut, Duration::from_secs(15), &dice);
         assert!((9..=12).contains(&silent), "{silent}");
     }
 
@@ -427,7 +415,7 @@ mod tests {
     /// for five minutes.
     #[test]
     fn test_f30_sixty_four_streams_send_few_requests_to_a_dead_endpoint() {
-        let (policy, mut dice) = (RetryPolicy::default(), Dice(11));
+        let (policy, dice) = (RetryPolicy::default(), Dice::seeded(11));
         let base = SystemClock.now();
         let end = Duration::from_secs(300);
         let mut budget = Budget::new(&policy);

@@ -33,10 +33,11 @@ use crate::error::{Error, ErrorKind};
 use crate::http::dial::{Dial, NetworkDial};
 use crate::http::pool::Pool;
 use crate::http::watch::Ticks;
+use crate::random::Dice;
 use crate::retry::Cause;
 use crate::stats::{Counter, Outcome, Stats};
 use crate::sync::Arc;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::AtomicBool;
 use crate::telling::board::Board;
 use crate::telling::crowd::Crowd;
 use crate::usual::Usual;
@@ -286,28 +287,6 @@ impl Transport {
     }
 }
 
-/// Randomness for jitter: SplitMix64, seeded per process.
-#[derive(Debug)]
-struct Dice(AtomicU64);
-
-impl Dice {
-    /// The address space layout, the process id and the clock differ between processes, also after fork.
-    fn new(clock: &dyn Clock) -> Self {
-        use std::hash::{BuildHasher, RandomState};
-        let seed = RandomState::new().hash_one((std::process::id(), clock.now(), clock.wall().0));
-        Dice(AtomicU64::new(seed))
-    }
-
-    /// A number, 0 <= n < 1.
-    fn unit(&self) -> f64 {
-        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-        let mut z = self.0.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// Whether a failure of this cause leaves the connection, and others like it, in doubt.
 fn wants_fresh_connection(cause: Cause) -> bool {
     matches!(cause, Cause::Stale | Cause::Broken | Cause::TimedOut | Cause::Protocol | Cause::Integrity)
@@ -315,18 +294,3 @@ fn wants_fresh_connection(cause: Cause) -> bool {
 
 #[cfg(test)]
 mod simulated;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::SystemClock;
-
-    #[test]
-    fn dice_stay_within_their_range_and_move() {
-        let dice = Dice::new(&SystemClock);
-        let rolls: Vec<_> = (0..1000).map(|_| dice.unit()).collect();
-        assert!(rolls.iter().all(|roll| (0.0..1.0).contains(roll)));
-        let mean = rolls.iter().sum::<f64>() / 1000.0;
-        assert!((0.4..0.6).contains(&mean), "{mean}");
-    }
-}

@@ -284,6 +284,7 @@ impl Window {
 mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
+    use crate::random::Dice;
 
     /// A server as the window sees it: so far away, so many bytes a second at most, and never twice the same.
     struct Server {
@@ -292,12 +293,12 @@ mod tests {
         /// A round is off by this share at most.
         noise: f64,
         seconds: f64,
-        rolls: u64,
+        dice: Dice,
     }
 
     impl Server {
         fn new(latency: f64, capacity: f64, noise: f64) -> Self {
-            Server { latency, capacity, noise, seconds: 0.0, rolls: 0 }
+            Server { latency, capacity, noise, seconds: 0.0, dice: Dice::seeded(0) }
         }
 
         /// Lets the window run for so many rounds.
@@ -308,19 +309,11 @@ mod tests {
                 let rate = (bytes as f64 / self.latency).min(self.capacity);
                 // A round that is too short is joined with the next, so it is told in the time of a long one.
                 let times = (0.020 * rate / bytes as f64).ceil().max(1.0);
-                self.seconds += times * bytes as f64 / (rate * (1.0 + self.noise * self.roll()));
+                self.seconds +=
+                    times * bytes as f64 / (rate * (1.0 + self.noise * (2.0 * self.dice.unit() - 1.0)));
                 let now = start + Duration::from_secs_f64(self.seconds);
                 window.completed(width * times as usize, bytes * times as u64, now);
             }
-        }
-
-        /// A number, -1 <= n < 1.
-        fn roll(&mut self) -> f64 {
-            self.rolls = self.rolls.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = self.rolls;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
         }
     }
 

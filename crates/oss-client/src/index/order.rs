@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::objects::{ObjectRef, ObjectSource};
+use crate::random::mix;
 
 /// An order of `rows` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +120,4 @@ fn permute(half_bits: u32, key: u64, value: u64) -> u64 {
         (left, right) = (right, left ^ (mix(right ^ mix(key ^ round)) & mask));
     }
     (left << half_bits) | right
-}
-
-/// The finaliser of SplitMix64: every input bit changes every output bit with probability one half.
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

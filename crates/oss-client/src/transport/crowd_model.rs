@@ -13,6 +13,7 @@ use super::call::LOOK_AT_THE_PACE;
 use super::gate::{Gate, Turn};
 use crate::clock::{Clock, SystemClock};
 use crate::config::RetryPolicy;
+use crate::random::Dice;
 use crate::read::plan;
 use crate::retry::{Cause, Circumstances, Decision, History};
 use crate::window::Window;
@@ -111,19 +112,6 @@ impl Outcome {
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// One process: what is asked for in order, and by how many workers.
 struct Process {
     gate: Gate,
@@ -157,7 +145,7 @@ impl World {
     fn new(case: Case) -> Self {
         let start = SystemClock.now();
         let policy = RetryPolicy::default();
-        let mut dice = Dice(case.seed);
+        let dice = Dice::seeded(case.seed);
         let begins: Vec<_> = (0..case.processes).map(|_| start + case.stagger.mul_f64(dice.unit())).collect();
         let process = |begins: &Instant| Process {
             gate: Gate::new(&policy, None, *begins),

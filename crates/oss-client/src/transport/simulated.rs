@@ -14,8 +14,8 @@ use oss_protocol::sign::{Credentials, KeyLookup, Secret, VerifyPolicy, VerifyReq
 use oss_protocol::time::UtcTime;
 use oss_protocol::uri::{Endpoint, ObjectUri};
 
+use super::Transport;
 use super::fetch::{BodySink, GetObject};
-use super::{Dice, Transport};
 use crate::cancel::{Cancel, Interrupt};
 use crate::clock::{Clock, SystemClock};
 use crate::config::ClientConfig;
@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::http::dial::{Dial, DialFailure, Look, Origin};
 use crate::http::stream::{Stream, land};
 use crate::lend::{Filled, Lend, Scratch};
+use crate::random::Dice;
 use crate::stats::Counter;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Mutex};
@@ -99,7 +100,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let dice = Dice(AtomicU64::new(seed));
+        let dice = Dice::seeded(seed);
         let bytes = (0..LARGEST_OBJECT * 2).map(|_| (dice.unit() * 256.0) as u8).collect();
         let clock = Simulated { begun: SystemClock.now(), passed_ns: AtomicU64::new(0) };
         World { clock, dice, bytes, keys: Mutex::default(), admitted: Mutex::default() }
@@ -382,7 +383,7 @@ fn live_through(time: Duration, seed: u64) {
     let longest = config.timeouts.deadline.mul_f64(1.1);
     let mut transport = Transport::new(Arc::new(config), Arc::new(Vault(Arc::clone(&world))), clock);
     transport.dial = Box::new(Network(Arc::clone(&world)));
-    transport.dice = Dice(AtomicU64::new(!seed));
+    transport.dice = Dice::seeded(!seed);
     let mut number = 0;
     while world.clock.passed() < time {
         let begun = world.clock.passed();
