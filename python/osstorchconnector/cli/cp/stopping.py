@@ -41,9 +41,10 @@ class Stop:
             StoppedError: it is time.
         """
         with self._lock:
-            if not self._is_set:
+            is_late = self._is_set
+            if not is_late:
                 self._wakes[id(wake)] = wake
-        if id(wake) not in self._wakes:
+        if is_late:
             _quietly(wake)
             raise StoppedError
         try:
