@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import pickle
-import time
 
 import pytest
 from torch.utils.data import DataLoader
 
+from log_listening import listening_for
 from osstorchconnector import (
     OssClient,
     OssIterableDataset,
@@ -311,16 +311,13 @@ def test_the_client_knows_files_directories_and_nothing(root):
         client.rename_object(bucket, "a", bucket, "b")
 
 
-def slow(sample):
-    time.sleep(0.002)
-    return sample
-
-
 def test_counters_are_logged_as_often_as_the_config_says(root, tmp_path_factory, caplog):
     caplog.set_level(logging.INFO, "osstorchconnector")
     config = tmp_path_factory.mktemp("config") / "c.json"
     config.write_text('{"network": {"statsLogSeconds": 0.001}}')
-    list(OssIterableDataset.from_prefix(f"{root}/", "", config_path=config, transform=slow))
+    with listening_for("dataset_objects=", "osstorchconnector.stats_log") as said:
+        samples = iter(OssIterableDataset.from_prefix(f"{root}/", "", config_path=config))
+        next(samples)
+        assert said.wait(30)
     lines = [record.message for record in caplog.records if "dataset_objects=" in record.message]
-    assert lines
     assert all("dataset_bytes=" in line and "\n" not in line for line in lines)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from log_listening import listening_for
 from osstorchconnector import OssClient, stats_log
 
 
@@ -21,20 +22,9 @@ def test_the_line_has_what_is_not_zero_in_order():
 def test_a_client_logs_without_anybody_passing_by(site, caplog):
     caplog.set_level(logging.INFO, "osstorchconnector")
     site.fill({"a": b"data"})
-    told = threading.Event()
-
-    class Hearing(logging.Handler):
-        def emit(self, record):
-            if "requests.HeadObject.ok=" in record.getMessage():
-                told.set()
-
-    logger, hearing = logging.getLogger("osstorchconnector.stats_log"), Hearing()
-    logger.addHandler(hearing)
-    try:
+    with listening_for("requests.HeadObject.ok=", "osstorchconnector.stats_log") as said:
         OssClient(**site.configured(network={"statsLogSeconds": 0.01})).head_object("bucket", "a")
-        assert told.wait(20)
-    finally:
-        logger.removeHandler(hearing)
+        assert said.wait(20)
     assert len([thread for thread in threading.enumerate() if thread.name == "oss-stats-log"]) == 1
 
 
