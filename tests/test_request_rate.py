@@ -6,6 +6,7 @@ import logging
 import pickle
 
 import pytest
+from torch.utils.data import DataLoader
 
 from osstorchconnector import OssIterableDataset
 from osstorchconnector.connection import Connection
@@ -80,3 +81,32 @@ def test_the_bound_is_divided_over_ranks_and_workers(told, workers, site, monkey
     store = connection.store(workers)
     store.head("/bucket/k")
     assert store.stats()["requests_per_second_limit"] == 2000 / 8 / workers
+
+
+@pytest.mark.parametrize("source", ["prefix", "function"])
+def test_the_bound_is_divided_over_workers_whatever_their_parent_did(source, site):
+    uris = site.fill({f"k/{number}": b"x" for number in range(8)})
+    arguments = site.configured(network={"maxRequestsPerSecond": 2000})
+    dataset = (
+        OssIterableDataset.from_prefix("oss://bucket/k/", **arguments)
+        if source == "prefix"
+        else OssIterableDataset(get_dataset_objects=Named(uris), **arguments)
+    )
+    if source == "prefix":
+        dataset.prepare()
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+    assert len(list(loader)) == 8
+    limits = {
+        number: stats["requests_per_second_limit"] for number, stats in dataset.stats_by_worker().items()
+    }
+    assert limits == {0: 1000, 1: 1000}
+
+
+class Named:
+    """Names objects by asking a client, as a function of the user's does."""
+
+    def __init__(self, uris):
+        self.uris = uris
+
+    def __call__(self, client):
+        return [client.head_object(*uri.removeprefix("oss://").split("/", 1)) for uri in self.uris]

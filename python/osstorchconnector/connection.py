@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# The option that the processes of a job share.
+_RATE = "max_requests_per_second"
+
 
 class Connection:
     """Endpoint, region, addressing, credentials source and config of one user object.
@@ -79,7 +82,9 @@ class Connection:
         self.credentials = credentials.choose(cred_path, cred_provider)
         self.world_size: int | None = None
         self._carried_size = 1
-        self._made: dict[str, _native.Client] = {}
+        self._workers = 1
+        # By the part of the request rate that they keep to: a forked worker finds its parent's here, and has less.
+        self._made: dict[int, _native.Client] = {}
 
     @property
     def is_local(self) -> bool:
@@ -98,17 +103,19 @@ class Connection:
             )
         return self
 
-    def store(self, workers: int = 1) -> Store:
+    def store(self, workers: int | None = None) -> Store:
         """Return where the objects are.
 
         Args:
-            workers: how many processes of this rank read alongside and share its request rate.
+            workers: how many processes of this rank read alongside and share its request rate, from now on; None is
+                as it was said before.
         """
         self._set_up_logs()
+        self._workers = workers or self._workers
         if self.is_local:
             _log_local_once()
             return LocalStore()
-        return OssStore(self.native(workers))
+        return OssStore(self.native())
 
     def oss_store(self) -> OssStore:
         """Return where the objects are, for those who have no local-directory mode."""
@@ -122,25 +129,26 @@ class Connection:
         if self.config.stats_log_seconds is not None:
             stats_log.keep(self.config.stats_log_seconds, raw_stats)
 
-    def native(self, workers: int = 1) -> _native.Client:
+    def native(self) -> _native.Client:
         """Return this process's native client, made on first use.
 
         Raises:
             ConfigError: endpoint, region or an option is wrong.
         """
-        made = self._made.get("client")
+        parts = 1 if self.config.options.get(_RATE) is None else self._job_size() * self._workers
+        made = self._made.get(parts)
         if made is None:
             # Several threads may come first at once. They go on with one client, whose keys, connections and budgets
             # they share; the others were never used. A lock could be held while a thread forks.
-            made = self._made.setdefault("client", self._made_native(workers))
+            made = self._made.setdefault(parts, self._made_native(parts))
         return made
 
-    def _made_native(self, workers: int) -> _native.Client:
+    def _made_native(self, parts: int) -> _native.Client:
         _answer_when_asked()
         options = {**self.config.options, **logs.told_requests(self.config)}
-        rate = options.get("max_requests_per_second")
+        rate = options.get(_RATE)
         if rate is not None:
-            options["max_requests_per_second"] = float(rate) / (self._job_size() * workers)
+            options[_RATE] = float(rate) / parts
         try:
             made = _native.Client(
                 self.endpoint, self.region, self.addressing, self.credentials.native(), options
@@ -156,7 +164,7 @@ class Connection:
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry values only: no client; and how large the job is, as a spawned child knows no process group."""
-        return {**self.__dict__, "_made": {}, "_carried_size": self._job_size()}
+        return {**self.__dict__, "_made": {}, "_workers": 1, "_carried_size": self._job_size()}
 
 
 class OnOss:
