@@ -68,6 +68,8 @@ def test_workers_that_live_over_epochs_see_the_epoch(start_method, arguments):
     for epoch in (0, 1, 5):
         dataset.set_epoch(epoch)
         assert flat(loader) == model(dataset, epoch)
+    dataset.load_state_dict(dataset.state_at(8))
+    assert flat(loader) == model(dataset, 5)[8:]
 
 
 def test_an_epoch_is_the_same_whatever_the_number_of_workers(arguments):
@@ -192,6 +194,58 @@ def test_a_state_that_waits_goes_along_into_spawned_workers(arguments):
     assert flat(loader) == model(dataset)[8:]
     # Not again: an epoch must not be short in silence.
     assert flat(loader) == model(dataset)
+
+
+def test_workers_that_live_over_epochs_go_on_from_a_state_once(arguments):
+    dataset = shuffled(arguments, batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True)
+    assert flat(loader) == model(dataset)
+    for used in (8, 12):
+        dataset.load_state_dict(dataset.state_at(used))
+        assert flat(loader) == model(dataset)[used:]
+        assert flat(loader) == model(dataset)
+        dataset.set_epoch(1)
+        assert flat(loader) == model(dataset, 1)
+        dataset.set_epoch(0)
+    # What the parent used itself is not left to the workers.
+    dataset.load_state_dict(dataset.state_at(8))
+    assert list(dataset) == model(dataset)[8:]
+    assert flat(loader) == model(dataset)
+
+
+def test_a_state_of_another_layout_is_refused_by_workers_that_live_already(arguments, capfd):
+    dataset = shuffled(arguments, batch_size=4)
+    loader = DataLoader(dataset, batch_size=4, num_workers=2, persistent_workers=True)
+    assert flat(loader) == model(dataset)
+    running = iter(dataset)
+    next(running)
+    dataset.load_state_dict(dataset.state_dict())
+    # torch lets a worker die of what iter() raises in a later epoch: the reason is on stderr.
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        flat(loader)
+    assert "ConfigError: the state is that of worker 0 of 1 in rank 0 of 1" in capfd.readouterr().err
+
+
+def test_what_a_worker_loads_itself_is_later_than_what_its_parent_did(arguments):
+    dataset = shuffled(arguments)
+    dataset.load_state_dict(dataset.state_at(8))
+    state = json.dumps(dataset.state_at(12))
+    loader = DataLoader(LoadsOnce(dataset, state), batch_size=None, num_workers=1, persistent_workers=True)
+    assert list(loader) == model(dataset)[12:]
+    assert list(loader) == model(dataset)
+
+
+class LoadsOnce(IterableDataset):
+    """Loads a state in the worker, before its first epoch."""
+
+    def __init__(self, dataset, state):
+        self.dataset, self.state = dataset, state
+
+    def __iter__(self):
+        if self.state is not None:
+            self.dataset.load_state_dict(json.loads(self.state))
+            self.state = None
+        yield from self.dataset
 
 
 def test_a_changed_bucket_is_noticed_by_its_fingerprint(site, arguments):

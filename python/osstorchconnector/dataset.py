@@ -369,7 +369,7 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         """Yield this worker's share; all of it outside of a DataLoader's workers."""
         delivery = self._delivered()
-        rows_of_round = self._schedule.rows_of_round()
+        rows_of_round = self._schedule.rows_of_round(_worker())
         growing = None if rows_of_round is None else delivery.growing(rows_of_round)
         if growing is not None:
             return self._begun_early(delivery, growing)

@@ -1,12 +1,13 @@
-"""The number of the epoch, and what happens once in a job, told to DataLoader workers that live already.
+"""The number of the epoch, a state to go on from, and what happens once in a job, told to DataLoader workers.
 
-A worker that lives over epochs holds a copy of the dataset that its parent no longer reaches. So the parent writes the
-number into a small file of the private directory, and a worker reads it when an iteration begins. The file's name
-carries the parent, not the dataset alone: a dataset that was pickled into many ranks has an epoch in each of them.
+A worker that lives over epochs holds a copy of the dataset that its parent no longer reaches. So the parent writes them
+into small files of the private directory, and a worker reads these when an iteration begins. A file's name carries the
+parent, not the dataset alone: a dataset that was pickled into many ranks has an epoch in each of them.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import weakref
@@ -48,6 +49,24 @@ class SharedEpoch:
             return self._own[1]
         try:
             return int.from_bytes(Path(self._file("epoch", is_worker=is_worker)).read_bytes(), "little")
+        except FileNotFoundError:
+            return None
+
+    def set_loaded(self, document: Any) -> None:
+        """Tell the workers of this process of a state that was loaded, as what JSON knows; None takes it back."""
+        file = Path(self._file("loaded", is_worker=False))
+        if document is None:
+            file.unlink(missing_ok=True)
+            return
+        # A worker that looks meanwhile finds the one before, or this one.
+        new = Path(f"{file}.new")
+        new.write_text(json.dumps(document), encoding="ascii")
+        new.replace(file)
+
+    def loaded(self) -> Any:
+        """Return, in a worker, what its parent was told last; None if there is nothing."""
+        try:
+            return json.loads(Path(self._file("loaded", is_worker=True)).read_text(encoding="ascii"))
         except FileNotFoundError:
             return None
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
-import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from osstorchconnector.epochs import SharedEpoch
 from osstorchconnector.errors import ConfigError
+from osstorchconnector.loaded import LoadedState
 from osstorchconnector.order import order_of
 from osstorchconnector.progress import Progress, State, state_of
 from osstorchconnector.ranks import Group, Ranks, RankSource
@@ -85,9 +85,7 @@ class Schedule:
         self._is_sharded = epochs.shard == "rank" or (epochs.shard is None and self._ranks.is_given)
         self._shared = SharedEpoch()
         self._epoch = 0
-        self._pending: State | None = None
-        self._pending_name = ""
-        self._pending_in = 0
+        self._loaded = LoadedState(self._shared)
         self._resumed: State | None = None
         self._run: Run | None = None
         self._run_in = 0
@@ -101,8 +99,7 @@ class Schedule:
         """Say which epoch the iterations that begin from now on are of."""
         if not isinstance(epoch, int) or not 0 <= epoch < _SEEDS:
             raise ConfigError(f"an epoch is a whole number from 0 on, not {epoch!r}")
-        if self._pending is not None and self._shared.was_asked(self._pending_name):
-            self._pending = None
+        self._loaded.drop_used(worker)
         self._shared.set(epoch, is_worker=worker.is_child)
         self._epoch = epoch
 
@@ -125,7 +122,7 @@ class Schedule:
         Raises:
             ConfigError: the state is of another dataset, layout or epoch.
         """
-        state = self._take_pending(worker)
+        state = self._loaded.take(worker)
         epoch = self.epoch(worker)
         if state is not None and epoch != state.epoch and self._is_told(worker):
             self._demand_finished(state, epoch, count, worker)
@@ -135,12 +132,12 @@ class Schedule:
         self._tell(count, run, worker, is_shared=is_shared)
         return run
 
-    def rows_of_round(self) -> int | None:
+    def rows_of_round(self, worker: Worker) -> int | None:
         """Say how many ranks share the rows, if an iteration may begin while they are listed; None if it may not.
 
         It may from the start, and in the order of the listing.
         """
-        if self._epochs.shuffle or self._pending is not None:
+        if self._epochs.shuffle or self._loaded.waiting(worker) is not None:
             return None
         return self._sharing().world_size
 
@@ -163,8 +160,9 @@ class Schedule:
             run.fingerprint = fingerprint
         if run is not None and (worker.is_child or run.epoch == self.epoch(worker)):
             return run.state().as_dict()
-        if self._pending is not None:
-            return self._pending.as_dict()
+        waiting = self._loaded.waiting(worker)
+        if waiting is not None:
+            return waiting.as_dict()
         return self._run_of(count, fingerprint, worker, None, self.epoch(worker)).state().as_dict()
 
     def state_at(self, samples: int, count: int, fingerprint: str, worker: Worker) -> dict[str, Any]:
@@ -188,8 +186,8 @@ class Schedule:
                 f"the state was taken with {_named(state.seed)}, this dataset has {_named(self._seed)}; pass the "
                 "state of this dataset, or make the dataset as it was"
             )
-        self._pending = self._resumed = state
-        self._pending_name, self._pending_in = f"resumed-{secrets.token_hex(4)}", os.getpid()
+        self._resumed = state
+        self._loaded.load(state, worker)
         self._run = None
         self._epoch = state.epoch
         if not worker.is_child:
@@ -215,18 +213,6 @@ class Schedule:
 
     def _is_told(self, worker: Worker) -> bool:
         return self._shared.get(is_worker=worker.is_child) is not None
-
-    def _take_pending(self, worker: Worker) -> State | None:
-        """Use up the state that was loaded, once in each worker even if workers are made anew."""
-        state = self._pending
-        if state is None:
-            return None
-        if self._pending_in == os.getpid():
-            self._pending = None
-            is_left = worker.is_child or not self._shared.was_asked(self._pending_name)
-        else:
-            is_left = self._shared.is_first(f"{self._pending_name}-{worker.id}", is_worker=worker.is_child)
-        return state if is_left else None
 
     def _run_of(self, count: int, fingerprint: str, worker: Worker, state: State | None, epoch: int) -> Run:
         ranks = self._sharing()
