@@ -20,6 +20,7 @@ from torch.utils.data import (
 
 from epoch_model import batches_of, epoch_order
 from osstorchconnector import OssIterableDataset, OssMapDataset
+from osstorchconnector.emulator import Emulator
 from osstorchconnector.errors import (
     ConfigError,
     ConnectionFailedError,
@@ -367,6 +368,39 @@ def test_missing_objects_have_the_budget_too_but_not_under_the_compatibility_swi
         list(OssIterableDataset.from_objects(uris, on_missing="skip", **site.arguments))
     arguments = site.configured(compatibility={"missing": "skip"})
     assert len(list(OssIterableDataset.from_objects(uris, **arguments))) == 1
+
+
+def test_the_compatibility_switch_frees_nothing_but_what_is_missing(site, arguments):
+    refuse(site, *range(COUNT))
+    arguments = {**arguments, **site.configured(compatibility={"missing": "skip"})}
+    for dataset in (
+        OssIterableDataset.from_prefix("oss://bucket/p/", on_error="skip", **arguments),
+        images(arguments, on_error="skip"),
+    ):
+        with pytest.raises(PermissionDeniedError, match="more than error_budget allows"):
+            list(dataset)
+
+
+def stand_in_for_all(named, _):
+    return named
+
+
+@pytest.mark.parametrize("on_error", ["skip", stand_in_for_all])
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_an_endpoint_that_is_gone_is_no_objects_failure(kind, on_error, site):
+    with Emulator() as oss:
+        oss.fill("bucket", "p/", 8, 100)
+        quick = {
+            **site.configured(network={"deadlineSeconds": 1}),
+            "endpoint": oss.endpoint,
+            "cred_path": oss.write_credentials(site.directory),
+        }
+        dataset = kind.from_prefix("oss://bucket/p/", on_error=on_error, **quick)
+        assert dataset.prepare() == 8
+    # Eight are within any budget: ten may be left out in any case.
+    with pytest.raises(ConnectionFailedError, match="check endpoint"):
+        list(dataset)
+    assert dataset.stats()["dataset_errors_skipped"] == 0
 
 
 def test_an_unreachable_service_is_never_missing_and_exhausts_any_budget(site, arguments):

@@ -1,14 +1,15 @@
 """What a dataset does about an object that cannot be delivered as it was listed.
 
 Three things can be wrong with one object: it is not there (`missing`), it was replaced after it was listed and versions
-are pinned (`changed`), or it cannot be read (`error`). An unreachable service, a refusal or a failing one is never
-"missing". What is left out is counted, logged, and bounded by a budget: an epoch never gets shorter in silence.
+are pinned (`changed`), or it cannot be read (`error`). A refusal or a failing service is never "missing", and an endpoint
+that cannot be reached is never about one object: it is raised whatever the policy. What is left out is counted, logged,
+and bounded by a budget: an epoch never gets shorter in silence.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +18,7 @@ from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import (
     ClosedError,
     ConfigError,
+    ConnectionFailedError,
     CredentialsError,
     ForkedHandleError,
     InternalError,
@@ -56,6 +58,7 @@ class Policy:
         error_budget: objects that one process may leave out, or the part of its share if it is a float; None is
             the default.
         pin_versions: an object that was replaced after it was listed is `changed`, and not read anew.
+        counts_missing: objects that are not there count against the budget.
     """
 
     on_missing: OnMissing = "raise"
@@ -63,6 +66,7 @@ class Policy:
     on_error: OnError = "raise"
     error_budget: float | None = None
     pin_versions: bool = False
+    counts_missing: bool = True
 
     @classmethod
     def checked(
@@ -80,9 +84,8 @@ class Policy:
         Raises:
             ConfigError: an argument is none of its values.
         """
-        if on_missing is None and connection.config.missing == "skip":
-            # A job whose code cannot be changed gets what it had: no bound.
-            on_missing, error_budget = "skip", math.inf if error_budget is None else error_budget
+        # A job whose code cannot be changed gets what it had: no bound for what is missing, and for nothing else.
+        as_of_old = on_missing is None and connection.config.missing == "skip"
         if on_changed is not None and pin_versions is False:
             raise ConfigError("on_changed is about pinned versions; leave out pin_versions=False")
         for name, value in (("on_missing", on_missing), ("on_changed", on_changed), ("on_error", on_error)):
@@ -91,11 +94,12 @@ class Policy:
         if error_budget is not None and (not isinstance(error_budget, int | float) or not error_budget >= 0):
             raise ConfigError(f"error_budget must be a number from 0 on, not {error_budget!r}")
         return cls(
-            on_missing or "raise",
+            on_missing or ("skip" if as_of_old else "raise"),
             on_changed or "raise",
             on_error or "raise",
             error_budget,
             pin_versions=bool(pin_versions) or on_changed is not None,
+            counts_missing=error_budget is not None or not as_of_old,
         )
 
     def choice(self, kind: Kind) -> Literal["raise", "skip"] | Callable[..., Any]:
@@ -124,6 +128,9 @@ def kind_of(failure: OssError) -> Kind | None:
         return "missing" if failure.code == "NoSuchKey" else None
     if isinstance(failure, ObjectChangedError):
         return "changed"
+    if isinstance(failure, ConnectionFailedError):
+        # One that breaks may be about the object; one that does not come about never is.
+        return "error" if failure.errno == errno.ECONNRESET else None
     return None if isinstance(failure, _OF_ALL) else "error"
 
 
@@ -159,6 +166,8 @@ def instead(
     _log_some(tally.met[kind], kind, failure)
     if callable(choice):
         return (choice(where, failure),) if kind == "error" else (choice(where),)
+    if kind == "missing" and not policy.counts_missing:
+        return None
     tally.left_out.add(row)
     if policy.is_exceeded(len(tally.left_out), count):
         failure.advise(
