@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import logging
 import math
@@ -71,6 +73,24 @@ def test_workers_that_live_over_epochs_see_the_epoch(start_method, arguments):
         assert flat(loader) == model(dataset, epoch)
     dataset.load_state_dict(dataset.state_at(8))
     assert flat(loader) == model(dataset, 5)[8:]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda dataset: pickle.loads(pickle.dumps(dataset))])
+def test_copies_in_one_process_have_an_epoch_each(copied, arguments):
+    dataset = shuffled(arguments, batch_size=4)
+    dataset.set_epoch(1)
+    other = copied(dataset)
+    loaders = [
+        DataLoader(each, batch_size=4, num_workers=2, persistent_workers=True) for each in (dataset, other)
+    ]
+    assert [flat(loader) for loader in loaders] == [model(dataset, 1)] * 2
+    other.set_epoch(5)
+    dataset.load_state_dict(dataset.state_at(8))
+    assert [flat(loader) for loader in loaders] == [model(dataset, 1)[8:], model(dataset, 5)]
+    dataset.set_epoch(2)
+    del loaders[1], other
+    gc.collect()
+    assert flat(loaders[0]) == model(dataset, 2)
 
 
 def test_an_epoch_is_the_same_whatever_the_number_of_workers(arguments):

@@ -2,7 +2,8 @@
 
 A worker that lives over epochs holds a copy of the dataset that its parent no longer reaches. So the parent writes them
 into small files of the private directory, and a worker reads these when an iteration begins. A file's name carries the
-parent, not the dataset alone: a dataset that was pickled into many ranks has an epoch in each of them.
+parent, not the dataset alone: a dataset that was pickled into many ranks has an epoch in each of them. And it carries a
+token that each copy draws anew: copies in one process have an epoch each.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ class SharedEpoch:
     """The epoch that the user set in a process, as that process and its DataLoader workers see it."""
 
     def __init__(self) -> None:
-        self._token = secrets.token_hex(8)
-        self._lease: Lease | None = None
-        # Which process this object was unpickled in, and which one pickled it.
+        # Which process this object was unpickled in, and what the files of the one that pickled it begin with.
         self._arrived_in: int | None = None
         self._home = ""
         self._own: tuple[int, int] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._token = secrets.token_hex(8)
+        self._lease: Lease | None = None
         # Workers write files of this process's name, whether or not it writes one.
-        self._owned(f"{name_of(os.getpid())}-{self._token}")
+        self._owned(self._name_in(os.getpid()))
 
     def set(self, epoch: int, *, is_worker: bool) -> None:
         """Set the epoch, for this process and its workers; in a worker for itself alone."""
@@ -85,15 +89,18 @@ class SharedEpoch:
         return any(path.parent.glob(f"{path.name}*"))
 
     def _file(self, suffix: str, *, is_worker: bool) -> str:
-        home = self._workers_home() if is_worker else name_of(os.getpid())
+        name = self._parents_name() if is_worker else self._name_in(os.getpid())
         directory = private_directory()
         if not is_worker:
-            self._owned(f"{home}-{self._token}").directory = directory
-        return os.path.join(directory, f"{home}-{self._token}.{suffix}")
+            self._owned(name).directory = directory
+        return os.path.join(directory, f"{name}.{suffix}")
 
-    def _workers_home(self) -> str:
-        """Name the process that feeds this worker: its parent, or under forkserver the one that pickled."""
-        return self._home if self._arrived_in == os.getpid() else name_of(os.getppid())
+    def _parents_name(self) -> str:
+        """Name the files of the process that feeds this worker: its parent, or under forkserver who pickled."""
+        return self._home if self._arrived_in == os.getpid() else self._name_in(os.getppid())
+
+    def _name_in(self, pid: int) -> str:
+        return f"{name_of(pid)}-{self._token}"
 
     def _owned(self, name: str) -> Lease:
         """Take over the duty to remove this process's files."""
@@ -104,9 +111,10 @@ class SharedEpoch:
 
     def __getstate__(self) -> dict[str, Any]:
         """Carry who pickled it."""
-        return {**self.__dict__, "_lease": None, "_home": name_of(os.getpid())}
+        return {"_own": self._own, "_home": self._name_in(os.getpid())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Remember where it came to."""
+        """Remember where it came to; it may be a copy beside the one that was pickled."""
         self.__dict__.update(state)
         self._arrived_in = os.getpid()
+        self._begin()
