@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import pickle
+from pathlib import Path
 
 import pytest
 from torch.utils.data import (
@@ -284,6 +285,25 @@ def test_what_a_pickle_of_a_sharded_dataset_costs(arguments):
     dataset.load_state_dict(dataset.state_at(5))
     list(dataset)
     assert len(pickle.dumps(dataset)) <= 4096
+
+
+@pytest.mark.parametrize("kind", [OssIterableDataset, OssMapDataset])
+def test_a_pickle_whose_index_file_is_gone_lists_the_same_or_raises(kind, site, arguments):
+    dataset = kind.from_prefix("oss://bucket/p/", **arguments)
+    unlisted = pickle.loads(pickle.dumps(dataset))
+    assert dataset.prepare() == COUNT
+    data = pickle.dumps(dataset)
+    assert len(data) <= 4096
+    Path(dataset._delivery.index_path).unlink()
+    assert list(pickle.loads(data)) == list(range(COUNT))
+    Path(dataset._delivery.index_path).unlink()
+    site.oss.put_object("bucket", "p/99", b"new")
+    for again in (pickle.loads(data), pickle.loads(pickle.dumps(pickle.loads(data)))):
+        with pytest.raises(ObjectChangedError, match=r"list oss://bucket/p/.*make the dataset anew"):
+            list(again)
+    # One that was pickled before anything was listed expects nothing.
+    Path(dataset._delivery.index_path).unlink()
+    assert unlisted.prepare() == COUNT + 1
 
 
 def images(arguments, **options):

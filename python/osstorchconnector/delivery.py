@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from osstorchconnector import counters, logs, measures, quota, saved_index
+from osstorchconnector import counters, index_checks, logs, measures, quota, saved_index
 from osstorchconnector.connection import set_role
 from osstorchconnector.data_object import DataObject
-from osstorchconnector.errors import ConfigError, EmptyDatasetError, OssError
+from osstorchconnector.errors import OssError
 from osstorchconnector.index import IndexFile, build_announced
 from osstorchconnector.policy import Policy, Tally, instead, kind_of
-from osstorchconnector.sources import ObjectsSource, PrefixSource
+from osstorchconnector.sources import ObjectsSource
 from osstorchconnector.store import Reading
 from osstorchconnector.streams import ObjectReader
 
@@ -149,6 +149,8 @@ class Delivery:
             connection.config.empty_prefix == "allow" if allow_empty is None else bool(allow_empty)
         )
         self._file = IndexFile()
+        # What was listed when this was pickled, if anything was; there it is part of what the samples are.
+        self._expected: str | None = None
         self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         self._worker = Worker()
         self._process: _Process | None = None
@@ -239,7 +241,7 @@ class Delivery:
             rows_of_round: how many ranks share the rows.
         """
         here = self._here()
-        if here.known_index is not None or self._saved is not None:
+        if here.known_index is not None or self._saved is not None or self._expected is not None:
             return None
         return here.store.growing_index(self._source, self._file, rows_of_round)
 
@@ -428,41 +430,12 @@ class Delivery:
                 self._source.name,
                 left_out,
             )
+        index_checks.demand_expected(index, self._source, self._expected)
         if len(index) == 0:
-            self._refuse_empty(left_out)
+            index_checks.refuse_empty(self._source, left_out, allow_empty=self._allow_empty)
         elif self._saved is not None:
-            self._demand_own(index, self._saved)
+            index_checks.demand_own(index, self._source, self._saved)
         return index
-
-    def _demand_own(self, index: RowIndex, location: str) -> None:
-        """Refuse an index of another prefix."""
-        source = self._source
-        if not isinstance(source, PrefixSource):
-            return
-        for row in (0, len(index) - 1):
-            path = index.row(row)[0]
-            if not path.startswith(source.path):
-                raise ConfigError(
-                    f"index {location} names oss:/{path}, which is not below {source.name}; pass its own"
-                )
-
-    def _refuse_empty(self, left_out: int) -> None:
-        name = self._source.name
-        if self._allow_empty:
-            _log.warning("%s: no objects", name)
-            return
-        found = (
-            f"only {left_out} zero-byte objects (include_empty=True delivers them)"
-            if left_out
-            else "no objects"
-        )
-        named = "the prefix" if isinstance(self._source, PrefixSource) else "what names them"
-        raise EmptyDatasetError(
-            f"list {name}: {found}; check {named}, or pass allow_empty=True "
-            '(compatibility.emptyPrefix = "allow" in the config file)',
-            operation="list",
-            uri=name if isinstance(self._source, PrefixSource) else "",
-        )
 
     def _share(self, here: _Process) -> int:
         return len(here.index) // self._worker.count
@@ -478,6 +451,8 @@ class Delivery:
     def __getstate__(self) -> dict[str, Any]:
         """Carry values; a long list of objects goes by its index file."""
         state = {**self.__dict__, "_process": None, "_worker": Worker()}
+        if self._process is not None and self._process.known_index is not None:
+            state["_expected"] = self._process.known_index.fingerprint
         del state["_worker_files"]
         if isinstance(self._source, ObjectsSource) and not self._connection.is_local:
             self._connection.store().open_index(self._source, self._file)
