@@ -301,6 +301,36 @@ def test_states_of_others_are_refused_with_the_reason():
         schedule(**options).state_at(12, 10, FINGERPRINT, here)
 
 
+@pytest.mark.parametrize("shard", ["none", None])
+@pytest.mark.parametrize("told", ["group", "environment"])
+def test_ranks_that_read_everything_go_on_where_each_of_them_was(shard, told, monkeypatch):
+    if told == "environment":
+        monkeypatch.setenv("RANK", "3")
+        monkeypatch.setenv("WORLD_SIZE", "4")
+    group = third_of_four if told == "group" else no_group
+    here = Worker()
+    own = Schedule(Epochs(shard=shard), None, None, group)
+    # Each of the four has used eight.
+    state = own.state_at(4 * 8, 10, FINGERPRINT, here)
+    assert state["position"] == 8
+    own.load(state, here)
+    assert list(rows(own.begin(10, FINGERPRINT, here))) == [8, 9]
+    assert own.state_at(40, 10, FINGERPRINT, here)["position"] == 10
+    for wrong, said in [(10, "each read the whole dataset"), (44, "no number of samples")]:
+        with pytest.raises(ConfigError, match=rf"state_at: {wrong}.*{said}"):
+            own.state_at(wrong, 10, FINGERPRINT, here)
+
+
+def test_a_count_of_ranks_that_nobody_tells_is_not_taken_for_that_of_one(monkeypatch):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    with pytest.raises(ConfigError, match="pass rank= and world_size="):
+        Schedule(Epochs(shard="none"), None, None, no_group).state_at(8, 10, FINGERPRINT, Worker())
+    assert (
+        Schedule(Epochs(shard="none"), 0, 1, no_group).state_at(8, 10, FINGERPRINT, Worker())["position"] == 8
+    )
+
+
 def test_a_changed_bucket_is_gone_on_with_if_that_is_asked_for(caplog):
     options = {"shuffle": True, "seed": 7, "uneven": "allow", "strict_resume": False}
     here = Worker()

@@ -412,9 +412,13 @@ class OssIterableDataset(_OssDataset, IterableDataset[Any]):
     def state_at(self, samples_consumed_by_job: int) -> dict[str, Any]:
         """Tell where the job is: {fingerprint, seed, epoch, position}, which any number of ranks and workers loads.
 
-        Say how many samples of this epoch all ranks together have used; a resumed epoch is counted from its
-        beginning. What is ahead in a DataLoader's queues is not used, so it comes again. `batch_size` must be that
-        of the DataLoader.
+        Say how many samples of this epoch all ranks together have used, whether they share it or each reads all of it;
+        a resumed epoch is counted from its beginning. What is ahead in a DataLoader's queues is not used, so it comes
+        again. `batch_size` must be that of the DataLoader.
+
+        Raises:
+            ConfigError: so many cannot have been used; or where each of several ranks reads everything, it is not as
+                many times what one has used, or how many ranks there are is not told.
         """
         delivery = self._delivered()
         return self._schedule.state_at(

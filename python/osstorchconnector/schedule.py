@@ -166,17 +166,30 @@ class Schedule:
         return self._run_of(count, fingerprint, worker, None, self.epoch(worker)).state().as_dict()
 
     def state_at(self, samples: int, count: int, fingerprint: str, worker: Worker) -> dict[str, Any]:
-        """Tell where the job is after `samples` samples of this epoch, free of any layout."""
-        most = count + self._sharing().world_size
+        """Tell where the job is after `samples` samples of this epoch, free of any layout.
+
+        Raises:
+            ConfigError: the ranks cannot have used so many; or they do not share epochs, and it is not told how many
+                they are.
+        """
+        ranks = self._ranks.ranks(os.environ)
+        # Ranks that do not share have each used the same part of an epoch of their own.
+        readers = 1 if self._is_sharded else ranks.world_size
+        most = count + ranks.world_size if self._is_sharded else count * readers
         if not isinstance(samples, int) or not 0 <= samples <= most:
             raise ConfigError(
                 f"state_at: {samples!r} is no number of samples of an epoch of {count}; count those of all ranks "
                 "since the epoch began"
             )
+        if samples % readers:
+            raise ConfigError(
+                f"state_at: {samples} is not the samples of {readers} ranks that each read the whole dataset; count "
+                f"those of all ranks together, {readers} times those of each"
+            )
         epoch = self.epoch(worker)
         if self._resumed is not None and self._resumed.epoch == epoch:
             fingerprint = self._resumed.fingerprint
-        return State(fingerprint, self._seed, epoch, samples).as_dict()
+        return State(fingerprint, self._seed, epoch, samples // readers).as_dict()
 
     def load(self, document: Any, worker: Worker) -> None:
         """Let the next iteration go on where a state says."""
