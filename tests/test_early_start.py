@@ -161,6 +161,21 @@ def test_an_early_break_gives_the_listing_up(site, arguments, tmp_path, monkeypa
     assert list(dataset) == KEYS
 
 
+def test_an_iterator_that_was_never_started_gives_the_listing_up(site, arguments):
+    late_pages(site, milliseconds=3000)
+    dataset = made(arguments)
+    running = iter(dataset)
+    (thread,) = lister()
+    started = time.monotonic()
+    del running
+    thread.join(30)
+    assert time.monotonic() - started < 2
+    assert lister() == []
+    assert listings(site) < PAGES
+    site.oss.rules([])
+    assert list(dataset) == KEYS
+
+
 def test_two_iterations_at_once_list_once(site, arguments):
     late_pages(site)
     dataset = made(arguments)

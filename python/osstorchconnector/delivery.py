@@ -248,17 +248,26 @@ class Delivery:
     def stream(
         self, growing: GrowingIndex, plan: Run, settle: Callable[[int, str], None], *, ordered: bool
     ) -> Iterator[Any]:
-        """Yield as `run` does, while the objects are still being listed.
+        """Yield as `run` does, while the objects are still being listed; who drops it gives the listing up.
 
         Args:
             plan: of an iteration that has only begun; it is told what is known.
             settle: told the number of objects and the fingerprint, once they are known.
             ordered: as for `run`.
         """
-        here = self._here()
-        reading = self._reading(None, ordered=ordered)
-        with quota.Epoch(self._source.name, here.own_stats):
-            with contextlib.closing(growing):
+        stream = self._stream(growing, plan, settle, ordered=ordered)
+        # A generator that never began closes nothing when it goes: this one has, up to its first yield.
+        next(stream)
+        return stream
+
+    def _stream(
+        self, growing: GrowingIndex, plan: Run, settle: Callable[[int, str], None], *, ordered: bool
+    ) -> Iterator[Any]:
+        with contextlib.closing(growing):
+            yield None
+            here = self._here()
+            reading = self._reading(None, ordered=ordered)
+            with quota.Epoch(self._source.name, here.own_stats):
                 for piece in growing.pieces():
                     plan.grow(piece.end)
                     yield from self._deliver(
@@ -266,8 +275,8 @@ class Delivery:
                     )
                 growing.finish()
                 growing.demand_beginning_of(here.index)
-            settle(len(here.index), here.index.fingerprint)
-            yield from self._run(plan.rest, plan, ordered=ordered)
+                settle(len(here.index), here.index.fingerprint)
+                yield from self._run(plan.rest, plan, ordered=ordered)
 
     def _deliver(
         self,
