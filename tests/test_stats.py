@@ -11,10 +11,10 @@ import sys
 import pytest
 import torch
 from torch.distributed import checkpoint as dcp
-from torch.utils.data import DataLoader
+from torch.utils.data import ChainDataset, DataLoader, IterableDataset, get_worker_info
 
 import osstorchconnector
-from osstorchconnector import OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset
+from osstorchconnector import OssCheckpoint, OssClient, OssIterableDataset, OssMapDataset, counters
 from osstorchconnector.errors import NotFoundError
 from osstorchconnector.steps import Steps
 from torch_versions import need_checkpoints
@@ -256,3 +256,48 @@ def test_counters_of_a_client_that_is_gone_stay_and_its_state_goes(site):
     assert added(during, before, "requests") == added(after, before, "requests")
     assert added(during, before, "retry_tokens_limit")[0] > 0
     assert added(after, before, "retry_tokens_limit") == [0]
+
+
+class Telling(IterableDataset):
+    """Yields with each sample which worker it is, and how many objects this process's and the dataset's stats tell."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        for _ in self.dataset:
+            told = osstorchconnector.stats()["dataset_objects"], self.dataset.stats()["dataset_objects"]
+            yield get_worker_info().id, *told, len(self.dataset.stats_by_worker())
+
+
+def test_a_worker_tells_of_itself_and_not_of_its_siblings(site):
+    uris = site.fill({f"{number:02}": b"x" for number in range(12)})
+    dataset = OssIterableDataset.from_objects(uris, **site.arguments)
+    loader = DataLoader(Telling(dataset), batch_size=None, num_workers=2, persistent_workers=True)
+    for epoch in range(2):
+        told = list(loader)
+        for worker in range(2):
+            numbers = range(6 * epoch + 1, 6 * epoch + 7)
+            assert [row for row in told if row[0] == worker] == [[worker, n, n, 0] for n in numbers]
+    assert dataset.stats()["dataset_objects"] == 24
+
+
+def one_step(_):
+    counters.count("steps", 1)
+    return 1
+
+
+def test_a_worker_of_two_datasets_is_one_process(site):
+    uris = site.fill({f"{number:02}": b"x" for number in range(12)})
+    datasets = [OssIterableDataset.from_objects(uris, transform=one_step, **site.arguments) for _ in range(2)]
+    before = osstorchconnector.stats()
+    loader = DataLoader(ChainDataset(datasets), batch_size=None, num_workers=2, persistent_workers=True)
+    for epoch in (1, 2):
+        assert len(list(loader)) == 24
+        after = osstorchconnector.stats()
+        assert added(after, before, "steps", "dataset_objects") == [24 * epoch, 24 * epoch]
+    assert ["resident_bytes" in stats for stats in datasets[0].stats_by_worker().values()] == [True, True]
+    assert ["resident_bytes" in stats for stats in datasets[1].stats_by_worker().values()] == [False, False]
+    del loader
+    gc.collect()
+    assert added(osstorchconnector.stats(), before, "steps", "dataset_objects") == [48, 48]

@@ -42,37 +42,49 @@ class HasStats(Protocol):
 
 @dataclass
 class _Own:
-    """What Python counted in one process."""
+    """What Python counted in one process, and what it is.
+
+    Attributes:
+        is_worker: it is a DataLoader worker.
+        first: number and counters of the first dataset that published here, and its file, which tells of the process.
+    """
 
     pid: int = field(default_factory=os.getpid)
     stats: Stats = field(default_factory=dict)
+    is_worker: bool = False
+    first: tuple[str, int, Stats] | None = None
 
 
 _datasets: weakref.WeakSet[HasStats] = weakref.WeakSet()
 _own = [_Own()]
 
 
-def _here() -> Stats:
+def _here() -> _Own:
     if _own[0].pid != os.getpid():
         # What the parent counted is the parent's.
         _own[0] = _Own()
-    return _own[0].stats
+    return _own[0]
+
+
+def be_worker() -> None:
+    """Say that this process is a DataLoader worker: the files of its siblings are their parent's to count."""
+    _here().is_worker = True
 
 
 def count(name: str, amount: float) -> None:
     """Raise a counter of this process; threads that meet here may lose one."""
-    own = _here()
+    own = _here().stats
     own[name] = own.get(name, 0) + amount
 
 
 def note(name: str, value: float) -> None:
     """Set a state of this process."""
-    _here()[name] = value
+    _here().stats[name] = value
 
 
 def of_process() -> Stats:
     """Return what Python counted in this process, and what the process takes of its machine."""
-    return {**_here(), **resources.taken()}
+    return {**_here().stats, **resources.taken()}
 
 
 def register(dataset: HasStats) -> None:
@@ -101,7 +113,9 @@ class WorkerFiles:
         self._gone: dict[int, Stats] = {}
 
     def read(self) -> dict[int, Stats]:
-        """Return the counters by the workers' numbers; this process's own file is passed over."""
+        """Return the counters by the workers' numbers; none in a worker, to which all of them are siblings."""
+        if _here().is_worker:
+            return {}
         # Two threads that both move counters from a file into memory would miss a worker, or count one twice.
         with _turn[0]:
             return self._collected()
@@ -230,6 +244,21 @@ def publish(path: str, worker_id: int, stats: Stats) -> None:
         os.replace(temporary, path)
     except OSError:
         return
+
+
+def publish_own(path: str, worker_id: int, stats: Stats) -> None:
+    """Write what one dataset counted in this process, as `publish` does, and what the process counted besides.
+
+    That is in the file of the first dataset alone, and kept up to date by all of them: a worker that reads several
+    datasets is one process.
+    """
+    own = _here()
+    if own.first is None or own.first[0] == path:
+        own.first = path, worker_id, stats
+    else:
+        publish(path, worker_id, stats)
+    first, number, counted = own.first
+    publish(first, number, total([counted, of_process()]))
 
 
 def own_suffix() -> str:

@@ -111,7 +111,8 @@ class _Process:
         self.duties.append(self.publication)
 
     def _publish(self, path: str, worker_id: int, before: Stats) -> None:
-        counters.publish(path, worker_id, measures.total([before, self.own_stats()]))
+        stats = measures.total([before, self.store.stats(), self.counters.as_stats()])
+        counters.publish_own(path, worker_id, stats)
 
     def own_stats(self) -> Stats:
         return measures.total([self.store.stats(), self.counters.as_stats(), counters.of_process()])
@@ -160,6 +161,8 @@ class Delivery:
         """Say which worker this process is; before anything else in that process."""
         if worker != self._worker:
             self._worker = worker
+            if worker.is_child:
+                counters.be_worker()
             logs.set_worker(worker.id)
             set_role(f"DataLoader worker {worker.id} of {worker.count}, {self._source.name}")
 
