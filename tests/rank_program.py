@@ -28,7 +28,7 @@ def main(method, start_method, together, results):
     elif method != "none":
         distributed.init_process_group("gloo", init_method=method, rank=rank, world_size=world_size)
     if together == "apart":
-        rendezvous.machine = lambda: rank
+        rendezvous.node = lambda: str(rank)
     dataset = OssIterableDataset.from_prefix(
         "oss://bucket/p/", transform=row_of, shard="rank", shuffle=True, seed=3, batch_size=4, **given
     )

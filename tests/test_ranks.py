@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from epoch_model import batches_of, epoch_order
-from osstorchconnector import OssIterableDataset, OssMapDataset
+from osstorchconnector import OssIterableDataset, OssMapDataset, private_files
 from osstorchconnector.errors import ConfigError, NotFoundError
 
 COUNT = 33
@@ -96,10 +96,6 @@ from osstorchconnector import rendezvous
 
 SIZE, RANKS, PLACE = 4_000_000, 8, sys.argv[1]
 
-class Packed:
-    def packed(self):
-        return b"x" * SIZE
-
 def sent():
     return int(dict(line.split(":") for line in Path("/proc/self/io").read_text().splitlines())["wchar"])
 
@@ -107,7 +103,7 @@ def take_part(rank):
     distributed.init_process_group("gloo", init_method=f"file://{PLACE}", rank=rank, world_size=RANKS)
     distributed.barrier()
     before = sent()
-    received = rendezvous._carried(Packed(), range(RANKS))
+    received = rendezvous._carried(b"x" * SIZE if rank == 0 else b"", range(RANKS))
     if rank == 0:
         print((sent() - before) / SIZE)
     assert len(received) == SIZE
@@ -127,6 +123,73 @@ def test_the_index_travels_along_a_tree(tmp_path):
     )
     # To seven others out of rank 0 it would be 7.
     assert float(done.stdout) < 3.1
+
+
+NODES = """
+import multiprocessing, os, sys
+import torch
+from torch import distributed
+from osstorchconnector import rendezvous
+
+PLACE, *ALL = sys.argv[1:]
+
+class Listed:
+    index_path, took = "nowhere", b"listed"
+    def __init__(self, rank, failing):
+        self.rank, self.failing = rank, failing
+    def count(self):
+        return 1
+    def packed(self):
+        return self.one_that_fails("packed") or b"packed"
+    def take_packed(self, data):
+        self.took = self.one_that_fails("take_packed") or data
+    def fingerprint(self):
+        return self.one_that_fails("fingerprint") or "the same"
+    def one_that_fails(self, name):
+        if self.failing == f"{name} of {self.rank}":
+            raise OSError(28, f"{name} failed")
+
+def take_part(rank):
+    distributed.init_process_group("gloo", init_method=f"file://{PLACE}", rank=rank, world_size=2)
+    rendezvous.node = lambda: str(rank)
+    torch.set_default_device("meta")
+    for failing in ALL:
+        listed = Listed(rank, failing)
+        try:
+            rendezvous.share_index(listed)
+        except Exception as failure:
+            said = f"{type(failure).__name__}: {failure}"
+        else:
+            said = listed.took
+        os.write(1, f"{failing}, {said}\\n".encode())
+
+ranks = [multiprocessing.get_context("fork").Process(target=take_part, args=(rank,)) for rank in range(2)]
+for rank in ranks: rank.start()
+for rank in ranks: rank.join()
+sys.exit(any(rank.exitcode for rank in ranks))
+"""
+
+
+@SLOW
+def test_nodes_share_what_one_listed_or_all_hear_why_not(tmp_path):
+    failing = ["packed of 0", "take_packed of 1", "fingerprint of 1", "fingerprint of 0"]
+    run = [sys.executable, "-c", NODES, tmp_path / "rendezvous", *failing, "none"]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    said = done.stdout.splitlines()
+    for name, rank in (case.split(" of ") for case in failing):
+        text = f"ConfigError: rank {rank} could not prepare the index: OSError: [Errno 28] {name} failed"
+        assert said.count(f"{name} of {rank}, {text}") == 2, said
+    assert {"none, b'listed'", "none, b'packed'"} < set(said)
+
+
+def test_machines_of_one_name_are_told_apart_by_their_boots(tmp_path, monkeypatch):
+    own = private_files.node()
+    assert own == private_files.node()
+    monkeypatch.setattr(private_files, "_BOOT_ID", tmp_path / "boot_id")
+    unknown = private_files.node()
+    (tmp_path / "boot_id").write_text("another\n")
+    assert len({own, unknown, private_files.node()}) == 3
 
 
 @SLOW

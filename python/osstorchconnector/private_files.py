@@ -18,6 +18,8 @@ from pathlib import Path
 
 from osstorchconnector.errors import ConfigError
 
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 
 class Lease:
     """The duty of one process to remove the files of one name."""
@@ -133,6 +135,20 @@ def machine() -> int:
     except OSError:
         namespace = ""
     return zlib.crc32(f"{socket.gethostname()} {namespace}".encode())
+
+
+def node() -> str:
+    """Name the set of processes that can share files here, in a job of many machines.
+
+    Machines started from one image may have one host name, and the number of a first process namespace is the same
+    everywhere. No two of them were booted as the same. Files are not named so: what a machine that was restarted left
+    is to be found again.
+    """
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""
+    return f"{machine():08x}-{boot}"
 
 
 def start_time(pid: int) -> str:

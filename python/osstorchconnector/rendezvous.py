@@ -7,21 +7,23 @@ cannot use it. A group of its own over gloo carries the bytes, so that no GPU is
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import distributed
 
 from osstorchconnector.errors import ConfigError, OssError
-from osstorchconnector.private_files import machine
+from osstorchconnector.private_files import node
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from osstorchconnector.delivery import Delivery
     from osstorchconnector.ranks import Group
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def process_group() -> Group | None:
@@ -46,39 +48,50 @@ def share_index(delivery: Delivery) -> None:
 
 def _share(delivery: Delivery, group: Any) -> None:
     rank = distributed.get_rank()
-    nodes: list[int] = _gathered(machine(), group)
+    nodes: list[str] = _gathered(node(), group)
     leader = nodes.index(nodes[rank])
-    leaders = sorted({nodes.index(node) for node in nodes})
-    failure = _attempt(delivery.count) if rank == 0 else None
+    leaders = sorted({nodes.index(one) for one in nodes})
+    listed, failure = (
+        _attempt(lambda: _listed(delivery, pack=len(leaders) > 1)) if rank == 0 else (None, None)
+    )
     _raise_any(_gathered(failure, group))
-    packed = _carried(delivery, leaders) if len(leaders) > 1 else None
-    failure = None
+    packed = _carried(listed or b"", leaders) if len(leaders) > 1 else b""
     if rank == leader != 0:
-        assert packed is not None, "a leader other than rank 0 has received the index"
-        failure = _attempt(lambda: delivery.take_packed(packed))
+        _, failure = _attempt(lambda: delivery.take_packed(packed))
     _raise_any(_gathered(failure, group))
     paths = _gathered(delivery.index_path, group)
-    if rank != leader:
-        failure = _attempt(lambda: delivery.take_file(paths[leader]))
+    fingerprint, failure = _attempt(lambda: _opened(delivery, None if rank == leader else paths[leader]))
     _raise_any(_gathered(failure, group))
-    prints = set(_gathered(delivery.fingerprint(), group))
+    prints = set(_gathered(fingerprint, group))
     assert len(prints) == 1, "every rank has the index of rank 0"
 
 
-def _carried(delivery: Delivery, leaders: Sequence[int]) -> bytes | None:
+def _listed(delivery: Delivery, *, pack: bool) -> bytes:
+    delivery.count()
+    return delivery.packed() if pack else b""
+
+
+def _opened(delivery: Delivery, path: str | None) -> str:
+    """Open the index, the file of another rank if it is named, and return its fingerprint."""
+    if path is not None:
+        delivery.take_file(path)
+    return delivery.fingerprint()
+
+
+def _carried(packed: bytes, leaders: Sequence[int]) -> bytes:
     """Send the packed index from rank 0 to one rank of each node: once a node, along gloo's tree."""
     few = distributed.new_group(list(leaders), backend="gloo")
     rank = distributed.get_rank()
     if rank not in leaders:
-        return None
+        return b""
     try:
-        packed = delivery.packed() if rank == 0 else b""
-        size = torch.tensor([len(packed)])
+        # On the CPU, whatever the user made the default: gloo carries nothing else.
+        size = torch.tensor([len(packed)], device="cpu")
         distributed.broadcast(size, 0, group=few)
         data = (
             torch.frombuffer(bytearray(packed), dtype=torch.uint8)
             if rank == 0
-            else torch.empty(int(size.item()), dtype=torch.uint8)
+            else torch.empty(int(size.item()), dtype=torch.uint8, device="cpu")
         )
         distributed.broadcast(data, 0, group=few)
         if rank == 0:
@@ -94,16 +107,16 @@ def _gathered(value: Any, group: Any) -> list[Any]:
     return values
 
 
-def _attempt(action: Any) -> OssError | None:
-    """Return what went wrong, in a form that other processes can raise."""
+def _attempt(action: Callable[[], T]) -> tuple[T | None, OssError | None]:
+    """Return what came of it, or what went wrong in a form that other processes can raise."""
     try:
-        action()
+        return action(), None
     except OssError as failure:
-        return failure
+        return None, failure
     except Exception as failure:  # noqa: BLE001  (the other ranks wait: whatever it is, they must hear of it)
         rank = distributed.get_rank()
-        return ConfigError(f"rank {rank} could not prepare the index: {type(failure).__name__}: {failure}")
-    return None
+        text = f"rank {rank} could not prepare the index: {type(failure).__name__}: {failure}"
+        return None, ConfigError(text)
 
 
 def _raise_any(failures: Sequence[OssError | None]) -> None:
