@@ -22,7 +22,7 @@ mod watched_file;
 use std::fmt::Debug;
 
 pub use anonymous::AnonymousProvider;
-pub use cache::{CredentialsCache, Current};
+pub use cache::{AfterRefusal, CredentialsCache, Current};
 pub use callback::CallbackProvider;
 pub use chain::ChainProvider;
 pub use ecs::EcsRoleProvider;

@@ -313,3 +313,21 @@ fn test_f33_a_failing_service_leaves_the_old_keys_until_they_expire() {
     assert_eq!(error.kind, ErrorKind::Credentials, "{error}");
     assert!(error.to_string().contains("RAM role emulator-role"), "{error}");
 }
+
+#[test]
+fn test_f33_a_refresh_that_failed_after_a_refusal_is_tried_again_and_the_error_says_why_it_failed() {
+    let stage = Stage::new(&[("ALIBABA_CLOUD_ECS_METADATA", "emulator-role")]);
+    let client = stage.client();
+    get_whole(&client, "k").unwrap();
+    stage.expire_newest();
+    stage.behave(json!({"status": 500}));
+    let error = get_whole(&client, "k").unwrap_err();
+    assert_eq!(error.status, Some(403), "{error}");
+    assert!(error.causes.iter().any(|why| why.contains("RAM role emulator-role")), "{:?}", error.causes);
+    stage.behave(json!({}));
+    let begun = oss_client::clock::Clock::now(&oss_client::clock::SystemClock);
+    while get_whole(&client, "k").is_err() {
+        let taken = oss_client::clock::Clock::now(&oss_client::clock::SystemClock) - begun;
+        assert!(taken < Duration::from_secs(30), "tries are a second apart");
+    }
+}

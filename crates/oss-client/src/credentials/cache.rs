@@ -2,7 +2,8 @@
 //!
 //! There is no background thread. Whoever asks inside the refresh window refreshes, the others go on with
 //! the present value until a minute before it expires. A refusal by the service forces one refresh for the
-//! generation that signed, however many requests were refused at once.
+//! generation that signed, however many requests were refused at once; one that failed is tried again, spaced as
+//! any other, and one that its thread gave up leaves no trace.
 //!
 //! Locks: `state` only, and never while the provider is called.
 
@@ -45,6 +46,17 @@ pub struct Current {
     pub signer: Option<Signer>,
 }
 
+/// What there is to sign with after a refusal.
+#[derive(Debug)]
+pub enum AfterRefusal {
+    /// Newer credentials.
+    Newer,
+    /// The refused ones: the source stands by them.
+    Same,
+    /// The refused ones: the source could not be asked, and this is why.
+    Failed(Error),
+}
+
 #[derive(Debug)]
 struct State {
     current: Option<Arc<Current>>,
@@ -56,8 +68,8 @@ struct State {
     failures: u32,
     next_try: Instant,
     last_error: Option<Error>,
-    /// The generation for which a refusal already forced a refresh.
-    forced_for: u64,
+    /// The generation that was refused and that the source, asked for that reason, gave again or replaced.
+    confirmed: u64,
 }
 
 /// The present credentials of one process, shared by all its requests.
@@ -83,7 +95,7 @@ impl CredentialsCache {
             failures: 0,
             next_try: now,
             last_error: None,
-            forced_for: 0,
+            confirmed: 0,
         };
         CredentialsCache {
             provider,
@@ -130,24 +142,47 @@ impl CredentialsCache {
         Some(seconds)
     }
 
-    /// The service refused what `generation` signed. Says whether something newer can be signed with.
+    /// The service refused what `generation` signed: asks the source, unless it answered for that generation before.
     ///
     /// # Errors
-    /// As [`CredentialsCache::get`].
-    pub fn refused(&self, generation: u64, cancel: &Cancel) -> Result<bool, Error> {
-        let now = self.clock.clock().now();
+    /// `Cancelled`.
+    pub fn refused(&self, generation: u64, cancel: &Cancel) -> Result<AfterRefusal, Error> {
+        let begun = self.clock.clock().now();
         let mut state = self.state.lock();
-        while state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() < now + WAIT_FOR_FIRST {
+        while state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() < begun + WAIT_FOR_FIRST
+        {
             state = self.refreshed.wait_for(state, SLICE);
         }
-        let newer =
-            |state: &State| state.current.as_ref().is_some_and(|current| current.generation > generation);
-        if newer(&state) || state.forced_for >= generation || self.provider.is_static() {
-            return Ok(newer(&state));
+        if !cancel.is_cancelled() && self.may_ask_for(&state, generation) {
+            let has_answered;
+            (state, has_answered) = self.refresh(state, cancel);
+            if has_answered {
+                state.confirmed = state.confirmed.max(generation);
+            }
         }
-        state.forced_for = generation;
-        let state = self.refresh(state, cancel);
-        Ok(newer(&state))
+        if cancel.is_cancelled() {
+            return Err(Error::cancelled("credentials"));
+        }
+        Ok(self.after_refusal(&state, generation))
+    }
+
+    /// Whether a refusal of `generation` is a reason to ask the source now.
+    fn may_ask_for(&self, state: &State, generation: u64) -> bool {
+        let is_settled =
+            is_newer(state, generation) || state.confirmed >= generation || self.provider.is_static();
+        !is_settled && !state.refreshing && self.clock.clock().now() >= state.next_try
+    }
+
+    fn after_refusal(&self, state: &State, generation: u64) -> AfterRefusal {
+        if is_newer(state, generation) {
+            return AfterRefusal::Newer;
+        }
+        let open = state.confirmed < generation;
+        match &state.last_error {
+            _ if open && state.refreshing => AfterRefusal::Failed(self.no_answer(WAIT_FOR_FIRST)),
+            Some(error) if open => AfterRefusal::Failed(error.clone()),
+            _ => AfterRefusal::Same,
+        }
     }
 
     /// The slow path: at most once a second, or while there is nothing valid.
@@ -165,7 +200,7 @@ impl CredentialsCache {
             state = self.state.lock();
         }
         if wanted && !state.refreshing && now >= state.next_try {
-            state = self.refresh(state, cancel);
+            (state, _) = self.refresh(state, cancel);
         } else if wanted && state.refreshing {
             state = self.wait_for_other(state, cancel)?;
         }
@@ -230,20 +265,29 @@ impl CredentialsCache {
             state = self.refreshed.wait_for(state, SLICE);
         }
         if state.refreshing && state.current.is_none() {
-            let text = format!("{}: no answer within {} s", self.provider.source(), wait.as_secs());
-            return Err(Error::new(ErrorKind::Credentials, "credentials", text));
+            return Err(self.no_answer(wait));
         }
         Ok(state)
     }
 
-    /// Asks the provider, without the lock, and stores what it says.
-    fn refresh<'a>(&'a self, mut state: MutexGuard<'a, State>, cancel: &Cancel) -> MutexGuard<'a, State> {
+    fn no_answer(&self, within: Duration) -> Error {
+        let text = format!("{}: no answer within {} s", self.provider.source(), within.as_secs());
+        Error::new(ErrorKind::Credentials, "credentials", text)
+    }
+
+    /// Asks the provider, without the lock, and stores what it says; tells whether it said anything.
+    fn refresh<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        cancel: &Cancel,
+    ) -> (MutexGuard<'a, State>, bool) {
         state.refreshing = true;
         drop(state);
         let fetched = self.fetch_valid(cancel);
         let now = self.clock.clock().now();
         let mut state = self.state.lock();
         state.refreshing = false;
+        let has_answered = fetched.is_ok();
         match fetched {
             Ok(fetched) => self.store(&mut state, fetched, now),
             // Whoever gave up says nothing about the source.
@@ -257,7 +301,7 @@ impl CredentialsCache {
             }
         }
         self.refreshed.notify_all();
-        state
+        (state, has_answered)
     }
 
     /// Fetches, once more if what came had expired already: a file may just be being rewritten.
@@ -299,6 +343,10 @@ impl CredentialsCache {
     }
 }
 
+fn is_newer(state: &State, generation: u64) -> bool {
+    state.current.as_ref().is_some_and(|current| current.generation > generation)
+}
+
 #[cfg(test)]
 mod tests {
     use oss_protocol::sign::Credentials;
@@ -319,11 +367,19 @@ mod tests {
 
     impl CredentialsProvider for Scripted {
         fn fetch(&self) -> Result<Fetched, Error> {
+            self.fetch_unless(&Cancel::new())
+        }
+
+        fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
             let number = self.fetches.fetch_add(1, Ordering::SeqCst);
             let id = self.script.lock().get(number).copied().unwrap_or("same");
             assert_ne!(id, "panic", "on purpose");
             if id == "fail" {
                 return Err(Error::new(ErrorKind::Credentials, "credentials", "scripted failure"));
+            }
+            if id == "cancelled meanwhile" {
+                cancel.cancel();
+                return Err(Error::cancelled("credentials"));
             }
             let expires_at = self.lifetime.map(|seconds| UtcTime(self.clock.wall().0 + seconds));
             Ok(Fetched { credentials: Some(Credentials::new(id, "secret", None)), expires_at })
@@ -356,6 +412,11 @@ mod tests {
             let current = self.cache.get(self.clock.now(), &Cancel::new())?;
             let id = current.signer.as_ref().map(|signer| signer.credentials().access_key_id.clone());
             Ok((current.generation, id.unwrap_or_default()))
+        }
+
+        /// Whether there is something newer after a refusal of the first generation.
+        fn refused(&self, cancel: &Cancel) -> Result<bool, Error> {
+            Ok(matches!(self.cache.refused(1, cancel)?, AfterRefusal::Newer))
         }
 
         fn advance(&self, seconds: u64) {
@@ -438,7 +499,7 @@ mod tests {
         let stage = stage(None, &["a", "b", "c"]);
         stage.get().expect("valid");
         for _ in 0..1000 {
-            assert!(stage.cache.refused(1, &Cancel::new()).expect("newer"));
+            assert!(stage.refused(&Cancel::new()).expect("newer"));
         }
         assert_eq!(stage.fetches(), 2);
         assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
@@ -448,9 +509,31 @@ mod tests {
     fn the_same_key_after_a_refusal_is_no_reason_to_try_again() {
         let stage = stage(None, &["a", "a", "a"]);
         stage.get().expect("valid");
-        assert!(!stage.cache.refused(1, &Cancel::new()).expect("nothing newer"));
-        assert!(!stage.cache.refused(1, &Cancel::new()).expect("nothing newer"));
+        assert!(!stage.refused(&Cancel::new()).expect("nothing newer"));
+        assert!(!stage.refused(&Cancel::new()).expect("nothing newer"));
         assert_eq!(stage.fetches(), 2);
+    }
+
+    #[test]
+    fn test_f33_a_refresh_that_failed_after_a_refusal_is_tried_again() {
+        let stage = stage(Some(100_000), &["a", "fail", "b"]);
+        stage.get().expect("valid");
+        for _ in 0..10 {
+            assert!(!stage.refused(&Cancel::new()).expect("nothing newer"));
+        }
+        assert_eq!(stage.fetches(), 2, "tries are spaced");
+        stage.advance(2);
+        assert!(stage.refused(&Cancel::new()).expect("newer"));
+        assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
+    }
+
+    #[test]
+    fn a_refresh_that_its_thread_gave_up_is_left_to_the_next() {
+        let stage = stage(Some(100_000), &["a", "cancelled meanwhile", "b"]);
+        stage.get().expect("valid");
+        assert_eq!(stage.refused(&Cancel::new()).expect_err("given up").kind, ErrorKind::Cancelled);
+        assert!(stage.refused(&Cancel::new()).expect("newer"));
+        assert_eq!(stage.get().expect("valid"), (2, "b".to_owned()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::gate::Turn;
 use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
+use crate::credentials::AfterRefusal;
 use crate::error::{Error, ErrorKind};
 use crate::http::Broken;
 use crate::http::dial::{DialFailure, RAISE_LIMIT};
@@ -335,10 +336,14 @@ impl<'c> Call<'c> {
         date: Option<UtcTime>,
         generation: u64,
     ) -> Result<Cause, Error> {
-        let refreshed = self.transport.credentials.refused(generation, self.cancel);
-        if refreshed.map_err(|error| self.finish(error, None))? {
-            self.transport.stats.add(Counter::CredentialRefreshes, 1);
-            return Ok(Cause::Credentials);
+        let after = self.transport.credentials.refused(generation, self.cancel);
+        match after.map_err(|error| self.finish(error, None))? {
+            AfterRefusal::Newer => {
+                self.transport.stats.add(Counter::CredentialRefreshes, 1);
+                return Ok(Cause::Credentials);
+            }
+            AfterRefusal::Failed(why) => self.remember(&why),
+            AfterRefusal::Same => {}
         }
         let skewed = error.status == Some(401) && date.is_some_and(|date| self.learn_clock(date));
         Ok(if skewed { Cause::ClockSkew } else { Cause::Permanent })
