@@ -4,6 +4,8 @@ mod anonymous;
 mod cache;
 mod callback;
 mod chain;
+#[cfg(test)]
+mod crowd;
 mod document;
 mod ecs;
 mod environment;
@@ -20,6 +22,7 @@ mod uri;
 mod watched_file;
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 pub use anonymous::AnonymousProvider;
 pub use cache::{AfterRefusal, CredentialsCache, Current};
@@ -77,6 +80,14 @@ pub trait CredentialsProvider: Send + Sync + Debug {
     /// As there, and `Cancelled`.
     fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
         self.fetch()
+    }
+
+    /// The longest that a `fetch` takes by itself; the rest of the process waits for it as long.
+    ///
+    /// Of our own sources STS takes longest: three tries of 15 s for a role, and before that for the role whose keys
+    /// it is assumed with.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(120)
     }
 
     /// Names the source for people: a path, a variable, a class.

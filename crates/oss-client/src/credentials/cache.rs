@@ -1,7 +1,8 @@
 //! The cache in front of a provider: generations, one refresh at a time, windows (`faults.md`, section 6).
 //!
 //! There is no background thread. Whoever asks inside the refresh window refreshes, the others go on with
-//! the present value until a minute before it expires. A refusal by the service forces one refresh for the
+//! the present value until a minute before it expires; without one they wait for whoever asks, as long as the source
+//! itself may take, and ask themselves if that thread gave up. A refusal by the service forces one refresh for the
 //! generation that signed, however many requests were refused at once; one that failed is tried again, spaced as
 //! any other, and one that its thread gave up leaves no trace.
 //!
@@ -30,8 +31,8 @@ const LONGEST_WINDOW_SECONDS: i64 = 900;
 const GO_ON_SECONDS: i64 = 60;
 /// How long one waits for another thread's refresh when the present value is about to expire.
 const WAIT_FOR_REFRESH: Duration = Duration::from_secs(5);
-/// How long one waits for another thread's first fetch; a Python provider may be slow.
-const WAIT_FOR_FIRST: Duration = Duration::from_secs(30);
+/// Beyond what the source itself may take, what waits for it gives a busy machine so much more.
+const SLACK: Duration = Duration::from_secs(5);
 /// Failed refreshes are spaced 1 s, doubling to 60 s.
 const LONGEST_SPACING: Duration = Duration::from_secs(60);
 /// Waits are cut into slices, to notice a cancelled operation.
@@ -147,12 +148,7 @@ impl CredentialsCache {
     /// # Errors
     /// `Cancelled`.
     pub fn refused(&self, generation: u64, cancel: &Cancel) -> Result<AfterRefusal, Error> {
-        let begun = self.clock.clock().now();
-        let mut state = self.state.lock();
-        while state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() < begun + WAIT_FOR_FIRST
-        {
-            state = self.refreshed.wait_for(state, SLICE);
-        }
+        let mut state = self.while_refreshing(self.state.lock(), cancel, |_state| self.longest_wait());
         if !cancel.is_cancelled() && self.may_ask_for(&state, generation) {
             let has_answered;
             (state, has_answered) = self.refresh(state, cancel);
@@ -179,7 +175,7 @@ impl CredentialsCache {
         }
         let open = state.confirmed < generation;
         match &state.last_error {
-            _ if open && state.refreshing => AfterRefusal::Failed(self.no_answer(WAIT_FOR_FIRST)),
+            _ if open && state.refreshing => AfterRefusal::Failed(self.no_answer()),
             Some(error) if open => AfterRefusal::Failed(error.clone()),
             _ => AfterRefusal::Same,
         }
@@ -199,10 +195,15 @@ impl CredentialsCache {
             wanted = self.provider.has_changed();
             state = self.state.lock();
         }
-        if wanted && !state.refreshing && now >= state.next_try {
+        if wanted && state.refreshing {
+            state = self.while_refreshing(state, cancel, |state| self.worth_waiting(state));
+            // Whoever refreshed may have been given up meanwhile.
+            wanted = self.is_due(&state);
+        }
+        let may_ask =
+            !state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() >= state.next_try;
+        if wanted && may_ask {
             (state, _) = self.refresh(state, cancel);
-        } else if wanted && state.refreshing {
-            state = self.wait_for_other(state, cancel)?;
         }
         if cancel.is_cancelled() {
             return Err(Error::cancelled("credentials"));
@@ -228,12 +229,19 @@ impl CredentialsCache {
         }
     }
 
+    /// Seconds for which the present value can still be used; `None` = there is none, or it expired.
+    fn seconds_left(&self, state: &State) -> Option<i64> {
+        state.current.as_ref()?;
+        let expiry = state.expires_at.map_or(i64::MAX, |expiry| expiry.0);
+        Some(expiry.saturating_sub(self.clock.server_now().0)).filter(|left| *left > 0)
+    }
+
     /// The present value if it did not expire, else why there is none.
     fn valid(&self, state: &State) -> Result<Arc<Current>, Error> {
-        let expired = state.expires_at.filter(|expiry| self.clock.server_now() >= *expiry);
-        match (&state.current, expired) {
-            (Some(current), None) => Ok(Arc::clone(current)),
-            (_, expired) => Err(state.last_error.clone().unwrap_or_else(|| self.expired_error(expired))),
+        match &state.current {
+            Some(current) if self.seconds_left(state).is_some() => Ok(Arc::clone(current)),
+            _ if state.refreshing => Err(self.no_answer()),
+            _ => Err(state.last_error.clone().unwrap_or_else(|| self.expired_error(state.expires_at))),
         }
     }
 
@@ -244,34 +252,38 @@ impl CredentialsCache {
         Error::new(ErrorKind::Credentials, "credentials", text)
     }
 
-    /// Waits while another thread refreshes, if the present value is about to expire or missing.
-    fn wait_for_other<'a>(
+    /// Waits while another thread refreshes, as long as `limit` says of the state as it is then.
+    fn while_refreshing<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         cancel: &Cancel,
-    ) -> Result<MutexGuard<'a, State>, Error> {
-        let wall = self.clock.server_now().0;
-        let usable =
-            state.current.is_some() && state.expires_at.is_none_or(|expiry| expiry.0 - wall > GO_ON_SECONDS);
-        if usable {
-            return Ok(state);
-        }
-        let wait = if state.current.is_some() { WAIT_FOR_REFRESH } else { WAIT_FOR_FIRST };
-        let end = self.clock.clock().now() + wait;
-        while state.refreshing && self.clock.clock().now() < end {
-            if cancel.is_cancelled() {
-                return Err(Error::cancelled("credentials"));
-            }
+        limit: impl Fn(&State) -> Duration,
+    ) -> MutexGuard<'a, State> {
+        let begun = self.clock.clock().now();
+        let waited = || self.clock.clock().now().saturating_duration_since(begun);
+        while state.refreshing && !cancel.is_cancelled() && waited() < limit(&state) {
             state = self.refreshed.wait_for(state, SLICE);
         }
-        if state.refreshing && state.current.is_none() {
-            return Err(self.no_answer(wait));
-        }
-        Ok(state)
+        state
     }
 
-    fn no_answer(&self, within: Duration) -> Error {
-        let text = format!("{}: no answer within {} s", self.provider.source(), within.as_secs());
+    /// How long another thread's refresh is waited for.
+    fn worth_waiting(&self, state: &State) -> Duration {
+        match self.seconds_left(state) {
+            Some(GO_ON_SECONDS..) => Duration::ZERO,
+            Some(_) => WAIT_FOR_REFRESH,
+            None => self.longest_wait(),
+        }
+    }
+
+    /// As long as whoever asks the source could be waiting for it: what came may have expired, then it is asked twice.
+    fn longest_wait(&self) -> Duration {
+        2 * self.provider.patience() + SLACK
+    }
+
+    fn no_answer(&self) -> Error {
+        let seconds = self.longest_wait().as_secs();
+        let text = format!("{}: no answer within {seconds} s", self.provider.source());
         Error::new(ErrorKind::Credentials, "credentials", text)
     }
 
@@ -296,7 +308,7 @@ impl CredentialsCache {
                 state.failures += 1;
                 let spacing = LOOK_EVERY * 2u32.pow((state.failures - 1).min(6));
                 state.next_try = now + spacing.min(LONGEST_SPACING);
-                state.quiet_until = if state.current.is_some() { now + LOOK_EVERY } else { now };
+                state.quiet_until = if self.seconds_left(&state).is_some() { now + LOOK_EVERY } else { now };
                 state.last_error = Some(error);
             }
         }
@@ -482,8 +494,10 @@ mod tests {
         stage.get().expect("still valid");
         assert_eq!(stage.fetches(), 2, "tries are spaced");
         stage.advance(151);
-        let error = stage.get().expect_err("expired").to_string();
-        assert!(error.contains("scripted failure"), "{error}");
+        for _ in 0..3 {
+            let error = stage.get().expect_err("expired").to_string();
+            assert!(error.contains("scripted failure"), "{error}");
+        }
     }
 
     #[test]

@@ -135,6 +135,10 @@ impl CredentialsProvider for CallbackProvider {
         Ok(fetched)
     }
 
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
     fn source(&self) -> String {
         format!("credentials provider {}", self.name)
     }
