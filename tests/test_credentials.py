@@ -225,6 +225,31 @@ def test_what_a_provider_says_about_its_failure_is_not_in_the_error(site, caplog
     assert "hush-7731" not in str(error) + caplog.text
 
 
+def answer_that_raises(part, raised):
+    """Return an answer of which one part is looked up by code that fails, and says too much."""
+
+    def fail(_self):
+        raise raised
+
+    parts = {"access_key_id": "id", "access_key_secret": SECRET, "security_token": "t"}
+    return type("Answer", (), {**parts, part: property(fail)})()
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["access_key_id", "access_key_secret", "security_token", "expiration", "expiration_time", "__class__"],
+)
+@pytest.mark.parametrize("kind", [ValueError, TypeError, CredentialsError, SystemExit])
+def test_what_a_part_of_an_answer_raises_is_the_cause_and_is_not_in_the_error(part, kind, site, caplog):
+    raised = kind("unexpected answer {'AccessKeySecret': 'hush-7731'}")
+    error = refusal(site, cred_provider=provider_of(answer_that_raises(part, raised)))
+    assert type(error) is CredentialsError
+    assert f"raised {kind.__name__}; fix the provider" in str(error)
+    assert error.__cause__ is raised
+    assert len(str(error).splitlines()) == 1
+    assert "hush-7731" not in str(error) + caplog.text
+
+
 def test_a_providers_tuple_is_a_type_error_for_its_user(site):
     assert isinstance(refusal(site, cred_provider=Tuple()), TypeError)
 
@@ -237,6 +262,14 @@ def test_characters_that_no_key_has_are_refused_before_anything_is_sent(name, ch
     assert isinstance(error, CredentialsError)
     assert name.replace("_", " ") in str(error)
     assert site.oss.requests() == []
+
+
+def test_text_that_is_none_is_refused_without_being_shown(site):
+    keys = {"access_key_id": "id", "access_key_secret": SECRET + "\udc80"}
+    error = refusal(site, cred_provider=provider_of(keys))
+    assert isinstance(error, CredentialsError)
+    assert "SimpleNamespace" in str(error)
+    assert "UnicodeEncodeError" in str(error)
 
 
 def test_a_field_of_another_type_is_named(site, tmp_path):

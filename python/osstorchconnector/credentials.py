@@ -171,29 +171,23 @@ def fetch(provider: Any) -> Fetched:
     """
     name = _name_of(provider)
     try:
-        answer = _asker(provider)()
+        return _read(_asker(provider)())
+    except _AnswerError as ours:
+        raise ours.kind(f"cred_provider {name} returned {ours}") from None
     # Asked on a thread of its own, which a SystemExit would end without a word.
     except BaseException as failure:
         # Its text may hold what it was about: a URL with a token, an answer with keys. The cause has it.
         raise CredentialsError(
             f"cred_provider {name} raised {type(failure).__name__}; fix the provider"
         ) from failure
-    if answer is None:
-        raise CredentialsError(
-            f"cred_provider {name} returned None; return credentials, or use AnonymousCredentials()"
-        )
-    if isinstance(answer, tuple | list | str | bytes):
-        raise TypeError(
-            f"cred_provider {name} returned a {type(answer).__name__}; return an object or a dict with access_key_id, "
-            "access_key_secret and security_token"
-        )
-    key_id, secret, token = (_read(answer, part, name) for part in _NAMES)
-    for part, value in zip(_NAMES, (key_id, secret), strict=False):
-        if not value:
-            raise CredentialsError(
-                f"cred_provider {name} returned no {part}; use AnonymousCredentials() for unsigned requests"
-            )
-    return str(key_id), str(secret), token or None, _expiry(answer, name)
+
+
+class _AnswerError(Exception):
+    """What we say ourselves about an answer: all else that reading it raises is the provider's, and is not repeated."""
+
+    def __init__(self, text: str, kind: type[CredentialsError | TypeError] = CredentialsError) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class _Fetcher:
@@ -227,24 +221,41 @@ def _name_of(provider: Any) -> str:
     return getattr(provider, "__qualname__", None) or type(provider).__qualname__
 
 
-def _read(answer: Any, part: str, provider: str) -> str | None:
+def _read(answer: Any) -> Fetched:
+    """Read an answer, which runs the provider's own code wherever a part is a property or a getter."""
+    if answer is None:
+        raise _AnswerError("None; return credentials, or use AnonymousCredentials()")
+    if isinstance(answer, tuple | list | str | bytes):
+        raise _AnswerError(
+            f"a {type(answer).__name__}; return an object or a dict with access_key_id, access_key_secret and "
+            "security_token",
+            TypeError,
+        )
+    key_id, secret, token = (_part(answer, name) for name in _NAMES)
+    for name, value in zip(_NAMES, (key_id, secret), strict=False):
+        if not value:
+            raise _AnswerError(f"no {name}; use AnonymousCredentials() for unsigned requests")
+    return str(key_id), str(secret), token or None, _expiry(answer)
+
+
+def _part(answer: Any, name: str) -> str | None:
     """Read one part: dict entry, attribute, or getter."""
     if isinstance(answer, Mapping):
-        value = answer.get(part)
-    elif hasattr(answer, part):
-        value = getattr(answer, part)
+        value = answer.get(name)
+    elif hasattr(answer, name):
+        value = getattr(answer, name)
     else:
-        getter = getattr(answer, f"get_{part}", None)
+        getter = getattr(answer, f"get_{name}", None)
         value = getter() if callable(getter) else None
     if value is not None and not isinstance(value, str):
-        raise CredentialsError(f"cred_provider {provider} returned {part} that is not text")
+        raise _AnswerError(f"{name} that is not text")
     return value
 
 
-def _expiry(answer: Any, provider: str) -> float | None:
+def _expiry(answer: Any) -> float | None:
     """Read when the credentials end, as epoch seconds: a datetime, a number or ISO 8601 text."""
-    for part in ("expiration", "expiration_time"):
-        value = answer.get(part) if isinstance(answer, Mapping) else getattr(answer, part, None)
+    for name in ("expiration", "expiration_time"):
+        value = answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
         if value is None or value == "":
             continue
         if isinstance(value, datetime):
@@ -257,9 +268,7 @@ def _expiry(answer: Any, provider: str) -> float | None:
                 return _epoch(datetime.fromisoformat(value.replace("Z", "+00:00")))
             except ValueError:
                 pass
-        raise CredentialsError(
-            f"cred_provider {provider} returned {part} that is no datetime, epoch seconds or ISO 8601 text"
-        )
+        raise _AnswerError(f"{name} that is no datetime, epoch seconds or ISO 8601 text")
     return None
 
 

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::errors::OrRaise;
-use crate::leaving;
+use crate::{errors, leaving};
 
 type Given = (String, String, Option<String>, Option<f64>);
 
@@ -62,9 +62,12 @@ fn call_back(function: &Py<PyAny>, name: &str) -> Result<Fetched, Error> {
     let given = Python::try_attach(|py| {
         let given = function.call0(py).and_then(|given| given.extract::<Given>(py));
         given.map_err(|raised| {
-            // `osstorchconnector.credentials` says it all, and names the provider.
-            let text = raised.value(py).to_string();
-            Error::new(ErrorKind::Credentials, "credentials", text).with_origin(raised)
+            // `osstorchconnector.credentials` says it all, and names the provider. What else may come is not known.
+            let error = match errors::is_ours(py, &raised) {
+                true => Error::new(ErrorKind::Credentials, "credentials", raised.value(py).to_string()),
+                false => failed(format!("gave what cannot be read ({})", raised.get_type(py))),
+            };
+            error.with_origin(raised)
         })
     });
     let (id, secret, token, expires_at) =

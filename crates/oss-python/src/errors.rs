@@ -49,9 +49,19 @@ pub(crate) fn to_python(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error, origin).unwrap_or_else(|failure| failure)
 }
 
+/// Whether `raised` is of our own classes, whose texts hold nothing secret.
+pub(crate) fn is_ours(py: Python<'_>, raised: &PyErr) -> bool {
+    errors(py).and_then(|module| module.getattr("OssError")).is_ok_and(|class| raised.is_instance(py, &class))
+}
+
+fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    let import = || py.import("osstorchconnector.errors").map(Bound::unbind);
+    Ok(ERRORS.get_or_try_init(py, import)?.bind(py))
+}
+
 fn exception(py: Python<'_>, error: &Error, origin: Option<&PyErr>) -> PyResult<PyErr> {
-    let module = ERRORS.get_or_try_init(py, || py.import("osstorchconnector.errors").map(Bound::unbind))?;
-    let class = module.bind(py).getattr(class_name(&error.kind))?;
+    let module = errors(py)?;
+    let class = module.getattr(class_name(&error.kind))?;
     let fields = PyDict::new(py);
     fields.set_item("operation", error.operation)?;
     fields.set_item("uri", without_range(&error.uri))?;
@@ -65,7 +75,7 @@ fn exception(py: Python<'_>, error: &Error, origin: Option<&PyErr>) -> PyResult<
     if let Some(raised) = origin.and_then(|origin| origin.cause(py)) {
         exception.set_cause(py, Some(raised));
     } else if !error.causes.is_empty() {
-        exception.set_cause(py, Some(earlier(module.bind(py), &error.causes)?));
+        exception.set_cause(py, Some(earlier(module, &error.causes)?));
     }
     Ok(exception)
 }
