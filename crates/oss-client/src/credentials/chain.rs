@@ -1,7 +1,8 @@
 //! The chain: who is asked when nobody was named (`contract.md`, D.3).
 //!
 //! A link that is not configured is passed over. The first configured link is chosen and stays for the
-//! life of the provider; if it fails, that is an error: no second identity is tried. The metadata service is the last:
+//! life of the provider; if it fails, or if it cannot be told now whether it is configured, that is an error: no
+//! second identity is tried. The metadata service is the last:
 //! it is asked when nothing else is configured, and chosen once it has answered with keys.
 
 use super::ecs::EcsRoleProvider;
@@ -180,8 +181,12 @@ fn json_files(around: &Surroundings) -> Vec<std::path::PathBuf> {
 }
 
 fn json_file(around: &Surroundings) -> Found {
-    let path = json_files(around).into_iter().find(|path| JsonFileProvider::looks_like_one(path));
-    Ok(path.map(|path| boxed(JsonFileProvider::new(path))))
+    for path in json_files(around) {
+        if JsonFileProvider::looks_like_one(&path)? {
+            return Ok(Some(boxed(JsonFileProvider::new(path))));
+        }
+    }
+    Ok(None)
 }
 
 fn pair(pair: EnvironmentPair, around: &Surroundings) -> Found {
@@ -191,7 +196,7 @@ fn pair(pair: EnvironmentPair, around: &Surroundings) -> Found {
 
 /// The ini file. A profile that was named and that neither this nor the CLI's file has is an error.
 fn ini(around: &Surroundings) -> Found {
-    if let Some(provider) = IniProvider::from_environment(around) {
+    if let Some(provider) = IniProvider::from_environment(around)? {
         return Ok(Some(boxed(provider)));
     }
     let Some(name) = around.variable(PROFILE) else { return Ok(None) };
@@ -353,6 +358,33 @@ mod tests {
         home.write("broken", " {canary");
         home.write(".alibabacloud/credentials", " {canary");
         assert!(home.refusal(&OSS).contains("credentials file"));
+    }
+
+    /// Of what may keep a file from being read now, a loop of links is what also stops the superuser, as tests may be.
+    #[test]
+    fn a_file_that_cannot_be_read_now_is_named_and_nothing_else_is_tried() {
+        for name in
+            ["original", ".alibabacloud/credentials", ".aliyun/config.json", ".alibabacloud/credentials.ini"]
+        {
+            let home = Home::new();
+            let path = home.0.join(name);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            std::os::unix::fs::symlink(&path, &path).expect("a loop");
+            let uri = [("ALIBABA_CLOUD_CREDENTIALS_URI", "http://127.0.0.1:9/keys")];
+            let variables = if path.extension().is_none() { OSS.as_slice() } else { &uri };
+            let text = home.refusal(variables);
+            assert!(text.contains(&*path.display().to_string()) && text.contains("cannot be read"), "{text}");
+            fs::remove_file(&path).expect("the loop");
+            assert!(home.chain(variables).configured().expect("nothing is in the way").is_some());
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_none_or_out_of_reach_is_passed_over() {
+        let home = Home::new();
+        fs::create_dir_all(home.0.join("original")).expect("a directory in its place");
+        home.write(".alibabacloud", "a file where a directory should be");
+        assert_eq!(home.fetch(&OSS).expect("variables").0, "oss");
     }
 
     #[test]

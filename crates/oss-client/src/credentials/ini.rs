@@ -34,14 +34,18 @@ impl IniProvider {
     }
 
     /// The section that the environment means, or `default`; `None` without a file, unless one was named.
-    pub fn from_environment(around: &Surroundings) -> Option<Self> {
-        let path = IniProvider::path(around)?;
-        let is_meant = path.exists() || around.variable(FILE).is_some();
-        is_meant.then(|| IniProvider {
+    ///
+    /// # Errors
+    /// `Credentials`, if it cannot be told now whether there is a file.
+    pub fn from_environment(around: &Surroundings) -> Result<Option<Self>, Error> {
+        let Some(path) = IniProvider::path(around) else { return Ok(None) };
+        let provider = IniProvider {
             file: WatchedFile::new(path),
             section: around.variable(PROFILE).unwrap_or_else(|| "default".to_owned()),
             around: around.clone(),
-        })
+        };
+        let is_meant = around.variable(FILE).is_some() || provider.file.is_there(&provider.source())?;
+        Ok(is_meant.then_some(provider))
     }
 
     fn section(&self, content: &[u8]) -> Result<Section, Error> {

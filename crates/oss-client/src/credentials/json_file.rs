@@ -1,11 +1,9 @@
 //! Credentials from the JSON file that the original reads (`contract.md`, D.1).
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, USUAL};
-use super::watched_file::WatchedFile;
+use super::watched_file::{self, WatchedFile};
 use super::{CredentialsProvider, Fetched};
 use crate::error::Error;
 
@@ -21,13 +19,19 @@ impl JsonFileProvider {
         JsonFileProvider { file: WatchedFile::new(path) }
     }
 
-    /// Whether `path` exists, can be read, and its first non-blank byte is `{`; another tool keeps an INI
-    /// file under the same name.
-    pub fn looks_like_one(path: &Path) -> bool {
-        let mut start = [0; 64];
-        let read = fs::File::open(path).and_then(|mut file| file.read(&mut start)).unwrap_or(0);
-        start[..read].iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+    /// Whether a file is at `path` and its first non-blank byte is `{`; another tool keeps an INI file under the same
+    /// name. What this user cannot reach is not there.
+    ///
+    /// # Errors
+    /// `Credentials`, naming the file, if it is there and cannot be read now.
+    pub fn looks_like_one(path: &Path) -> Result<bool, Error> {
+        let start = watched_file::start_of(path, &source_of(path))?.unwrap_or_default();
+        Ok(start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{'))
     }
+}
+
+fn source_of(path: &Path) -> String {
+    format!("credentials file {}", path.display())
 }
 
 impl CredentialsProvider for JsonFileProvider {
@@ -39,7 +43,7 @@ impl CredentialsProvider for JsonFileProvider {
     }
 
     fn source(&self) -> String {
-        format!("credentials file {}", self.file.path().display())
+        source_of(self.file.path())
     }
 
     fn has_changed(&self) -> bool {
@@ -49,6 +53,8 @@ impl CredentialsProvider for JsonFileProvider {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use oss_protocol::time::UtcTime;
 
     use super::*;
@@ -114,7 +120,7 @@ mod tests {
         let file = Scratch::new("rewritten");
         file.write(r#"{"AccessKeyId":"i","AccessKeySecret":"s"}"#);
         let provider = JsonFileProvider::new(&file.0);
-        assert!(JsonFileProvider::looks_like_one(&file.0));
+        assert!(JsonFileProvider::looks_like_one(&file.0).expect("readable"));
         provider.fetch().expect("valid");
         assert!(!provider.has_changed());
         file.write(r#"{"AccessKeyId":"i2","AccessKeySecret":"s2"}"#);

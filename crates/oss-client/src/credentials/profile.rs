@@ -41,9 +41,12 @@ impl ProfileProvider {
     /// # Errors
     /// `Credentials`, if the file cannot be read.
     pub fn from_environment(around: &Surroundings) -> Result<Option<Self>, Error> {
-        let Some(path) = ProfileProvider::path(around).filter(|path| path.exists()) else { return Ok(None) };
+        let Some(path) = ProfileProvider::path(around) else { return Ok(None) };
         let name = around.variable(PROFILE);
         let provider = ProfileProvider { file: WatchedFile::new(path), name, around: around.clone() };
+        if !provider.file.is_there(&provider.source())? {
+            return Ok(None);
+        }
         let is_there = provider.with_document(|document| Ok(provider.chosen(document).is_some()))?;
         Ok(is_there.then_some(provider))
     }

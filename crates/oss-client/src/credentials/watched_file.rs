@@ -1,7 +1,7 @@
 //! A file that others rewrite: read whole, and looked at whether it changed.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +61,14 @@ impl WatchedFile {
         now.is_some() && now != *self.last_read.lock()
     }
 
+    /// Whether the file is there, or nothing that this user could reach.
+    ///
+    /// # Errors
+    /// `Credentials`, naming `source`, if that cannot be told now.
+    pub(super) fn is_there(&self, source: &str) -> Result<bool, Error> {
+        unless_absent(&self.path, source, fs::metadata(&self.path)).map(|found| found.is_some())
+    }
+
     fn content(&self, source: &str, remedy: &str) -> Result<Vec<u8>, Error> {
         let file = fs::File::open(&self.path)
             .map_err(|error| broken(source, &format!("cannot be opened ({}); {remedy}", error.kind())))?;
@@ -81,5 +89,32 @@ impl WatchedFile {
             size: meta.len(),
             inode: meta.ino(),
         })
+    }
+}
+
+/// The first bytes of the file at `path`; `None` where there is no file, or nothing that this user could reach.
+///
+/// # Errors
+/// `Credentials`, naming `source`, if it cannot be opened or read now.
+pub(super) fn start_of(path: &Path, source: &str) -> Result<Option<Vec<u8>>, Error> {
+    const START_BYTES: u64 = 64;
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(START_BYTES).read_to_end(&mut start));
+    Ok(unless_absent(path, source, read)?.map(|_count| start))
+}
+
+/// `None` for the errors which say that there is no file for this user. Any other, such as too many open files or a
+/// stale handle, says that there is one which cannot be had now: to go on without it could mean another identity.
+fn unless_absent<T>(path: &Path, source: &str, outcome: io::Result<T>) -> Result<Option<T>, Error> {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    let error = match outcome {
+        Ok(value) => return Ok(Some(value)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        NotFound | NotADirectory | IsADirectory => Ok(None),
+        // A directory above it is closed: it is another user's.
+        PermissionDenied if fs::metadata(path).is_err() => Ok(None),
+        _ => Err(broken(source, &format!("cannot be read ({error}); make it readable, or remove it"))),
     }
 }

@@ -221,7 +221,7 @@ fn ini_files() {
     let around = home(&place);
     survive("ini-files", move |bytes| {
         place.file(".alibabacloud/credentials.ini", bytes);
-        let provider = IniProvider::from_environment(&around).expect("the file is there");
+        let provider = IniProvider::from_environment(&around).expect("readable").expect("the file is there");
         !leads_elsewhere(bytes) && check_keys(provider.fetch(), true)
     });
 }
