@@ -68,18 +68,18 @@ pub struct Identity {
 
 /// A source of credentials. Called by one thread at a time, with none of our locks held.
 pub trait CredentialsProvider: Send + Sync + Debug {
-    /// Gets the present credentials; may block.
+    /// Gets the present credentials; may block, and is given up when `cancel` says so.
     ///
     /// # Errors
-    /// `Credentials`, naming the source and never its content.
-    fn fetch(&self) -> Result<Fetched, Error>;
+    /// `Credentials`, naming the source and never its content; anything, once it is given up.
+    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error>;
 
-    /// As [`CredentialsProvider::fetch`], given up when `cancel` says so where the source may take long.
+    /// As [`CredentialsProvider::fetch_unless`], and never given up.
     ///
     /// # Errors
-    /// As there, and `Cancelled`.
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
-        self.fetch()
+    /// As there.
+    fn fetch(&self) -> Result<Fetched, Error> {
+        self.fetch_unless(&Cancel::new())
     }
 
     /// The longest that a `fetch` takes by itself; the rest of the process waits for it as long.

@@ -11,7 +11,7 @@ pub(crate) mod connection;
 pub(crate) mod dial;
 pub(crate) mod pool;
 mod resolve;
-mod socket;
+pub(crate) mod socket;
 pub(crate) mod stream;
 mod tls;
 mod tunnel;

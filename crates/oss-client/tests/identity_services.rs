@@ -10,7 +10,9 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use core_support::{BUCKET, client_by, config, get_whole, world, world_with};
+use oss_client::cancel::Cancel;
 use oss_client::client::Client;
+use oss_client::clock::{Clock, SystemClock};
 use oss_client::config::ClientConfig;
 use oss_client::credentials::{ChainProvider, CredentialsProvider, Surroundings};
 use oss_client::error::{Error, ErrorKind};
@@ -264,10 +266,9 @@ fn a_service_at_fault_is_asked_three_times_and_redirects_are_not_followed() {
 fn a_slow_metadata_service_is_given_up() {
     let stage = Stage::new(&[]);
     stage.behave(json!({"delay_ms": 20_000}));
-    let clock = oss_client::clock::SystemClock;
-    let begun = oss_client::clock::Clock::now(&clock);
+    let begun = SystemClock.now();
     stage.refusal(&["no credentials found", "ECS metadata service", "no answer began in time"]);
-    let taken = oss_client::clock::Clock::now(&clock) - begun;
+    let taken = SystemClock.now() - begun;
     assert!(taken < Duration::from_secs(6), "one look costs about a second: {taken:?}");
 }
 
@@ -325,9 +326,28 @@ fn test_f33_a_refresh_that_failed_after_a_refusal_is_tried_again_and_the_error_s
     assert_eq!(error.status, Some(403), "{error}");
     assert!(error.causes.iter().any(|why| why.contains("RAM role emulator-role")), "{:?}", error.causes);
     stage.behave(json!({}));
-    let begun = oss_client::clock::Clock::now(&oss_client::clock::SystemClock);
+    let begun = SystemClock.now();
     while get_whole(&client, "k").is_err() {
-        let taken = oss_client::clock::Clock::now(&oss_client::clock::SystemClock) - begun;
+        let taken = SystemClock.now() - begun;
         assert!(taken < Duration::from_secs(30), "tries are a second apart");
     }
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_any_more_is_given_up() {
+    let stage = Stage::new(&OIDC);
+    stage.write("token", "t");
+    stage.behave(json!({"delay_ms": 20_000}));
+    let (chain, cancel) = (stage.chain(), Cancel::new());
+    let begun = SystemClock.now();
+    std::thread::scope(|threads| {
+        let asker = threads.spawn(|| chain.fetch_unless(&cancel));
+        while stage.asked("sts") == 0 {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        asker.join().unwrap().unwrap_err();
+    });
+    let taken = SystemClock.now() - begun;
+    assert!(taken < Duration::from_secs(4), "one try alone takes five seconds: {taken:?}");
 }

@@ -1,6 +1,7 @@
 //! No credentials, by explicit request.
 
 use super::{CredentialsProvider, Fetched};
+use crate::cancel::Cancel;
 use crate::error::Error;
 
 /// Sends requests unsigned: for public buckets.
@@ -8,7 +9,7 @@ use crate::error::Error;
 pub struct AnonymousProvider;
 
 impl CredentialsProvider for AnonymousProvider {
-    fn fetch(&self) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
         Ok(Fetched { credentials: None, expires_at: None })
     }
 

@@ -302,7 +302,6 @@ impl CredentialsCache {
         let has_answered = fetched.is_ok();
         match fetched {
             Ok(fetched) => self.store(&mut state, fetched, now),
-            // Whoever gave up says nothing about the source.
             Err(error) if error.kind == ErrorKind::Cancelled => {}
             Err(error) => {
                 state.failures += 1;
@@ -327,7 +326,10 @@ impl CredentialsCache {
     }
 
     fn fetch(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        let fetched = panics::as_error("credentials", || self.provider.fetch_unless(cancel))?;
+        let fetched = panics::as_error("credentials", || self.provider.fetch_unless(cancel));
+        // Whoever gave up says nothing about the source, whatever came of it.
+        let fetched = fetched
+            .map_err(|why| if cancel.is_cancelled() { Error::cancelled("credentials") } else { why })?;
         if let Some(credentials) = &fetched.credentials {
             check_characters(credentials, &self.provider.source())?;
         }
@@ -378,10 +380,6 @@ mod tests {
     }
 
     impl CredentialsProvider for Scripted {
-        fn fetch(&self) -> Result<Fetched, Error> {
-            self.fetch_unless(&Cancel::new())
-        }
-
         fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
             let number = self.fetches.fetch_add(1, Ordering::SeqCst);
             let id = self.script.lock().get(number).copied().unwrap_or("same");

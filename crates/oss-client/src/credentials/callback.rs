@@ -118,10 +118,6 @@ impl fmt::Debug for CallbackProvider {
 }
 
 impl CredentialsProvider for CallbackProvider {
-    fn fetch(&self) -> Result<Fetched, Error> {
-        self.fetch_unless(&Cancel::new())
-    }
-
     fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
         let call = self.calls.get(Call::default).ok_or_else(|| {
             let text = "this client was passed through too many nested forks; make a new one";

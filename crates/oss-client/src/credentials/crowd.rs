@@ -36,10 +36,6 @@ struct Watched {
 }
 
 impl CredentialsProvider for Watched {
-    fn fetch(&self) -> Result<Fetched, Error> {
-        self.function.fetch()
-    }
-
     fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
         self.function.fetch_unless(cancel)
     }

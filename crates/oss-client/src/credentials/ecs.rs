@@ -10,6 +10,7 @@ use oss_protocol::uri::Endpoint;
 use super::document::{answered, printable};
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::http::ask::{Patience, Question, Reply, Service};
 
@@ -73,16 +74,17 @@ impl EcsRoleProvider {
         self.role.is_some()
     }
 
-    fn ask(&self, method: &'static str, target: &str, headers: &[(&str, &str)]) -> Result<Reply, Error> {
-        self.service.ask(Question { method, target, headers, body: b"" }).map_err(|why| {
+    fn ask(&self, question: Question<'_>, cancel: &Cancel) -> Result<Reply, Error> {
+        self.service.ask(question, cancel).map_err(|why| {
             broken(&self.source(), &format!("no answer ({why}); on a machine without it set {DISABLED}=true"))
         })
     }
 
     /// The token to ask with; `None` where the service knows none.
-    fn token(&self) -> Result<Option<String>, Error> {
+    fn token(&self, cancel: &Cancel) -> Result<Option<String>, Error> {
         let lifetime = [("X-aliyun-ecs-metadata-token-ttl-seconds", "21600")];
-        let reply = self.ask("PUT", "/latest/api/token", &lifetime)?;
+        let question = Question { method: "PUT", target: "/latest/api/token", headers: &lifetime, body: b"" };
+        let reply = self.ask(question, cancel)?;
         let text = String::from_utf8(reply.body).unwrap_or_default();
         let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
         match reply.status {
@@ -92,9 +94,10 @@ impl EcsRoleProvider {
         }
     }
 
-    fn get(&self, target: &str, token: Option<&str>) -> Result<Vec<u8>, Error> {
+    fn get(&self, target: &str, token: Option<&str>, cancel: &Cancel) -> Result<Vec<u8>, Error> {
         let header = token.map(|token| ("X-aliyun-ecs-metadata-token", token));
-        let reply = self.ask("GET", target, header.as_slice())?;
+        let question = Question { method: "GET", target, headers: header.as_slice(), body: b"" };
+        let reply = self.ask(question, cancel)?;
         match reply.status {
             200 => Ok(reply.body),
             404 => {
@@ -104,11 +107,11 @@ impl EcsRoleProvider {
         }
     }
 
-    fn role(&self, token: Option<&str>) -> Result<String, Error> {
+    fn role(&self, token: Option<&str>, cancel: &Cancel) -> Result<String, Error> {
         if let Some(role) = &self.role {
             return Ok(role.clone());
         }
-        let body = self.get(KEYS, token)?;
+        let body = self.get(KEYS, token, cancel)?;
         let name = std::str::from_utf8(&body).unwrap_or_default().trim();
         if is_role(name) {
             return Ok(name.to_owned());
@@ -118,10 +121,11 @@ impl EcsRoleProvider {
 }
 
 impl CredentialsProvider for EcsRoleProvider {
-    fn fetch(&self) -> Result<Fetched, Error> {
-        let token = self.token()?;
-        let role = self.role(token.as_deref())?;
-        answered(&self.get(&format!("{KEYS}{role}"), token.as_deref())?, &self.source())
+    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+        let token = self.token(cancel)?;
+        let role = self.role(token.as_deref(), cancel)?;
+        let keys = self.get(&format!("{KEYS}{role}"), token.as_deref(), cancel)?;
+        answered(&keys, &self.source())
     }
 
     fn source(&self) -> String {

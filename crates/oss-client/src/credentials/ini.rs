@@ -12,6 +12,7 @@ use super::statics::broken;
 use super::sts::{Place, Role};
 use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::cancel::Cancel;
 use crate::error::Error;
 
 const FILE: &str = "ALIBABA_CLOUD_CREDENTIALS_FILE";
@@ -103,11 +104,11 @@ impl IniProvider {
 }
 
 impl CredentialsProvider for IniProvider {
-    fn fetch(&self) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
         let source = self.source();
         let remedy = format!("correct {FILE} or the file");
         let plan = self.file.read(&source, &remedy, |content| self.plan(&self.section(content)?))?;
-        plan.fetch(&self.around, &source)
+        plan.fetch(&self.around, &source, cancel)
     }
 
     fn source(&self) -> String {

@@ -7,6 +7,7 @@ use super::statics::{broken, check_complete};
 use super::sts::{Place, Role, Sts};
 use super::uri::UriProvider;
 use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::cancel::Cancel;
 use crate::error::Error;
 
 /// How to come by keys.
@@ -27,26 +28,31 @@ pub(super) enum Plan {
 
 impl Plan {
     /// Carries it out; `source` is the profile, for errors.
-    pub(super) fn fetch(&self, around: &Surroundings, source: &str) -> Result<Fetched, Error> {
+    pub(super) fn fetch(
+        &self,
+        around: &Surroundings,
+        source: &str,
+        cancel: &Cancel,
+    ) -> Result<Fetched, Error> {
         match self {
             Plan::Keys(fetched) => Ok(fetched.clone()),
             Plan::Role { base, role, place } => {
                 let sts = Sts::new(around, place, source)?;
-                let base = base.fetch(around, source)?;
+                let base = base.fetch(around, source, cancel)?;
                 let Some(keys) = base.credentials else {
                     return Err(broken(source, "there are no keys to assume the role with"));
                 };
                 check_complete(&keys, source)?;
-                sts.assume_role(&keys, role)
+                sts.assume_role(&keys, role, cancel)
             }
-            Plan::Ecs { role } => EcsRoleProvider::new(around, role.clone())?.fetch(),
+            Plan::Ecs { role } => EcsRoleProvider::new(around, role.clone())?.fetch_unless(cancel),
             Plan::Oidc { role, provider_arn, token_file, place } => {
                 let sts = Sts::new(around, place, source)?;
                 let (role, provider) = (role.clone(), provider_arn.clone());
-                OidcProvider::new(role, provider, token_file, sts, source.to_owned()).fetch()
+                OidcProvider::new(role, provider, token_file, sts, source.to_owned()).fetch_unless(cancel)
             }
-            Plan::Uri { url } => UriProvider::parse(around, url)?.fetch(),
-            Plan::Process { command } => ProcessProvider::new(command)?.fetch(),
+            Plan::Uri { url } => UriProvider::parse(around, url)?.fetch_unless(cancel),
+            Plan::Process { command } => ProcessProvider::new(command)?.fetch_unless(cancel),
         }
         .map_err(|error| named(error, source))
     }

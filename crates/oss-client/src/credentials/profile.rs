@@ -12,6 +12,7 @@ use super::statics::broken;
 use super::sts::{Place, Role};
 use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched, Surroundings};
+use crate::cancel::Cancel;
 use crate::error::Error;
 
 /// Names the profile, here and in the ini file.
@@ -80,9 +81,9 @@ impl ProfileProvider {
 }
 
 impl CredentialsProvider for ProfileProvider {
-    fn fetch(&self) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
         let (source, plan) = self.with_document(|document| self.plan(document))?;
-        plan.fetch(&self.around, &source)
+        plan.fetch(&self.around, &source, cancel)
     }
 
     fn source(&self) -> String {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::document::{self, Document, USUAL, printable};
 use super::statics::broken;
 use super::{Fetched, Surroundings};
+use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::http::ask::{Question, Reply, Service};
 use crate::sync::Arc;
@@ -92,12 +93,17 @@ impl Sts {
     ///
     /// # Errors
     /// `Credentials`, with STS's code.
-    pub(super) fn assume_role(&self, base: &Credentials, role: &Role) -> Result<Fetched, Error> {
+    pub(super) fn assume_role(
+        &self,
+        base: &Credentials,
+        role: &Role,
+        cancel: &Cancel,
+    ) -> Result<Fetched, Error> {
         let duration = role.duration_seconds.unwrap_or(DURATION_SECONDS).to_string();
         let mut parameters = common("AssumeRole", role, &duration);
         parameters.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
         let form = rpc::sign(base, "POST", &parameters, &nonce(&*self.clock), &self.timestamp());
-        self.post(&form)
+        self.post(&form, cancel)
     }
 
     /// Keys of `role` against the token of an OIDC provider.
@@ -109,6 +115,7 @@ impl Sts {
         role: &Role,
         provider_arn: &str,
         token: &str,
+        cancel: &Cancel,
     ) -> Result<Fetched, Error> {
         let duration = role.duration_seconds.unwrap_or(DURATION_SECONDS).to_string();
         let (nonce, timestamp) = (nonce(&*self.clock), self.timestamp());
@@ -119,17 +126,17 @@ impl Sts {
             ("SignatureNonce", &nonce),
             ("Timestamp", &timestamp),
         ]);
-        self.post(&write_query(&parameters))
+        self.post(&write_query(&parameters), cancel)
     }
 
     fn timestamp(&self) -> String {
         self.clock.wall().to_iso_extended()
     }
 
-    fn post(&self, form: &str) -> Result<Fetched, Error> {
+    fn post(&self, form: &str, cancel: &Cancel) -> Result<Fetched, Error> {
         let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")];
         let question = Question { method: "POST", target: "/", headers: &headers, body: form.as_bytes() };
-        let reply = self.service.ask(question).map_err(|why| {
+        let reply = self.service.ask(question, cancel).map_err(|why| {
             broken(&self.source, &format!("STS was not reached ({why}); check the network and {ENDPOINT}"))
         })?;
         self.read(&reply)

@@ -24,6 +24,7 @@ use crate::sync::Arc;
 const ANSWER_BYTES: usize = 64 << 10;
 /// First pause before the question is asked again; it doubles.
 const PAUSE: Duration = Duration::from_millis(100);
+const GIVEN_UP: &str = "given up";
 
 /// How long a service is waited for, and how often it is asked.
 #[derive(Debug, Clone, Copy)]
@@ -121,31 +122,32 @@ impl Service {
         &self.host_header
     }
 
-    /// Asks, at most as often as patience allows.
+    /// Asks, at most as often as patience allows, and no longer once `cancel` says so.
     ///
     /// # Errors
     /// Why no answer came, in words without any content.
-    pub(crate) fn ask(&self, question: Question<'_>) -> Result<Reply, String> {
+    pub(crate) fn ask(&self, question: Question<'_>, cancel: &Cancel) -> Result<Reply, String> {
         // Made anew: a fork in the middle of a lookup would leave the child waiting for a thread that it has not.
         let dial = NetworkDial::new(&self.config, Arc::clone(&self.clock));
         let mut pause = PAUSE;
         for _ in 1..self.patience.tries {
-            match self.ask_once(&dial, question) {
+            match self.ask_once(&dial, question, cancel) {
                 Ok(reply) if reply.status < 500 && reply.status != 429 => return Ok(reply),
                 Ok(_at_fault) => {}
                 Err(Failed::ForGood(why)) => return Err(why),
                 Err(Failed::ForNow(_why)) => {}
             }
-            self.clock.sleep_until(self.clock.now() + pause);
+            if cancel.wait_until(self.clock.now() + pause, &*self.clock) {
+                return Err(GIVEN_UP.to_owned());
+            }
             pause *= 2;
         }
-        self.ask_once(&dial, question).map_err(|failed| match failed {
+        self.ask_once(&dial, question, cancel).map_err(|failed| match failed {
             Failed::ForGood(why) | Failed::ForNow(why) => why,
         })
     }
 
-    fn ask_once(&self, dial: &NetworkDial, question: Question<'_>) -> Result<Reply, Failed> {
-        let cancel = Cancel::new();
+    fn ask_once(&self, dial: &NetworkDial, question: Question<'_>, cancel: &Cancel) -> Result<Reply, Failed> {
         let now = self.clock.now();
         let mut deadline = Deadline::fixed(now, self.config.timeouts.deadline);
         let doing = Doing {
@@ -156,11 +158,11 @@ impl Service {
         };
         let stream = dial.dial(&self.origin, deadline.end(), &mut |step| {
             deadline.tell_silence(&self.ticks, self.clock.now(), &doing, step.as_str());
-            false
+            cancel.is_cancelled()
         });
         let mut connection = Connection::new(stream.map_err(not_dialled)?, now);
         self.write_head(question, &mut connection.outbox)?;
-        let mut watch = Watch::new(&self.ticks, &*self.clock, &cancel, &mut deadline, &self.stats, doing);
+        let mut watch = Watch::new(&self.ticks, &*self.clock, cancel, &mut deadline, &self.stats, doing);
         let broken = |broken: super::Broken| Failed::ForNow(format!("{}: {broken}", self.host_header));
         let body: &[&[u8]] = if question.body.is_empty() { &[] } else { &[question.body] };
         connection.send(body, &mut watch, &mut false).map_err(broken)?;
@@ -202,6 +204,6 @@ fn not_dialled(failure: DialFailure) -> Failed {
         DialFailure::Lookup(why) | DialFailure::Connect(why, _) | DialFailure::Files(why, _) => {
             Failed::ForNow(why)
         }
-        DialFailure::Cancelled => Failed::ForGood("given up".to_owned()),
+        DialFailure::Cancelled => Failed::ForGood(GIVEN_UP.to_owned()),
     }
 }

@@ -79,7 +79,7 @@ impl Socket {
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            if wait_writable(stream.as_raw_fd(), left.min(CONNECT_SLICE))? {
+            if is_ready(stream.as_raw_fd(), libc::POLLOUT, left.min(CONNECT_SLICE))? {
                 break;
             }
         }
@@ -203,9 +203,17 @@ fn start_connect(address: &SocketAddr) -> io::Result<OwnedFd> {
     }
 }
 
-/// Waits until a connecting socket has come to a result, for `wait` at most.
-fn wait_writable(descriptor: RawFd, wait: Duration) -> io::Result<bool> {
-    let mut entry = libc::pollfd { fd: descriptor, events: libc::POLLOUT, revents: 0 };
+/// Waits until there is something to be read, or its end, for `wait` at most.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn is_readable(file: &impl AsRawFd, wait: Duration) -> io::Result<bool> {
+    is_ready(file.as_raw_fd(), libc::POLLIN, wait)
+}
+
+/// Waits until one of `events` has come, for `wait` at most.
+fn is_ready(descriptor: RawFd, events: i16, wait: Duration) -> io::Result<bool> {
+    let mut entry = libc::pollfd { fd: descriptor, events, revents: 0 };
     let milliseconds = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX).max(1);
     // SAFETY: `entry` is one pollfd, as the count says, and lives through the call.
     #[expect(unsafe_code, reason = "std has no poll")]

@@ -244,7 +244,7 @@ fn credentials(id: &str) -> Credentials {
 struct Vault(Arc<World>);
 
 impl CredentialsProvider for Vault {
-    fn fetch(&self) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
         self.0.clock.advance(Duration::from_millis(100));
         let mut keys = self.0.keys.lock();
         if !keys.is_empty() && self.0.happens(0.1) {
