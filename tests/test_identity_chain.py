@@ -14,7 +14,7 @@ import sys
 from osstorchconnector import OssCheckpoint
 from osstorchconnector.errors import CredentialsError
 try:
-    with OssCheckpoint(sys.argv[1], region="cn-local").reader("oss://bucket/a") as reader:
+    with OssCheckpoint(sys.argv[1], region="cn-local", config_path=sys.argv[2]).reader("oss://bucket/a") as reader:
         print(reader.read().decode())
 except CredentialsError as refused:
     print("refused:", refused)
@@ -28,12 +28,12 @@ OIDC = {
 }
 
 
-def run(site, home, environ):
+def run(site, home, environ, config_path=""):
     """Return what the program prints in an environment that has nothing else in it."""
     before = {name: os.environ[name] for name in KEPT if name in os.environ}
     given = {name: value.replace("HOME", str(home)) for name, value in environ.items()}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, site.oss.endpoint],
+        [sys.executable, "-c", PROGRAM, site.oss.endpoint, config_path],
         env={**before, "HOME": str(home), **site.oss.identity_environ(), **given},
         capture_output=True,
         text=True,
@@ -90,6 +90,14 @@ def test_each_link_is_found(file, environ, service, site, tmp_path):
     assert sum(asked.values()) == (
         0 if service is None else asked[service] + asked.get("token", 0) + asked.get("role", 0)
     )
+
+
+def test_the_authorities_of_the_config_file_are_those_of_sts_too(secure_site, tmp_path):
+    secure_site.fill({"a": b"whole"})
+    (tmp_path / "token").write_text("canary-token")
+    secure = {"OSSCONNECTOR_STS_ENDPOINT": secure_site.oss.identity.replace("http://", "https://")}
+    assert run(secure_site, tmp_path, OIDC | secure, secure_site.arguments["config_path"]) == "whole"
+    assert secure_site.oss.identity_asked()["sts"] == 1
 
 
 @pytest.mark.parametrize(

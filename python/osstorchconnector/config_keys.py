@@ -142,7 +142,7 @@ _OF_OURS: dict[str, Key] = {
         is_field=True,
         words=("auto", "virtual", "path", "cname"),
     ),
-    "network.caFile": Key("text", "ca_file", "PEM file of authorities to trust", "the system's"),
+    "network.caFile": Key("text", "ca_file", "PEM file of authorities to trust, also by STS", "the system's"),
     "network.requireHttps": Key(
         "switch",
         "require_https",

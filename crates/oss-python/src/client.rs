@@ -80,7 +80,7 @@ impl Client {
         let options = self::options(options)?;
         let named = options.iter().map(|(name, value)| (name.as_str(), value));
         let config = config::resolve(place, named, &config::environment_variable).or_raise(py)?;
-        let provider = credentials::provider(credentials, config.timeouts.provider)?;
+        let provider = credentials::provider(credentials, &config)?;
         let datasets = ceiling(&config, config.limits.dataset_max_concurrency);
         let checkpoints = ceiling(&config, config.limits.checkpoint_max_concurrency);
         let client = oss_client::client::Client::new(config, provider).or_raise(py)?;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use oss_client::config::ClientConfig;
 use oss_client::credentials::{
     AnonymousProvider, CallbackProvider, ChainProvider, CredentialsProvider, Fetched, JsonFileProvider,
     ProcessProvider, StaticProvider, Surroundings,
@@ -20,16 +20,17 @@ use crate::{errors, leaving};
 
 type Given = (String, String, Option<String>, Option<f64>);
 
-/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet. A user's own provider is
-/// waited for no longer than `patience`.
+/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet. `config` says which authorities
+/// are trusted, and how long a user's own provider is waited for.
 pub(crate) fn provider(
     spec: &Bound<'_, PyTuple>,
-    patience: Duration,
+    config: &ClientConfig,
 ) -> PyResult<Arc<dyn CredentialsProvider>> {
+    let around = || Surroundings::new().trusting(config.ca_file.clone());
     let kind: String = spec.get_item(0)?.extract()?;
     Ok(match kind.as_str() {
-        "chain" => Arc::new(ChainProvider::new(Surroundings::new())),
-        "environment" => Arc::new(ChainProvider::of_environment(Surroundings::new())),
+        "chain" => Arc::new(ChainProvider::new(around())),
+        "environment" => Arc::new(ChainProvider::of_environment(around())),
         "process" => {
             Arc::new(ProcessProvider::new(&spec.get_item(1)?.extract::<String>()?).or_raise(spec.py())?)
         }
@@ -43,7 +44,7 @@ pub(crate) fn provider(
             let (_, function, name) = spec.extract::<(String, Py<PyAny>, String)>()?;
             let source = name.clone();
             let ask = move || call_back(&function, &source);
-            Arc::new(CallbackProvider::new(name, ask).with_patience(patience))
+            Arc::new(CallbackProvider::new(name, ask).with_patience(config.timeouts.provider))
         }
         other => return Err(PyValueError::new_err(format!("unknown kind of credentials {other:?}"))),
     })

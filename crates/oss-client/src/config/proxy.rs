@@ -107,22 +107,22 @@ pub(crate) fn choose(
         ProxyChoice::Given(proxy) => Ok((!is_exempt()).then(|| proxy.clone())),
         // What listens on this machine is not behind a proxy, as in Go and in browsers.
         ProxyChoice::Environment if is_loopback(&endpoint.host) || is_exempt() => Ok(None),
-        ProxyChoice::Environment => from_environment(endpoint.scheme, variable),
+        ProxyChoice::Environment => from_environment(endpoint, variable),
     }
 }
 
 fn from_environment(
-    scheme: Scheme,
+    endpoint: &Endpoint,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<Proxy>, Error> {
-    let names = match scheme {
+    let names = match endpoint.scheme {
         Scheme::Https => ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"],
         Scheme::Http => ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
     };
     let set = names.into_iter().find_map(|name| Some((name, variable(name)?)));
     let Some((name, text)) = set else { return Ok(None) };
     let read = Proxy::parse(text.trim()).map(Some);
-    read.map_err(|why| Error::config(format!("{name}: {why}, or list the endpoint's host in NO_PROXY")))
+    read.map_err(|why| Error::config(format!("{name}: {why}, or list {} in NO_PROXY", endpoint.host)))
 }
 
 /// Whether a list of `NO_PROXY` names the endpoint: a name and what is below it, an address, a block of addresses, each

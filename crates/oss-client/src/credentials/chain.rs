@@ -445,6 +445,12 @@ mod tests {
             let text = home.refusal(&[("ALIBABA_CLOUD_CREDENTIALS_URI", uri)]);
             assert!(text.contains("ALIBABA_CLOUD_CREDENTIALS_URI"), "{text}");
         }
+        let by_socks: Vec<_> =
+            oidc.into_iter().chain([("ALL_PROXY", "socks5://user:canary@host:1080")]).collect();
+        let text = home.refusal(&by_socks);
+        for word in ["OIDC role acs:ram::1:role/r", "ALL_PROXY", "list sts.aliyuncs.com in NO_PROXY"] {
+            assert!(text.contains(word), "{word}: {text}");
+        }
         let far: Vec<_> =
             oidc.into_iter().chain([("OSSCONNECTOR_STS_ENDPOINT", "http://sts.example.com")]).collect();
         assert!(home.refusal(&far).contains("clear text"));

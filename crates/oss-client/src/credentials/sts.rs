@@ -85,7 +85,9 @@ impl Sts {
             None => Endpoint::parse(&format!("https://{}", place.host(source)?))
                 .map_err(|error| broken(source, &error.to_string()))?,
         };
-        let service = around.public_server(&endpoint)?;
+        let service = around
+            .public_server(&endpoint)
+            .map_err(|error| broken(source, &format!("STS at {}: {}", endpoint.host, error.message)))?;
         Ok(Sts { service, clock: Arc::clone(&around.clock), source: source.to_owned() })
     }
 

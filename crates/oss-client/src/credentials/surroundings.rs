@@ -53,6 +53,12 @@ impl Surroundings {
         Surroundings::default()
     }
 
+    /// Trusts the authorities in `ca_file` instead of the system's, wherever a link asks over TLS.
+    #[must_use]
+    pub fn trusting(self, ca_file: Option<PathBuf>) -> Self {
+        Surroundings { ca_file, ..self }
+    }
+
     /// Others; for tests.
     pub fn with(
         variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
