@@ -79,7 +79,12 @@ impl ServerClock {
 
     /// The service's time as far as we know it.
     pub fn server_now(&self) -> UtcTime {
-        UtcTime(self.clock.wall().0.saturating_add(self.offset_seconds.load(Ordering::Relaxed)))
+        self.wall_with(self.offset_seconds())
+    }
+
+    /// The machine's wall clock, corrected by so much.
+    pub fn wall_with(&self, offset_seconds: i64) -> UtcTime {
+        UtcTime(self.clock.wall().0.saturating_add(offset_seconds))
     }
 
     /// Seconds the service is ahead of this machine.

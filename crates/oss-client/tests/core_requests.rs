@@ -3,8 +3,8 @@
 mod core_support;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use core_support::{
@@ -371,6 +371,31 @@ fn test_f35_a_wrong_clock_is_learned_once_and_kept() {
         assert_eq!(get_whole(&world.client, "k").unwrap().1.attempts, 1, "the offset is kept");
         assert_eq!(world.stat("retries_clock"), 1);
     }
+}
+
+#[test]
+fn test_f35_all_who_signed_by_a_wrong_clock_ask_again_by_the_right_one() {
+    const THREADS: usize = 16;
+    const KEYS: usize = 32;
+    let world = world();
+    (0..KEYS).for_each(|number| world.put(&format!("k{number}"), b"x"));
+    world.emulator.set_clock_offset(3600);
+    // Everybody has signed before the first of them learns.
+    world.rule(json!({"op": "GetObject"}), json!({"delay_ms": 100}), 1000);
+    let start = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (client, start) = (&world.client, &start);
+            scope.spawn(move || {
+                start.wait();
+                for number in (thread..KEYS).step_by(THREADS) {
+                    get_whole(client, &format!("k{number}")).unwrap();
+                }
+            });
+        }
+    });
+    let repeated = world.stat("retries_clock");
+    assert!((1..=THREADS as u64).contains(&repeated), "{repeated}");
 }
 
 #[test]

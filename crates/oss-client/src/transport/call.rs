@@ -30,6 +30,15 @@ pub(super) const LOOK_AT_THE_PACE: Duration = Duration::from_millis(250);
 /// Causes kept for the error.
 const MAX_CAUSES: usize = 8;
 
+/// With what an attempt was signed. Others may have learned something newer by the time it is refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SignedWith {
+    /// Of the key.
+    pub(super) generation: u64,
+    /// How far the service's clock was thought to be ahead.
+    pub(super) clock_offset_seconds: i64,
+}
+
 /// An attempt that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -39,14 +48,13 @@ pub(super) struct Failure {
     pub(super) hint: Option<Duration>,
     /// The service's clock, if its answer told it.
     pub(super) date: Option<UtcTime>,
-    /// Key generation that signed.
-    pub(super) generation: u64,
+    pub(super) signed_with: SignedWith,
 }
 
 impl Failure {
     /// A failure that only `cause` and `error` describe.
     pub(super) fn new(cause: Cause, error: Error) -> Self {
-        Failure { cause, error, hint: None, date: None, generation: 0 }
+        Failure { cause, error, hint: None, date: None, signed_with: SignedWith::default() }
     }
 
     /// Names the answer that was not accepted, for the support desk.
@@ -268,7 +276,7 @@ impl<'c> Call<'c> {
 
     /// Pauses before the next attempt, or ends the operation.
     pub(super) fn again(&mut self, request: &Request<'_>, failure: Failure) -> Result<(), Error> {
-        let Failure { mut cause, error, hint, date, generation } = failure;
+        let Failure { mut cause, error, hint, date, signed_with } = failure;
         if error.ambiguous && request.on_ambiguous == OnAmbiguous::Return {
             return Err(self.finish(error, None));
         }
@@ -281,8 +289,8 @@ impl<'c> Call<'c> {
             }
         }
         if cause == Cause::Credentials || error.status == Some(401) {
-            cause = self.after_refused_key(&error, date, generation)?;
-        } else if cause == Cause::ClockSkew && !date.is_some_and(|date| self.learn_clock(date)) {
+            cause = self.after_refused_key(&error, date, signed_with)?;
+        } else if cause == Cause::ClockSkew && !date.is_some_and(|date| self.learn_clock(date, signed_with)) {
             cause = Cause::Permanent;
         }
         let now = self.clock().now();
@@ -334,9 +342,9 @@ impl<'c> Call<'c> {
         &mut self,
         error: &Error,
         date: Option<UtcTime>,
-        generation: u64,
+        signed_with: SignedWith,
     ) -> Result<Cause, Error> {
-        let after = self.transport.credentials.refused(generation, self.cancel);
+        let after = self.transport.credentials.refused(signed_with.generation, self.cancel);
         match after.map_err(|error| self.finish(error, None))? {
             AfterRefusal::Newer => {
                 self.transport.stats.add(Counter::CredentialRefreshes, 1);
@@ -345,15 +353,15 @@ impl<'c> Call<'c> {
             AfterRefusal::Failed(why) => self.remember(&why),
             AfterRefusal::Same => {}
         }
-        let skewed = error.status == Some(401) && date.is_some_and(|date| self.learn_clock(date));
+        let skewed =
+            error.status == Some(401) && date.is_some_and(|date| self.learn_clock(date, signed_with));
         Ok(if skewed { Cause::ClockSkew } else { Cause::Permanent })
     }
 
-    /// Takes the service's clock as true; says whether that changed anything.
-    fn learn_clock(&self, date: UtcTime) -> bool {
-        let before = self.transport.clock.offset_seconds();
-        let after = self.transport.clock.learn(date);
-        (after - before).abs() > 5
+    /// Takes the service's clock as true; says whether the refused attempt was signed by another one.
+    fn learn_clock(&self, date: UtcTime, signed_with: SignedWith) -> bool {
+        let offset_seconds = self.transport.clock.learn(date);
+        (offset_seconds - signed_with.clock_offset_seconds).abs() > 5
     }
 
     fn remember(&mut self, error: &Error) {

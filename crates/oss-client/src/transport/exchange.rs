@@ -12,7 +12,7 @@ use oss_protocol::sign::{RequestParts, Signer, Stamp};
 use oss_protocol::time::UtcTime;
 
 use super::account::Heard;
-use super::call::{Call, Failure, is_change};
+use super::call::{Call, Failure, SignedWith, is_change};
 use super::{Answer, ERROR_BYTES, OnAmbiguous, Request, Transport};
 use crate::cancel::Cancel;
 use crate::config::Proxy;
@@ -41,7 +41,7 @@ pub(super) struct Exchange<'t> {
     is_attached: bool,
     reused: bool,
     sent: bool,
-    generation: u64,
+    signed_with: SignedWith,
     begun: Instant,
     /// Bytes of a wanted body that were received.
     received: u64,
@@ -68,8 +68,10 @@ impl<'t> Exchange<'t> {
         route.begin_head(request, &mut connection.outbox).map_err(|error| {
             Failure::last(call.error(ErrorKind::Config, format!("{error}: remove the control characters")))
         })?;
+        let clock_offset_seconds = transport.clock.offset_seconds();
         if let Some(signer) = &current.signer {
-            sign(signer, request, transport.server_now(), &mut connection.outbox);
+            let server_now = transport.clock.wall_with(clock_offset_seconds);
+            sign(signer, request, server_now, &mut connection.outbox);
         }
         connection.outbox.extend_from_slice(b"\r\n");
         transport.stats.add(Counter::InFlight, 1);
@@ -85,7 +87,7 @@ impl<'t> Exchange<'t> {
             is_attached,
             reused,
             sent: false,
-            generation: current.generation,
+            signed_with: SignedWith { generation: current.generation, clock_offset_seconds },
             begun,
             received: 0,
             headers: Vec::new(),
@@ -243,7 +245,7 @@ impl<'t> Exchange<'t> {
             self.transport.config.retry.longest_hint,
         );
         let has_id = header("x-oss-request-id").is_some();
-        let generation = self.generation;
+        let signed_with = self.signed_with;
         let source = self.transport.provider.source();
         let seen = refusal::Circumstances {
             operation: Some(request.operation),
@@ -263,7 +265,7 @@ impl<'t> Exchange<'t> {
         error.request_sent = true;
         error.ambiguous = is_change(request) && answer.status >= 500 && read.cause == Cause::Server;
         self.finish(call);
-        Failure { cause: read.cause, error, hint, date, generation }
+        Failure { cause: read.cause, error, hint, date, signed_with }
     }
 
     /// Gives the connection back, if it may be used again and is not slower than the others.
