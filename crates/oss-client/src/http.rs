@@ -44,6 +44,13 @@ pub(crate) enum Broken {
     Malformed(String),
 }
 
+impl Broken {
+    /// Whether the answer only ended, or stopped, too soon: what came of it is good.
+    fn is_cut(&self) -> bool {
+        matches!(self, Broken::ClosedEarly | Broken::Reset(_) | Broken::ReadStalled | Broken::TooSlow)
+    }
+}
+
 impl fmt::Display for Broken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {

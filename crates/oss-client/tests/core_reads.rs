@@ -373,6 +373,35 @@ fn test_f17_chunks_and_trailing_garbage_poison_the_connection() {
     assert_eq!(client.stats().get("connections_opened"), 2);
 }
 
+/// The answer to a read of a range of five bytes, coded in `chunks`.
+fn five_bytes_in(chunks: &str) -> Vec<u8> {
+    let headers = "ETag: \"E\"\r\nContent-Range: bytes 0-4/5\r\nTransfer-Encoding: chunked\r\n";
+    raw("206 Partial Content", headers, chunks.as_bytes())
+}
+
+#[test]
+fn test_f17_a_body_cut_behind_its_last_byte_is_whole() {
+    // After the last one nothing more comes, but the connection stays.
+    let cuts = ["5\r\nhello", "5\r\nhello\r\n", "5\r\nhello\r\n0\r\n"].map(five_bytes_in).map(Step::Close);
+    let stalls = [Step::Answer(five_bytes_in("5\r\nhello\r\n")), Step::Answer(Vec::new())];
+    let connections = cuts.into_iter().map(|cut| vec![cut]).chain([Vec::from(stalls)]);
+    let server = Scripted::start(connections.collect());
+    let (client, uri) = (server.client(), uri("k"));
+    for _ in 0..4 {
+        let (read, got) = get(&client, &GetObject::part(&uri, 0..5)).unwrap();
+        assert_eq!((read.as_slice(), got.attempts), (b"hello".as_slice(), 1));
+    }
+    assert_eq!((client.stats().get("connections_opened"), client.stats().get("connections_reused")), (4, 0));
+}
+
+#[test]
+fn test_f17_one_chunk_too_many_is_a_protocol_error() {
+    let step = || vec![Step::Close(five_bytes_in("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n"))];
+    let server = Scripted::start(vec![step(), step(), step(), step()]);
+    let error = get(&server.client(), &GetObject::part(&uri("k"), 0..5)).unwrap_err();
+    assert_eq!((&error.kind, error.attempts), (&ErrorKind::Protocol, 4), "{error}");
+}
+
 #[test]
 fn test_f51_heads_have_limits() {
     let huge = format!("X-A: {}\r\n", "a".repeat(100_000));

@@ -207,7 +207,8 @@ impl Connection {
         Ok(())
     }
 
-    /// As [`Connection::read_body`], for a body that comes in chunks.
+    /// As [`Connection::read_body`], for a body that comes in chunks. One of which every byte came is whole even if what
+    /// marks its end did not: then only the connection cannot be used again.
     fn read_chunked_body(
         &mut self,
         into: &mut [MaybeUninit<u8>],
@@ -242,7 +243,10 @@ impl Connection {
                     return if self.is_whole { Ok(()) } else { Err(Broken::ClosedEarly) };
                 }
             }
-            self.receive_more(INBOX_BYTES, Phase::Body, watch)?;
+            match self.receive_more(INBOX_BYTES, Phase::Body, watch) {
+                Err(broken) if is_last && filled == into.len() && broken.is_cut() => return Ok(()),
+                outcome => outcome?,
+            }
         }
     }
 

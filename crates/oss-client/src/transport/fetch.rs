@@ -313,6 +313,12 @@ impl<'a> Wanted<'a> {
         may
     }
 
+    /// Every byte came. If that was no success, which of them are good nobody knows.
+    fn has_all(&self) -> bool {
+        self.begun && self.end == Some(self.start + self.received)
+    }
+
+    /// What is wanted is all of the object.
     fn is_whole(&self) -> bool {
         self.start == 0 && self.end.is_some() && self.end == self.total
     }
@@ -349,7 +355,7 @@ impl Transport {
                     if failure.error.kind == ErrorKind::ObjectChanged && wanted.restart() {
                         continue;
                     }
-                    if failure.cause == Cause::Integrity {
+                    if failure.cause == Cause::Integrity || wanted.has_all() {
                         wanted.rewind();
                     }
                     call.again(&template, failure)?;
