@@ -10,7 +10,7 @@ use crate::cancel::Interrupt;
 use crate::sync::Arc;
 
 /// A stream of bytes, plain or encrypted. Every call returns within a tick; one that has nothing to show
-/// for it fails with `WouldBlock` or `TimedOut` (see [`is_tick`]).
+/// for it fails with `WouldBlock` or `TimedOut` (see [`is_tick`]), or with `Interrupted` if it was no silence.
 pub(crate) trait Stream: Send + Debug {
     /// Receives some bytes; 0 = the peer closed.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;

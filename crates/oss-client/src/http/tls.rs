@@ -131,8 +131,8 @@ impl TlsStream {
             if clock.now() >= end {
                 return Err(TlsFailure::Cut("the TLS handshake took too long".to_owned()));
             }
-            match connection.complete_io(&mut Plain(&mut socket)) {
-                Ok(_) => {}
+            match step(&mut connection, &mut socket) {
+                Ok(()) => {}
                 Err(error) if is_tick(&error) || error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(refusal(&error)),
             }
@@ -160,12 +160,17 @@ impl TlsStream {
 
 impl Stream for TlsStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let mut end = None;
         loop {
             match self.connection.reader().read(into) {
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 Err(error) => return Err(error),
+            }
+            let now = self.clock.now();
+            if now >= *end.get_or_insert(now + self.tick) {
+                return Err(incomplete());
             }
             if !self.receive_records()? {
                 return Ok(0);
@@ -190,8 +195,11 @@ impl Stream for TlsStream {
                 reader.consume(landed);
                 filled += landed;
             }
-            if filled == into.len() || (filled > 0 && self.clock.now() >= end) {
+            if filled == into.len() {
                 return Ok(filled);
+            }
+            if self.clock.now() >= end {
+                return if filled > 0 { Ok(filled) } else { Err(incomplete()) };
             }
             if landed > 0 {
                 continue;
@@ -241,6 +249,27 @@ impl Stream for TlsStream {
     fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
         self.socket.interrupt_handle()
     }
+}
+
+/// A tick has passed, and of the record that is being received not everything came. That is no silence, and no progress
+/// either: whoever waits looks around.
+fn incomplete() -> io::Error {
+    io::ErrorKind::Interrupted.into()
+}
+
+/// Takes one step of a handshake: one send or one receive, so that whoever is in between looks around at every byte of
+/// a peer that says them one by one.
+fn step(connection: &mut ClientConnection, socket: &mut Socket) -> io::Result<()> {
+    if connection.wants_write() {
+        return connection.write_tls(&mut Plain(socket)).map(drop);
+    }
+    let received = connection.read_tls(&mut Plain(socket))?;
+    connection.process_new_packets().map_err(|error| {
+        // The alert that tells the peer what it did wrong goes if it can.
+        let _ = connection.write_tls(&mut Plain(socket));
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    })?;
+    if received == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 /// The socket as rustls wants it.

@@ -1,0 +1,136 @@
+//! What encryption adds between the socket and the body: records that trickle, and words that are no answer.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod core_support;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use core_support::{Memory, World, client_with, config, content, get_whole, uri, world_with};
+use oss_client::cancel::Cancel;
+use oss_client::client::Client;
+use oss_client::config::Timeouts;
+use oss_client::error::{Error, ErrorKind};
+use oss_client::operations::GetObject;
+use oss_emulator::Options;
+use oss_protocol::sign::Credentials;
+use serde_json::json;
+
+const MS: Duration = Duration::from_millis(1);
+
+#[expect(clippy::disallowed_methods, reason = "a test measures how long something took")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Says the bytes of `from` one by one, far more often than the tick of 10 ms, for three seconds at least.
+fn drawl(mut from: impl Read, to: &mut TcpStream, said: &AtomicUsize) {
+    let mut byte = [0];
+    for _ in 0..1000 {
+        if from.read_exact(&mut byte).and_then(|()| to.write_all(&byte)).is_err() {
+            return;
+        }
+        said.fetch_add(1, Ordering::SeqCst);
+        std::thread::park_timeout(3 * MS);
+    }
+}
+
+/// Listens, and lets `speak` speak to each who comes.
+fn listen(speak: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::Builder::new().spawn(move || listener.incoming().flatten().for_each(speak)).unwrap();
+    address
+}
+
+/// Leads to `target`, whose answers come freely at first, and from their 8 KiB on byte by byte.
+fn narrow_way_to(target: SocketAddr) -> SocketAddr {
+    listen(move |mut client| {
+        let mut server = TcpStream::connect(target).unwrap();
+        let (mut asks, mut to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        std::thread::Builder::new().spawn(move || io::copy(&mut asks, &mut to_server)).unwrap();
+        io::copy(&mut (&mut server).take(8192), &mut client).unwrap();
+        drawl(server, &mut client, &AtomicUsize::new(0));
+    })
+}
+
+fn address_of(world: &World) -> SocketAddr {
+    world.emulator.endpoint().trim_start_matches("https://").parse().unwrap()
+}
+
+/// A client of the emulator that goes by `way`.
+fn client_over(way: SocketAddr, world: &World, change: impl FnOnce(&mut Timeouts)) -> Client {
+    let mut config = config(&format!("https://{way}"));
+    config.ca_file = world.emulator.ca_file().map(Into::into);
+    change(&mut config.timeouts);
+    client_with(&config, world.emulator.credentials())
+}
+
+#[test]
+fn test_f13_a_record_that_trickles_meets_the_deadline() {
+    // A body of known length, and one in chunks, are received in different ways.
+    for action in [json!({}), json!({"chunked": 100_000})] {
+        let world = world_with(Options { tls: true, ..Options::default() }, |_config| {});
+        world.put("k", &content(200_000));
+        world.rule(json!({"op": "GetObject"}), action.clone(), 100);
+        let way = narrow_way_to(address_of(&world));
+        let client = client_over(way, &world, |timeouts| timeouts.deadline = 300 * MS);
+        let started = now();
+        let error = get_whole(&client, "k").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RequestTimeout, "{action}: {error}");
+        assert!(error.message.contains("deadline"), "{action}: {error}");
+        assert!(started.elapsed() < 2000 * MS, "{action}: {:?}", started.elapsed());
+    }
+}
+
+/// A server that says its hello so slowly that it takes minutes; and how many bytes of it were said.
+fn slow_hello() -> (SocketAddr, Arc<AtomicUsize>) {
+    // The largest record there is, whose first bytes begin a ServerHello.
+    let hello = [0x16, 3, 3, 0x3F, 0xFF, 2, 0, 0x3F, 0xFB, 3, 3];
+    let said = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&said);
+    let speak = move |mut client: TcpStream| {
+        // It does not speak first.
+        let heard = client.read(&mut [0; 4096]);
+        if heard.is_ok_and(|count| count > 0) {
+            drawl(hello.chain(io::repeat(0)), &mut client, &counter);
+        }
+    };
+    (listen(speak), said)
+}
+
+fn read_from(server: SocketAddr, cancel: &Cancel) -> Result<(), Error> {
+    let mut config = config(&format!("https://{server}"));
+    config.timeouts.tls_handshake = 300 * MS;
+    config.timeouts.first_contact = 200 * MS;
+    let client = client_with(&config, Credentials::new("id", "secret", None));
+    client.get_object(&GetObject::whole(&uri("k")), &mut Memory::default(), cancel).map(drop)
+}
+
+#[test]
+fn test_f13_a_handshake_that_trickles_ends_in_time() {
+    let (server, _) = slow_hello();
+    let started = now();
+    let error = read_from(server, &Cancel::new()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::ConnectionFailed, "{error}");
+    assert!(error.message.contains("the TLS handshake took too long"), "{error}");
+    assert!(started.elapsed() < 2000 * MS, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_handshake_that_trickles_can_be_given_up() {
+    let (server, said) = slow_hello();
+    let cancel = Cancel::new();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_from(server, &cancel));
+        while said.load(Ordering::SeqCst) < 5 {
+            std::thread::yield_now();
+        }
+        cancel.cancel();
+        assert_eq!(reading.join().unwrap().unwrap_err().kind, ErrorKind::Cancelled);
+    });
+    assert!(said.load(Ordering::SeqCst) < 500, "it would have gone on speaking");
+}
