@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use core_support::{Memory, World, client_with, config, content, get_whole, uri, world_with};
+use core_support::{BUCKET, Memory, World, client_with, config, content, get_whole, uri, world_with};
 use oss_client::cancel::Cancel;
 use oss_client::client::Client;
 use oss_client::config::Timeouts;
 use oss_client::error::{Error, ErrorKind};
-use oss_client::operations::GetObject;
+use oss_client::operations::{GetObject, PutOptions};
 use oss_emulator::Options;
 use oss_protocol::sign::Credentials;
 use serde_json::json;
@@ -133,4 +133,32 @@ fn a_handshake_that_trickles_can_be_given_up() {
         assert_eq!(reading.join().unwrap().unwrap_err().kind, ErrorKind::Cancelled);
     });
     assert!(said.load(Ordering::SeqCst) < 500, "it would have gone on speaking");
+}
+
+/// Leads to `target`, and stops taking what the client says for 300 ms.
+fn halting_way_to(target: SocketAddr) -> SocketAddr {
+    listen(move |client| {
+        let server = TcpStream::connect(target).unwrap();
+        let (mut answers, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::Builder::new().spawn(move || io::copy(&mut answers, &mut to_client)).unwrap();
+        let taken = io::copy(&mut (&client).take(100_000), &mut &server);
+        std::thread::park_timeout(300 * MS);
+        let _ = taken.and_then(|_| io::copy(&mut &client, &mut &server));
+    })
+}
+
+#[test]
+fn test_f11_session_tickets_are_no_answer_to_an_upload_that_pauses() {
+    let world = world_with(Options { tls: true, ..Options::default() }, |_config| {});
+    let client = client_over(halting_way_to(address_of(&world)), &world, |timeouts| {
+        timeouts.write_stall = 10_000 * MS;
+        timeouts.first_byte = 10_000 * MS;
+        timeouts.floor = 10_000 * MS;
+        timeouts.deadline = 30_000 * MS;
+    });
+    // More than all the buffers on the way hold.
+    let body = vec![7; 32 << 20];
+    let written = client.put_object(&uri("k"), &[&body], &PutOptions::default(), &Cancel::new()).unwrap();
+    assert_eq!((written.attempts, client.stats().get("retries_timeout")), (1, 0));
+    assert_eq!(world.emulator.object(BUCKET, "k").unwrap(), body);
 }

@@ -23,6 +23,9 @@ use crate::cancel::Interrupt;
 use crate::clock::Clock;
 use crate::sync::Arc;
 
+/// What came unasked is looked through in so many receives of 4 KiB: servers send two tickets of some 250 bytes.
+const TICKET_BATCHES: usize = 4;
+
 /// Why there is no encrypted stream.
 #[derive(Debug)]
 pub(super) enum TlsFailure {
@@ -133,7 +136,7 @@ impl TlsStream {
             }
             match step(&mut connection, &mut socket) {
                 Ok(()) => {}
-                Err(error) if is_tick(&error) || error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_passing(&error) => {}
                 Err(error) => return Err(refusal(&error)),
             }
         }
@@ -226,7 +229,8 @@ impl Stream for TlsStream {
                 rest = &rest[count..];
                 match self.flush_records() {
                     Ok(()) => {}
-                    Err(error) if is_tick(&error) => return Ok(taken),
+                    // It is encrypted already, so it counts: a second time it would be sent twice.
+                    Err(error) if is_passing(&error) => return Ok(taken),
                     Err(error) => return Err(error),
                 }
             }
@@ -243,12 +247,32 @@ impl Stream for TlsStream {
     }
 
     fn has_answer(&mut self) -> bool {
-        self.socket.has_answer()
+        // After a handshake of TLS 1.3 session tickets come unasked: only what they hide says anything.
+        for _ in 0..TICKET_BATCHES {
+            let shown = self.connection.reader().fill_buf().map(drop);
+            if !shown.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+                return true;
+            }
+            if !self.socket.has_answer() {
+                return false;
+            }
+            match self.receive_records() {
+                Ok(true) => {}
+                Err(error) if is_passing(&error) => {}
+                Ok(false) | Err(_) => return true,
+            }
+        }
+        false
     }
 
     fn interrupt_handle(&self) -> Arc<dyn Interrupt> {
         self.socket.interrupt_handle()
     }
+}
+
+/// A tick or a signal is no failure.
+fn is_passing(error: &io::Error) -> bool {
+    is_tick(error) || error.kind() == io::ErrorKind::Interrupted
 }
 
 /// A tick has passed, and of the record that is being received not everything came. That is no silence, and no progress
