@@ -188,7 +188,7 @@ impl<'c> Call<'c> {
         if turn.opens > now {
             self.deadline.postpone(turn.wished);
             if turn.opens >= self.deadline.end() {
-                self.transport.gate.give_back();
+                self.transport.gate.give_back(&turn);
                 return Err(Failure::last(self.paused_too_long()));
             }
             self.place.turns_to(board::Doing::Throttled, now);
@@ -214,7 +214,7 @@ impl<'c> Call<'c> {
                 return Ok(());
             }
             if now >= self.deadline.end() {
-                self.transport.gate.give_back();
+                self.transport.gate.give_back(&turn);
                 return Err(Failure::last(self.paused_too_long()));
             }
             self.tell_silence(now, "held back, as the service refuses requests for their rate or fails them");

@@ -33,8 +33,10 @@ pub(super) struct Gate {
 pub(super) struct Turn {
     pub(super) opens: Instant,
     pub(super) wished: Duration,
-    /// Its place in the pace, and the moment before which it does not come for another reason.
-    place: Option<(Number, Instant)>,
+    /// Its place in the pace.
+    number: Option<Number>,
+    /// Its slot in slow mode; it holds as long as that lasts.
+    slot: Option<Instant>,
 }
 
 impl Gate {
@@ -56,41 +58,41 @@ impl Gate {
     /// When a request may go: `now`, or later. A turn in the pace, or in slow mode, is taken by the asker, who asks
     /// [`Gate::still`] when it has come.
     pub(super) fn opens(&self, now: Instant) -> Turn {
-        let paused = self.pause_end().unwrap_or(now).max(now);
-        let slow =
-            if self.at_ease.load(Ordering::Acquire) { paused } else { self.budget.lock().admit(paused) };
-        let mut turn = Turn { opens: slow, wished: Duration::ZERO, place: None };
-        if self.paced.load(Ordering::Acquire) {
+        let slot = if self.at_ease.load(Ordering::Acquire) {
+            None
+        } else {
+            let mut budget = self.budget.lock();
+            budget.is_slow().then(|| budget.admit(self.unpaused(now)))
+        };
+        let number = self.paced.load(Ordering::Acquire).then(|| {
             let mut pacer = self.pacer.lock();
-            let place = (pacer.take(now), slow);
+            let number = pacer.take(now);
             self.paced.store(pacer.rate().is_some(), Ordering::Release);
-            turn = Self::placed(&mut pacer, place, now);
-        }
-        turn
+            number
+        });
+        self.still(Turn { opens: now, wished: Duration::ZERO, number, slot }, now)
     }
 
-    /// When a turn comes as things stand now: the pace may have changed since it was taken.
+    /// When a turn comes as things stand now: since it was taken the pace may have changed, slow mode ended, or a pause
+    /// begun.
     pub(super) fn still(&self, turn: Turn, now: Instant) -> Turn {
-        match turn.place {
-            Some(place) => Self::placed(&mut self.pacer.lock(), place, now),
-            None => turn,
+        let mut slow = self.unpaused(now);
+        if let Some(slot) = turn.slot.filter(|_| self.is_slow()) {
+            slow = slow.max(slot);
         }
-    }
-
-    fn placed(pacer: &mut Pacer, place: (Number, Instant), now: Instant) -> Turn {
-        let (number, slow) = place;
+        let Some(number) = turn.number else { return Turn { opens: slow, ..turn } };
+        let mut pacer = self.pacer.lock();
         let opens = pacer.comes(number, now).max(slow);
-        let wished =
-            if pacer.is_at_bound() { opens.saturating_duration_since(slow.max(now)) } else { Duration::ZERO };
-        Turn { opens, wished, place: Some(place) }
+        let wished = if pacer.is_at_bound() { opens.saturating_duration_since(slow) } else { Duration::ZERO };
+        Turn { opens, wished, ..turn }
     }
 
-    /// The turn that was just taken comes too late for its asker.
-    pub(super) fn give_back(&self) {
-        if !self.at_ease.load(Ordering::Acquire) {
+    /// A turn that was taken is not used, as it comes too late or its asker gave up.
+    pub(super) fn give_back(&self, turn: &Turn) {
+        if turn.slot.is_some() {
             self.budget.lock().give_back();
         }
-        if self.paced.load(Ordering::Acquire) {
+        if turn.number.is_some() {
             self.pacer.lock().give_back();
         }
     }
@@ -178,9 +180,18 @@ impl Gate {
 
     /// (how often a pace began to hold, slow mode, pause left).
     pub(super) fn pressure(&self, now: Instant) -> (u64, bool, Duration) {
-        let slow = !self.at_ease.load(Ordering::Acquire) && self.budget.lock().is_slow();
+        let slow = self.is_slow();
         let left = self.pause_end().map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
         (self.pacings.load(Ordering::Relaxed), slow, left)
+    }
+
+    fn is_slow(&self) -> bool {
+        !self.at_ease.load(Ordering::Acquire) && self.budget.lock().is_slow()
+    }
+
+    /// `now`, or when the pause ends that holds now.
+    fn unpaused(&self, now: Instant) -> Instant {
+        self.pause_end().unwrap_or(now).max(now)
     }
 
     fn pause_end(&self) -> Option<Instant> {
@@ -229,11 +240,27 @@ mod tests {
         assert!(!gate.pay(5) && gate.pay(5));
         let end = now + Duration::from_secs(2);
         for _ in 0..1000 {
-            if gate.opens(now).opens >= end {
-                gate.give_back();
+            let turn = gate.opens(now);
+            if turn.opens >= end {
+                gate.give_back(&turn);
             }
         }
         assert!(gate.opens(now).opens <= end);
+    }
+
+    #[test]
+    fn test_f30_turns_of_slow_mode_come_at_once_when_it_is_over() {
+        let now = SystemClock.now();
+        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
+        assert!(!gate.pay(5) && gate.pay(5));
+        let turns: Vec<_> = (0..100).map(|_| gate.opens(now)).collect();
+        assert_eq!(gate.still(turns[99], now).opens, now + 99 * Duration::from_millis(500));
+        gate.succeeded(5, now);
+        gate.succeeded(5, now);
+        assert_eq!(gate.still(turns[99], now).opens, now);
+        let end = now + Duration::from_secs(3);
+        gate.close_until(end, now);
+        assert_eq!(gate.still(turns[99], now).opens, end, "a pause is for those who wait as well");
     }
 
     #[test]
