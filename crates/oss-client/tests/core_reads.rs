@@ -440,6 +440,22 @@ fn a_cancelled_read_ends_at_once_and_the_client_goes_on() {
 }
 
 #[test]
+fn a_read_given_up_before_it_begins_asks_for_nothing_and_takes_no_connection() {
+    let world = world();
+    world.put("k", b"x");
+    get_whole(&world.client, "k").unwrap();
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let key = uri("k");
+    let whole = GetObject::whole(&key);
+    let error = world.client.get_object(&whole, &mut Memory::default(), &cancel).unwrap_err();
+    assert_eq!((&error.kind, error.attempts), (&ErrorKind::Cancelled, 0), "{error}");
+    assert_eq!((world.stat("requests"), world.stat("connections_discarded")), (1, 0));
+    get_whole(&world.client, "k").unwrap();
+    assert_eq!((world.stat("connections_opened"), world.stat("connections_reused")), (1, 1));
+}
+
+#[test]
 fn reads_cancelled_before_an_answer_cost_no_retry() {
     let server = Scripted::start(vec![vec![Step::Answer(Vec::new()), Step::Answer(Vec::new())]]);
     let (client, cancel) = (server.client(), Cancel::new());

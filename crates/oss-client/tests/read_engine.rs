@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oss_client::clock::{Clock, SystemClock};
 use oss_client::config::Verify;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::lend::Lend;
@@ -14,7 +15,7 @@ use oss_client::objects::{ObjectRef, ObjectSource};
 use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Body, Missing, Next, Prefetch};
 use oss_protocol::uri::ObjectUri;
-use read_support::{BUCKET, Loan, Tracked, World, bytes_of, content, lend, world, world_with};
+use read_support::{BUCKET, Loan, Tracked, World, bytes_of, content, lend, world, world_by, world_with};
 use serde_json::json;
 
 #[derive(Debug)]
@@ -204,6 +205,42 @@ fn closing_gives_the_memory_back_at_once() {
     world.emulator.wait_for_journal(1, Duration::from_secs(10));
     prefetch.close(Duration::from_secs(10));
     assert!(matches!(prefetch.try_next(), Next::End));
+}
+
+#[test]
+fn what_a_closed_stream_had_asked_for_takes_no_turns_of_the_pace() {
+    let world = world_by(|config| config.limits.max_requests_per_second = Some(2.0));
+    world.put("k", &content(0, 100));
+    let many = |count| (0..count).map(|_| listed("k", Some(100))).collect();
+    let mut closed = prefetch(&world, many(200), Missing::Raise);
+    closed.top_up(lend).unwrap();
+    assert_eq!(closed.ahead(), 32);
+    closed.close(Duration::from_secs(10));
+    let started = SystemClock.now();
+    deliver(&mut prefetch(&world, many(1), Missing::Raise)).remove(0).unwrap();
+    let took = SystemClock.now() - started;
+    assert!(took < Duration::from_secs(8), "{took:?}: the turns of 32 objects take 16 s");
+}
+
+#[test]
+fn a_stream_that_is_closed_early_counts_the_requests_that_were_sent() {
+    let world = world();
+    world.put("k", &content(0, 100));
+    world
+        .emulator
+        .set_rules(json!({"rules": [
+            {"match": {"op": "GetObject"}, "action": {"stall_after_bytes": 0}},
+        ]}))
+        .unwrap();
+    let mut prefetch = prefetch(&world, (0..200).map(|_| listed("k", Some(100))).collect(), Missing::Raise);
+    prefetch.top_up(lend).unwrap();
+    while world.requests("GetObject") < 16 {
+        world.emulator.wait_for_journal(1, Duration::from_millis(10));
+    }
+    prefetch.close(Duration::from_secs(10));
+    let stats = world.engine.client().stats();
+    assert_eq!((stats.get("requests"), stats.get("connections_opened")), (16, 16));
+    assert_eq!(world.requests("GetObject"), 16);
 }
 
 #[test]

@@ -419,8 +419,10 @@ impl<B: Lend> Prefetch<B> {
         }));
     }
 
+    /// Gives up what was asked for, the last first: a worker that is cut off takes the next job, and is to find it given
+    /// up already.
     fn cancel(&self) {
-        self.asked.iter().flat_map(|asked| &asked.cancels).for_each(Cancel::cancel);
+        self.asked.iter().rev().flat_map(|asked| &asked.cancels).for_each(Cancel::cancel);
     }
 
     /// How many objects were asked for and not yet delivered.

@@ -162,6 +162,10 @@ impl<'c> Call<'c> {
         request: &Request<'r>,
         read: impl FnOnce(&mut Self, Exchange<'c>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        // Who gives up often leaves requests that nobody has begun with: they take no turn and no connection.
+        if self.cancel.is_cancelled() {
+            return Err(self.given_up());
+        }
         self.pass_gate()?;
         self.attempts += 1;
         self.place.attempts(self.attempts);
@@ -220,9 +224,14 @@ impl<'c> Call<'c> {
             self.tell_silence(now, "held back, as the service refuses requests for their rate or fails them");
             let until = turn.opens.min(now + LOOK_AT_THE_PACE.min(self.transport.ticks.tell_after()));
             if self.cancel.wait_until(until, self.clock()) {
-                return Err(Failure::last(Error::cancelled(self.subject.label)));
+                self.transport.gate.give_back(&turn);
+                return Err(self.given_up());
             }
         }
+    }
+
+    fn given_up(&self) -> Failure {
+        Failure::last(Error::cancelled(self.subject.label))
     }
 
     /// Every long wait says so: after five seconds without progress, then every thirty.

@@ -26,12 +26,16 @@ pub(crate) fn world() -> World {
 }
 
 pub(crate) fn world_with(verify: Verify) -> World {
+    world_by(|config| config.verify = verify)
+}
+
+pub(crate) fn world_by(change: impl FnOnce(&mut ClientConfig)) -> World {
     let emulator =
         EmulatorServer::start(Options { buckets: vec![BUCKET.to_owned()], ..Options::default() }).unwrap();
     let mut config = ClientConfig::new(Endpoint::parse(&emulator.endpoint()).unwrap(), emulator.region());
     config.timeouts = config.timeouts.scaled(0.05);
-    config.verify = verify;
     config.retry.base = Duration::from_millis(2);
+    change(&mut config);
     let provider = Arc::new(StaticProvider::new(emulator.credentials()).unwrap());
     let client = Client::new(config, provider).unwrap();
     World { emulator, engine: ReadEngine::new(client, 16) }
