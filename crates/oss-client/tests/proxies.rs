@@ -152,6 +152,7 @@ fn test_f23_a_proxy_that_cannot_pass_on_is_asked_again_and_named() {
         stage.behave(json!({"status": 502, "body": "<html>canary</html>"}));
         let error = stage.refusal();
         assert!(error.message.contains("status 502") && error.attempts > 1, "{error}");
+        assert!(error.message.contains("never answered"), "{scheme}: {error}");
         stage.behave(json!({}));
         assert_eq!(get_whole(&stage.client(&stage.proxy("")), "k").unwrap().0, b"whole");
     }

@@ -48,6 +48,8 @@ pub(super) struct Exchange<'t> {
     /// Headers of an answer that is not a wanted body.
     headers: Vec<(String, String)>,
     status: u16,
+    /// The answer is not known to be the service's: the proxy in between may have given it.
+    is_proxys: bool,
 }
 
 thread_local! {
@@ -92,6 +94,7 @@ impl<'t> Exchange<'t> {
             received: 0,
             headers: Vec::new(),
             status: 0,
+            is_proxys: false,
         };
         if !is_attached {
             return Err(Failure::last(Error::cancelled(call.subject.label)));
@@ -119,8 +122,11 @@ impl<'t> Exchange<'t> {
         let mut kept = (0, Vec::new());
         let is_told = call.account.is_some();
         let (mut heard, mut status) = (None, 0);
+        let has_proxy = self.proxy_in_between().is_some();
+        let mut is_proxys = false;
         let keep = |head: &ResponseHead<'_>| {
             status = head.status;
+            is_proxys = has_proxy && head.request_id().is_none();
             heard = is_told.then(|| Heard::of(head));
             let taken = visit(head);
             if taken.is_none() {
@@ -139,6 +145,7 @@ impl<'t> Exchange<'t> {
         let Some(connection) = self.connection.as_mut() else { return Err(lost(call)) };
         let outcome = connection.read_head(request.method, &mut watch, keep);
         (self.status, self.headers) = kept;
+        self.is_proxys = is_proxys;
         let now = call.clock().now();
         if let (Some(heard), Some(account)) = (heard, &mut call.account) {
             account.heard(heard, now);
@@ -152,7 +159,9 @@ impl<'t> Exchange<'t> {
         if request.operation == Operation::GetObject && taken.is_some() {
             stats.first_byte.note(awaited);
         }
-        self.transport.gate.heard();
+        if !is_proxys {
+            self.transport.gate.heard();
+        }
         Ok(taken)
     }
 
@@ -244,7 +253,6 @@ impl<'t> Exchange<'t> {
             date.unwrap_or_else(|| self.transport.server_now()),
             self.transport.config.retry.longest_hint,
         );
-        let has_id = header("x-oss-request-id").is_some();
         let signed_with = self.signed_with;
         let source = self.transport.provider.source();
         let seen = refusal::Circumstances {
@@ -256,7 +264,8 @@ impl<'t> Exchange<'t> {
             storage_class: header("x-oss-storage-class"),
             asked_to_wait: hint.is_some(),
         };
-        let own = if has_id { None } else { refusal::of_proxy(answer.status, self.proxy_in_between()) };
+        let proxy = self.proxy_in_between().filter(|_| self.is_proxys);
+        let own = refusal::of_proxy(answer.status, proxy);
         let read = own.unwrap_or_else(|| refusal::read(&answer, &seen));
         let mut error = call.error(read.kind, read.message).with_service(&answer);
         if answer.status == 416 {
