@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::call::LOOK_AT_THE_PACE;
@@ -27,7 +28,7 @@ const BURST_SECONDS: f64 = 0.2;
 /// What happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    /// The process asks for its first objects.
+    /// The process asks for objects, its first or those after a rest.
     Begins,
     /// A request's turn may have come; then it is sent.
     Looks(u64),
@@ -47,6 +48,8 @@ struct Case {
     latency: Duration,
     /// Processes begin within this time.
     stagger: Duration,
+    /// The seconds in which no consumer asks for anything.
+    rest: Range<u64>,
     seed: u64,
 }
 
@@ -54,7 +57,7 @@ impl Case {
     /// So many processes, 2,000 requests a second, 30 ms to the first byte.
     fn of(processes: usize, seconds: u64) -> Self {
         let limits = vec![(0, 2000.0)];
-        Case { processes, seconds, limits, latency: 30 * MS, stagger: Duration::ZERO, seed: 1 }
+        Case { processes, seconds, limits, latency: 30 * MS, stagger: Duration::ZERO, rest: 0..0, seed: 1 }
     }
 
     fn limit(&self, at: Duration) -> f64 {
@@ -172,8 +175,12 @@ impl World {
             dice,
             policy,
         };
+        let rest = world.case.rest.clone();
         for (who, at) in begins.into_iter().enumerate() {
             world.will(at, who, What::Begins);
+            if !rest.is_empty() {
+                world.will(start + SECOND * u32::try_from(rest.end).unwrap(), who, What::Begins);
+            }
         }
         world
     }
@@ -208,6 +215,9 @@ impl World {
 
     /// The consumer tops up, and the workers take what they may.
     fn work(&mut self, who: usize, now: Instant) {
+        if self.case.rest.contains(&(now - self.start).as_secs()) {
+            return;
+        }
         let process = &mut self.all[who];
         if std::mem::take(&mut process.is_pacing) {
             process.window.throttled(now);
@@ -349,5 +359,16 @@ fn a_limit_that_changes_is_followed() {
     for processes in [1, 16, 64] {
         let limits = vec![(0, 2000.0), (20, 1000.0), (40, 2000.0)];
         check(&Case { limits, ..Case::of(processes, 60) }, 0.05, 0.5);
+    }
+}
+
+#[test]
+fn a_rest_that_all_take_together_leaves_them_at_their_pace() {
+    for processes in [4, 16, 64] {
+        for seed in 1..=2 {
+            let outcome = run(Case { rest: 20..50, seed, ..Case::of(processes, 55) });
+            assert!(outcome.used(50) >= 0.9, "{}", outcome.line());
+            assert!(outcome.refused(50) <= 0.1, "{}", outcome.line());
+        }
     }
 }

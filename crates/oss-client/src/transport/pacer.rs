@@ -5,7 +5,8 @@
 //! it grows by e every second until the first refusal after that. From then on every round of refusals leaves four
 //! fifths of the rate. In between it grows by a step that is the same for all, so that processes which share a limit draw
 //! level: who sends more is refused more often. The longer nothing was refused, the faster it grows: a limit that was
-//! raised is found in seconds. docs/decisions/0014 says how these numbers were chosen.
+//! raised is found in seconds. Time in which nobody asked for a turn teaches nothing, and hardly counts.
+//! docs/decisions/0014 says how these numbers were chosen.
 //!
 //! Who asks takes a turn, a number. When it comes depends on the rate at that time and not on the rate when it was
 //! taken: a process that was refused at once, and whose pace then grows, does not wait for turns of the slow beginning.
@@ -26,6 +27,8 @@ const CALM: Duration = Duration::from_secs(2);
 const SEARCHING: f64 = 1.0;
 /// Refusals within this time of the first do not end the search: others that began now are being refused as well.
 const FLOOD: Duration = Duration::from_millis(500);
+/// Of a time in which nobody asked for a turn so much counts, for growth and for calm.
+const TRIED_AT_MOST: Duration = Duration::from_secs(1);
 /// After this long without a refusal there is no limit any more.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// The rate that a first guess does not go below, and a cut does not.
@@ -57,6 +60,8 @@ struct Found {
     rate: f64,
     first_refused: Instant,
     cut: Instant,
+    /// How long turns were asked for since then, and nothing was refused.
+    calm: Duration,
     is_searching: bool,
 }
 
@@ -124,12 +129,14 @@ impl Pacer {
         self.advance(now);
         let Some(found) = &mut self.found else {
             let rate = (admitted * FIRST_GUESS).max(LEAST_GUESS);
-            self.found = Some(Found { rate, first_refused: now, cut: now, is_searching: true });
+            let calm = Duration::ZERO;
+            self.found = Some(Found { rate, first_refused: now, cut: now, calm, is_searching: true });
             return true;
         };
         if sent >= found.cut {
             found.rate = (found.rate * AFTER_REFUSAL).max(LEAST);
             found.cut = now;
+            found.calm = Duration::ZERO;
             found.is_searching &= sent < found.first_refused + FLOOD;
         }
         false
@@ -137,29 +144,30 @@ impl Pacer {
 
     /// Lets the rate grow and turns come until `now`.
     fn advance(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.counted).as_secs_f64();
+        let passed = now.saturating_duration_since(self.counted);
         self.counted = self.counted.max(now);
-        self.grow(passed, now);
+        self.grow(passed.min(TRIED_AT_MOST), now);
+        let passed = passed.as_secs_f64();
         self.come = match self.rate() {
             Some(rate) => (self.come + rate * passed).min(self.taken + rate * BURST.as_secs_f64()),
             None => self.taken,
         };
     }
 
-    fn grow(&mut self, passed: f64, now: Instant) {
+    fn grow(&mut self, tried: Duration, now: Instant) {
         let Some(found) = &mut self.found else { return };
-        let calm = now.saturating_duration_since(found.cut);
-        if calm >= FORGOTTEN {
+        if now.saturating_duration_since(found.cut) >= FORGOTTEN {
             self.found = None;
             return;
         }
-        let haste = 1.0 + (calm.as_secs_f64() / CALM.as_secs_f64()).powi(2);
+        found.calm += tried;
+        let haste = 1.0 + (found.calm.as_secs_f64() / CALM.as_secs_f64()).powi(2);
         let share = if found.is_searching {
             SEARCHING
         } else {
             ((STEP / found.rate).min(STEP_AT_MOST) + SHARE) * haste
         };
-        found.rate += passed * found.rate * share.min(SEARCHING);
+        found.rate += tried.as_secs_f64() * found.rate * share.min(SEARCHING);
     }
 }
 
@@ -210,6 +218,21 @@ mod tests {
         assert_eq!(pacer.rate(), Some(500.0 * FIRST_GUESS));
         admit(&mut pacer, now + 61 * SECOND);
         assert_eq!(pacer.rate(), None);
+    }
+
+    #[test]
+    fn a_time_in_which_nothing_was_tried_does_not_raise_the_pace() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(None, now);
+        pacer.refused(40.0, now, now);
+        pacer.refused(40.0, now + SECOND, now + SECOND);
+        let rate = pacer.rate().expect("it was refused");
+        admit(&mut pacer, now + 31 * SECOND);
+        let after = pacer.rate().expect("not forgotten yet");
+        assert!(after <= 2.0 * rate, "{rate} a second before, {after} after a pause of 30 s");
+        admit(&mut pacer, now + 32 * SECOND);
+        let next = pacer.rate().expect("not forgotten yet");
+        assert!(next <= 1.5 * after, "the pause was no calm either: {after}, and a second later {next}");
     }
 
     #[test]
