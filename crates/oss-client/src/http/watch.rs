@@ -233,7 +233,11 @@ impl<'a> Watch<'a> {
 
     /// A tick passed without a byte.
     pub(crate) fn silent(&mut self, phase: Phase) -> Result<(), Broken> {
-        self.tick(0)?;
+        match phase {
+            // Nothing is being transferred, so the floor has no say.
+            Phase::FirstByte => self.look()?,
+            Phase::Send | Phase::Body => self.tick(0)?,
+        }
         if self.window.silent == 0 {
             self.show(Some(self.clock.now()));
         }
@@ -358,6 +362,20 @@ mod tests {
             }
             None
         }
+    }
+
+    #[test]
+    fn waiting_for_an_answer_to_begin_is_no_slow_transfer() {
+        let stage = Stage::new();
+        let mut deadline = Deadline::fixed(stage.clock.now(), Duration::from_secs(180));
+        let mut watch =
+            Watch::new(&stage.ticks, &stage.clock, &stage.cancel, &mut deadline, &stage.stats, NOBODY);
+        watch.slow_start = true;
+        let seen = (1..=180).find_map(|second| {
+            stage.clock.advance(Duration::from_secs(1));
+            watch.silent(Phase::FirstByte).err().map(|broken| (second, broken))
+        });
+        assert_eq!(seen, Some((60, Broken::SilentAfterRequest)), "twice the time of the floor");
     }
 
     #[test]
