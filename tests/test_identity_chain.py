@@ -20,6 +20,37 @@ except CredentialsError as refused:
     print("refused:", refused)
 """
 
+# The file of the chain cannot be opened while all descriptors are taken.
+FULL_PROGRAM = """
+import os, resource, sys, time
+from osstorchconnector import OssCheckpoint
+from osstorchconnector.errors import CredentialsError
+def read():
+    with checkpoint.reader("oss://bucket/a") as reader:
+        return reader.read().decode()
+checkpoint = OssCheckpoint(sys.argv[1], region="cn-local", config_path=sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+taken = []
+try:
+    while True:
+        taken.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+try:
+    read()
+except CredentialsError as refused:
+    print("refused:", refused)
+for descriptor in taken:
+    os.close(descriptor)
+end = time.monotonic() + 30
+while True:
+    try:
+        print(read())
+        break
+    except CredentialsError:
+        assert time.monotonic() < end
+"""
+
 KEPT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")
 OIDC = {
     "ALIBABA_CLOUD_ROLE_ARN": "acs:ram::1:role/training",
@@ -28,12 +59,12 @@ OIDC = {
 }
 
 
-def run(site, home, environ, config_path=""):
+def run(site, home, environ, config_path="", program=PROGRAM):
     """Return what the program prints in an environment that has nothing else in it."""
     before = {name: os.environ[name] for name in KEPT if name in os.environ}
     given = {name: value.replace("HOME", str(home)) for name, value in environ.items()}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, site.oss.endpoint, config_path],
+        [sys.executable, "-c", program, site.oss.endpoint, config_path],
         env={**before, "HOME": str(home), **site.oss.identity_environ(), **given},
         capture_output=True,
         text=True,
@@ -90,6 +121,20 @@ def test_each_link_is_found(file, environ, service, site, tmp_path):
     assert sum(asked.values()) == (
         0 if service is None else asked[service] + asked.get("token", 0) + asked.get("role", 0)
     )
+
+
+def test_no_other_identity_is_chosen_while_a_file_cannot_be_opened(site, tmp_path):
+    site.fill({"a": b"whole"})
+    name, text = json_file(site.oss)
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_text(text)
+    stranger = {"OSS_ACCESS_KEY_ID": "stranger", "OSS_ACCESS_KEY_SECRET": "canary"}
+    refused, whole = run(site, tmp_path, stranger, program=FULL_PROGRAM).splitlines()
+    assert refused.startswith("refused:")
+    assert str(path) in refused
+    assert "Too many open files" in refused
+    assert whole == "whole"
 
 
 def test_the_authorities_of_the_config_file_are_those_of_sts_too(secure_site, tmp_path):

@@ -111,10 +111,35 @@ fn unless_absent<T>(path: &Path, source: &str, outcome: io::Result<T>) -> Result
         Ok(value) => return Ok(Some(value)),
         Err(error) => error,
     };
+    // A look takes no descriptor. If that is denied a directory above is closed: it is another user's.
+    let look = || fs::metadata(path).map_or_else(|error| Some(error.kind()), |_found| None);
     match error.kind() {
         NotFound | NotADirectory | IsADirectory => Ok(None),
-        // A directory above it is closed: it is another user's.
-        PermissionDenied if fs::metadata(path).is_err() => Ok(None),
+        _ if matches!(look(), Some(NotFound | NotADirectory | PermissionDenied)) => Ok(None),
         _ => Err(broken(source, &format!("cannot be read ({error}); make it readable, or remove it"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_for_this_user_is_absent() {
+        let here = std::env::current_exe().expect("a file that is there");
+        let nowhere = Path::new("/nonexistent/file");
+        let after = |path: &Path, errno| {
+            unless_absent(path, "the source", Err::<(), _>(io::Error::from_raw_os_error(errno)))
+        };
+        for errno in [libc::ENOENT, libc::ENOTDIR, libc::EISDIR] {
+            assert_eq!(after(&here, errno).expect("absent"), None);
+        }
+        assert_eq!(after(nowhere, libc::EACCES).expect("a directory above is closed"), None);
+        let unreadable = after(&here, libc::EACCES).expect_err("the file itself is closed").to_string();
+        assert!(unreadable.contains("the source: cannot be read (Permission denied"), "{unreadable}");
+        for errno in [libc::EMFILE, libc::ENFILE, libc::EIO, libc::ESTALE, libc::ELOOP] {
+            assert!(after(&here, errno).is_err(), "{errno}");
+            assert_eq!(after(nowhere, errno).expect("nothing is there all the same"), None);
+        }
     }
 }
