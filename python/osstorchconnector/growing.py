@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from osstorchconnector.store import Row, RowIndex
 
-# How often it is looked for new rows; a page of a listing takes longer.
-_LOOK_SECONDS = 0.01
+# How long it takes to look for new rows again: at first no longer than a page of a near endpoint takes, then twice as
+# long each time, as whoever lists does not tell.
+_FIRST_LOOK_SECONDS = 0.001
+_LONGEST_LOOK_SECONDS = 0.016
 
 
 class _GivenUpError(Exception):
@@ -135,13 +137,15 @@ class GrowingIndex:
 
     def _next_piece(self) -> Piece | None:
         """Wait for more rows; None when the listing has ended."""
+        look_seconds = _FIRST_LOOK_SECONDS
         while not self._ended.is_set():
             if self._tail is None:
                 self._tail = self._open_tail()
             piece = None if self._tail is None else self._tail.next_piece()
             if piece is not None:
                 return piece
-            self._ended.wait(_LOOK_SECONDS)
+            self._ended.wait(look_seconds)
+            look_seconds = min(2 * look_seconds, _LONGEST_LOOK_SECONDS)
         return None
 
     def _list(self) -> None:

@@ -76,6 +76,11 @@ impl Client {
         Ok(Client { shared: Arc::new(Shared { config: Arc::new(config), provider, clock, state }) })
     }
 
+    /// What timers are read from.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.shared.clock.as_ref()
+    }
+
     /// The configuration.
     pub fn config(&self) -> &ClientConfig {
         &self.shared.config

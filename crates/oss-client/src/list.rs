@@ -231,6 +231,7 @@ mod tests {
             common_prefixes: Vec::new(),
             next_token: token.map(str::to_owned),
             is_truncated,
+            ..ListPage::default()
         }
     }
 

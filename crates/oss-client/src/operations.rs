@@ -15,7 +15,7 @@ mod values;
 pub use deletes::{DeleteRefusals, MAX_DELETE_KEYS};
 pub use values::{
     CopyPart, ListPage, ListPageRequest, ListedBucket, ListedObject, ListedPart, ListedUpload, ObjectInfo,
-    PutOptions, UploadPart, UploadedPart, UploadsPage, Written,
+    PageCost, PutOptions, UploadPart, UploadedPart, UploadsPage, Written,
 };
 
 pub use crate::transport::OnAmbiguous;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use oss_client::cancel::Cancel;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::list::{PageSource, Progress, Sweep};
-use oss_client::operations::{ListPage, ListPageRequest, ListedObject};
+use oss_client::operations::{ListPage, ListPageRequest, ListedObject, PageCost};
 use oss_protocol::uri::ObjectUri;
 use proptest::prelude::*;
 
@@ -37,6 +37,8 @@ struct Bucket {
     lie: Option<(u64, Lie)>,
     /// Requests wait until so many are there at once, or for a moment.
     together: Option<(Mutex<usize>, Condvar)>,
+    /// What each page claims to have taken.
+    cost: PageCost,
 }
 
 impl Bucket {
@@ -49,6 +51,7 @@ impl Bucket {
             most_in_flight: AtomicUsize::new(0),
             lie: None,
             together: None,
+            cost: PageCost::default(),
         }
     }
 
@@ -63,7 +66,7 @@ impl Bucket {
         let objects: Vec<_> = keys.by_ref().take(self.page_keys).map(|key| object(key)).collect();
         let is_truncated = keys.next().is_some();
         let next_token = objects.last().map(|last| last.key.clone()).filter(|_| is_truncated);
-        ListPage { objects, common_prefixes: Vec::new(), next_token, is_truncated }
+        ListPage { objects, common_prefixes: Vec::new(), next_token, is_truncated, cost: self.cost }
     }
 
     fn serial(&self, prefix: &str) -> Vec<String> {
@@ -221,6 +224,23 @@ fn many_requests_are_in_flight_and_few_are_wasted() {
         assert!(requests <= 200 * 5 / 4 + 64 + 16, "{name}: {requests} requests");
         assert!(bucket.most_in_flight.load(Ordering::SeqCst) > 8, "{name}");
     }
+}
+
+#[test]
+fn no_more_are_asked_for_than_the_processors_can_read() {
+    let keys: Vec<String> = (0..100_000).map(|n| format!("p/{n:08}.jpg")).collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let millisecond = Duration::from_millis(1);
+    let mut requests = Vec::new();
+    for (whole, most) in [(millisecond, processors), (50 * millisecond, processors * 50)] {
+        let cost = PageCost { whole, decoding: millisecond };
+        let together = Some((Mutex::new(0), Condvar::new()));
+        let bucket = Bucket { together, cost, ..Bucket::of(keys.clone(), 1000) };
+        assert_eq!(sweep(&bucket, "p/", 16).expect("a listing").len(), keys.len());
+        assert!(bucket.most_in_flight.load(Ordering::SeqCst) <= most);
+        requests.push(bucket.requests.load(Ordering::SeqCst));
+    }
+    assert!(requests[0] <= requests[1], "cuts that nobody needed: {requests:?}");
 }
 
 #[test]

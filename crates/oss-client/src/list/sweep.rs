@@ -4,9 +4,12 @@
 //! cuts the range that seems longest (`split`) and reads the part behind the cut, a serial chain of pages with the
 //! guards of every listing. Each object is in exactly one range, whatever the guess was worth: a range is
 //! (after, end], and its pages are cut at the end that holds when they arrive. Ranges are joined in key order.
-//! Decision 0011 has the rules and what was measured.
+//! No more are asked for at a time than the processors can read: near an endpoint a page arrives faster than it is read,
+//! and every cut may cost a page. Decision 0011 has the rules and what was measured.
 
 use std::collections::BTreeMap;
+use std::thread::available_parallelism;
+use std::time::Duration;
 
 use super::range::{Ask, Range};
 use super::split::{Cut, Letters};
@@ -39,6 +42,8 @@ const FIRST_WAITING_PAGES: usize = 16;
 pub struct Progress {
     keys: AtomicU64,
     pages: AtomicU64,
+    whole_nanoseconds: AtomicU64,
+    decoding_nanoseconds: AtomicU64,
 }
 
 impl Progress {
@@ -52,9 +57,21 @@ impl Progress {
         self.pages.load(Ordering::Relaxed)
     }
 
-    fn add(&self, keys: usize) {
-        self.keys.fetch_add(keys as u64, Ordering::Relaxed);
+    fn add(&self, page: &ListPage) {
+        self.keys.fetch_add(page.objects.len() as u64, Ordering::Relaxed);
         self.pages.fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.whole_nanoseconds.fetch_add(nanoseconds(page.cost.whole), Ordering::Relaxed);
+        self.decoding_nanoseconds.fetch_add(nanoseconds(page.cost.decoding), Ordering::Relaxed);
+    }
+
+    /// How many requests in flight keep so many processors busy reading documents: more would only wait for them.
+    fn readable_at_a_time(&self, processors: u64) -> u64 {
+        let whole = self.whole_nanoseconds.load(Ordering::Relaxed);
+        match self.decoding_nanoseconds.load(Ordering::Relaxed) {
+            0 => u64::MAX,
+            decoding => whole.saturating_mul(processors).div_ceil(decoding),
+        }
     }
 }
 
@@ -124,6 +141,7 @@ impl Sweep<'_> {
             pages,
             keys: self.progress.keys(),
             in_flight: 0,
+            processors: available_parallelism().map_or(1, |count| count.get() as u64),
             failure: None,
             has_ended: false,
         };
@@ -174,7 +192,7 @@ impl Sweep<'_> {
         let page = source.page(&request, cancel);
         let checked = page.and_then(|page| guard.check(&page, &self.uri.key).map(|()| page));
         let page = checked.map_err(|error| error.with_uri(self.uri.to_string()))?;
-        self.progress.add(page.objects.len());
+        self.progress.add(&page);
         Ok(page)
     }
 }
@@ -189,13 +207,17 @@ struct State {
     pages: u64,
     keys: u64,
     in_flight: u64,
+    processors: u64,
     failure: Option<Error>,
     has_ended: bool,
 }
 
 impl State {
     /// Chooses what to ask for next: the first range that waits, or a new one.
-    fn choose(&mut self, prefix_bytes: usize) -> Option<(String, Ask, Guard)> {
+    fn choose(&mut self, prefix_bytes: usize, progress: &Progress) -> Option<(String, Ask, Guard)> {
+        if self.in_flight >= progress.readable_at_a_time(self.processors) {
+            return None;
+        }
         let is_full = self.waiting_bytes > MAX_WAITING_BYTES;
         let mut open = self.ranges.iter().filter(|(_, range)| !range.is_done);
         let idle = if is_full {
@@ -279,7 +301,7 @@ impl Shared<'_> {
             if state.has_ended || state.failure.is_some() {
                 return None;
             }
-            if let Some(chosen) = state.choose(self.sweep.uri.key.len()) {
+            if let Some(chosen) = state.choose(self.sweep.uri.key.len(), self.sweep.progress) {
                 return Some(chosen);
             }
             if state.ranges.values().all(|range| range.is_done) {

@@ -4,7 +4,7 @@ use oss_protocol::operation::Operation;
 use oss_protocol::time::UtcTime;
 use oss_protocol::xml::{Document, ListBucketResult};
 
-use super::{ListPage, ListPageRequest, ListedObject, document};
+use super::{ListPage, ListPageRequest, ListedObject, PageCost, document};
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::error::Error;
@@ -31,8 +31,17 @@ impl Client {
         let mut request = Request::new(Operation::ListObjectsV2, "GET", Some(page.bucket), None);
         request.query = &query;
         request.body_limit = ListBucketResult::MAX_BYTES;
-        let accept = |answer: &Answer| document::<ListBucketResult>(answer);
-        let result = self.transport(request.label)?.execute(&request, cancel, accept)?.0;
+        let asked = self.clock().now();
+        let accept = |answer: &Answer| {
+            let received = self.clock().now();
+            document::<ListBucketResult>(answer).map(|result| (result, received))
+        };
+        let (result, received) = self.transport(request.label)?.execute(&request, cancel, accept)?.0;
+        let read = self.clock().now();
+        let cost = PageCost {
+            whole: read.saturating_duration_since(asked),
+            decoding: read.saturating_duration_since(received),
+        };
         Ok(ListPage {
             objects: result.contents.into_iter().map(listed).collect(),
             common_prefixes: result.common_prefixes,
@@ -40,6 +49,7 @@ impl Client {
                 .next_continuation_token
                 .filter(|token| result.is_truncated && !token.is_empty()),
             is_truncated: result.is_truncated,
+            cost,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::time::Duration;
 
 use oss_protocol::time::UtcTime;
 use oss_protocol::uri::ObjectUri;
@@ -212,4 +213,15 @@ pub struct ListPage {
     pub next_token: Option<String>,
     /// The service says that there is more.
     pub is_truncated: bool,
+    /// What it took.
+    pub cost: PageCost,
+}
+
+/// The time that one page of a listing took, or several.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PageCost {
+    /// From the question to the last of its keys.
+    pub whole: Duration,
+    /// The part of it in which a processor of this machine read the document.
+    pub decoding: Duration,
 }
