@@ -6,6 +6,7 @@ import gzip
 import io
 import random
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -173,6 +174,25 @@ def test_text_is_decoded(opened):
 
 def gets(site):
     return [entry for entry in site.oss.requests() if entry["operation"] == "GetObject"]
+
+
+def resident_bytes():
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("size", [4 * MIB, 16 * MIB])
+def test_f71_reading_on_in_large_pieces_keeps_no_more_than_what_lies_ahead(size, site):
+    site.oss.fill("bucket", "huge/", 1, 256 * MIB, synthetic=True)
+    buffer, total = bytearray(size), 0
+    with OssCheckpoint(**site.arguments).reader("oss://bucket/huge/00000000") as reader:
+        before = resident_bytes()
+        while count := reader.readinto(buffer):
+            total += count
+        # The object stays open: whatever it still holds is counted.
+        grown = resident_bytes() - before
+    assert total == 256 * MIB
+    assert grown < 96 * MIB
 
 
 def test_torch_load_asks_for_no_byte_twice(site, opened):

@@ -169,10 +169,11 @@ impl Ahead {
         }
     }
 
-    /// Asks for what follows a large read that ends at `end` and lies in the stream.
-    pub(crate) fn reach_behind(&mut self, end: u64, version: &Version) {
+    /// Asks for what follows a large read of `range`, which lies in the stream; lets go of what it has passed.
+    pub(crate) fn reach_behind(&mut self, range: &Range<u64>, version: &Version) {
+        self.pass_to(range.start);
         self.depth_bytes = self.ahead_bytes;
-        self.extend(end, version);
+        self.extend(range.end, version);
     }
 
     /// Asks for what follows a large read that ends at `end`, so that the next one finds bytes waiting.

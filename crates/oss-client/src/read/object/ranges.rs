@@ -60,9 +60,9 @@ impl ObjectReader {
             return Err(Error::internal("read", "a read beyond the end was asked for"));
         }
         let follows = self.ahead.is_in_order(range.start) || self.ahead.streams(range.start);
-        let then = follows.then_some(range.end);
+        let in_order = follows.then(|| range.clone());
         let mut filled =
-            self.fill_spans(vec![buffer], vec![Span { range, buffer: 0, at: 0 }], then, &version, watch)?;
+            self.fill_spans(vec![buffer], vec![Span { range, buffer: 0, at: 0 }], in_order, &version, watch)?;
         filled.buffers.pop().ok_or_else(|| Error::internal("read", "a buffer was lost"))
     }
 
@@ -76,12 +76,12 @@ impl ObjectReader {
 
     /// Fills the buffers: asks for what is missing first, copies what was read ahead while that is on its way.
     ///
-    /// `then` is where the next read is expected: what lies behind it is asked for as well.
+    /// `in_order` is the range of a read behind which the next one is expected: what lies there is asked for as well.
     fn fill_spans<B: Lend>(
         &mut self,
         buffers: Vec<B>,
         spans: Vec<Span>,
-        then: Option<u64>,
+        in_order: Option<Range<u64>>,
         version: &Version,
         watch: Watch<'_>,
     ) -> Result<Scattered<B>, Error> {
@@ -93,12 +93,12 @@ impl ObjectReader {
         // Such a request is compared with the object's checksum, and repeated, by the transport.
         let is_settled = stretches.iter().any(|stretch| stretch.range == all);
         let mut scattering = Scattering::new(self, want, buffers, stretches, held);
-        if let Some(end) = then.filter(|_| is_held) {
-            self.ahead.reach_behind(end, version);
+        if let Some(range) = in_order.as_ref().filter(|_| is_held) {
+            self.ahead.reach_behind(range, version);
         }
         let copied = self.copy_held(&mut scattering.share, watch);
-        if let Some(end) = then.filter(|_| !is_held && copied.is_ok()) {
-            self.ahead.follow(end, version);
+        if let Some(range) = in_order.filter(|_| !is_held && copied.is_ok()) {
+            self.ahead.follow(range.end, version);
         }
         let filled = self.wait_for(scattering, copied, watch)?;
         if is_settled {
