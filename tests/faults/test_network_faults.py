@@ -8,9 +8,11 @@ import threading
 import pytest
 from reading import SHORT, by_iterable, by_map, by_stream, content, quick
 
-from osstorchconnector.errors import ConfigError, ConnectionFailedError, ProtocolError
+from osstorchconnector import OssCheckpoint, OssClient
+from osstorchconnector.errors import ConfigError, ConnectionFailedError, ProtocolError, UploadError
 
 DATA = content(300_000)
+URI = "oss://bucket/a"
 # A name that no resolver knows: only a proxy leads there.
 NOWHERE = "oss-cn-local.nowhere.invalid"
 READERS = [by_stream, by_map, by_iterable]
@@ -135,14 +137,38 @@ def test_f23_the_environments_proxy_is_used_and_no_proxy_honoured(secure_site, m
     assert len(secure_site.oss.proxy_asked()) == asked
 
 
-@pytest.mark.parametrize("read", READERS)
-def test_f23_a_web_page_with_a_good_status_is_never_an_object(read, site):
-    [uri] = site.fill({"a": DATA})
+def log_in_page(site):
+    """Let the proxy answer everything as one does whose user has not logged in."""
     page = "<html>canary: please log in</html>"
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\n\r\n"
     site.oss.proxy_behaves(raw=head + page)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_f23_a_web_page_with_a_good_status_is_never_an_object(read, site):
+    [uri] = site.fill({"a": DATA})
+    log_in_page(site)
     with pytest.raises(ProtocolError) as refused:
         read(uri, proxied(site, "http", **SHORT))
+    assert "canary" not in str(refused.value)
+
+
+def test_f23_a_web_page_with_a_good_status_is_never_a_saved_object(site):
+    log_in_page(site)
+    saving = OssCheckpoint(**proxied(site, "http", deadlineSeconds=1, settleSeconds=1))
+    with pytest.raises(UploadError, match="OSS did not answer") as refused, saving.writer(URI) as writer:
+        writer.write(b"x")
+    # The look at the key met the same page: what passed it before cannot be told.
+    assert refused.value.state == "unknown"
+    assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize("operation", ["head_object", "remove_object"])
+def test_f23_a_web_page_with_a_good_status_answers_nothing_about_an_object(operation, site):
+    log_in_page(site)
+    client = OssClient(**proxied(site, "http", deadlineSeconds=1))
+    with pytest.raises(ProtocolError, match="OSS did not answer") as refused:
+        getattr(client, operation)("bucket", "a")
     assert "canary" not in str(refused.value)
 
 

@@ -42,7 +42,13 @@ fn document<D: Document>(answer: &Answer) -> Result<D, BadAnswer> {
     })
 }
 
-fn no_document(_answer: &Answer) -> Result<(), BadAnswer> {
+/// Accepts an answer whose status says it all, if it is one of OSS: a web page with a good status, as proxies and
+/// login pages send it, has neither an ETag nor a request id.
+fn from_oss(answer: &Answer) -> Result<(), BadAnswer> {
+    if answer.header("etag").is_none() && answer.header("x-oss-request-id").is_none() {
+        let text = "neither an ETag nor a request id came, so OSS did not answer";
+        return Err(BadAnswer::Protocol(text.to_owned()));
+    }
     Ok(())
 }
 

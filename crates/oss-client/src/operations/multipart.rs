@@ -11,7 +11,7 @@ use oss_protocol::xml::{
 use super::objects::{as_pairs, on};
 use super::{
     ListedPart, ListedUpload, PutOptions, UploadPart, UploadedPart, UploadsPage, Written, crc64, document,
-    no_document, owned, written,
+    from_oss, owned, written,
 };
 use crate::cancel::Cancel;
 use crate::client::Client;
@@ -116,7 +116,7 @@ impl Client {
         let query = [("uploadId", upload_id)];
         let mut request = on(Operation::AbortMultipartUpload, "DELETE", uri);
         request.query = &query;
-        match self.transport(request.label)?.execute(&request, cancel, no_document) {
+        match self.transport(request.label)?.execute(&request, cancel, from_oss) {
             Ok(_) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@ use oss_protocol::uri::ObjectUri;
 
 use super::copies::copy_source;
 use super::{
-    BodySink, GetObject, GotObject, ObjectInfo, PutOptions, Written, crc64, document, http_date, no_document,
+    BodySink, GetObject, GotObject, ObjectInfo, PutOptions, Written, crc64, document, from_oss, http_date,
     owned, written,
 };
 use crate::cancel::Cancel;
@@ -97,7 +97,7 @@ impl Client {
         request.signed = &signed;
         request.body = body;
         request.on_ambiguous = options.on_ambiguous;
-        let (_, answer) = self.transport(request.label)?.execute(&request, cancel, no_document)?;
+        let (_, answer) = self.transport(request.label)?.execute(&request, cancel, from_oss)?;
         Ok(written(&answer, None))
     }
 
@@ -137,7 +137,7 @@ impl Client {
         let query = version_id.map(|version| [("versionId", version)]);
         let mut request = on(Operation::DeleteObject, "DELETE", uri);
         request.query = query.as_ref().map_or(&[], |pairs| pairs.as_slice());
-        self.transport(request.label)?.execute(&request, cancel, no_document)?;
+        self.transport(request.label)?.execute(&request, cancel, from_oss)?;
         Ok(())
     }
 }
@@ -171,6 +171,7 @@ impl PutOptions {
 }
 
 fn object_info(answer: &Answer) -> Result<ObjectInfo, BadAnswer> {
+    from_oss(answer)?;
     let size = answer.header("content-length").and_then(|text| text.trim().parse().ok());
     let size =
         size.ok_or_else(|| BadAnswer::Protocol("the answer does not say the object's size".to_owned()))?;
