@@ -237,8 +237,17 @@ def test_a_failing_publish_is_raised_once():
     with pytest.raises(UploadError):
         writer.close()
     writer.close()
-    assert sink.calls == ["publish"]
+    assert sink.calls == ["publish", "abandon"]
     assert writer.error_msg() == "no"
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), SystemExit(3), ZeroDivisionError("of a handler")])
+def test_f64_an_interrupted_publish_is_given_up_and_not_only_by_the_finaliser(raised):
+    sink = Sink(publish=raised)
+    writer = writer_on(sink)
+    with pytest.raises(type(raised)), writer:
+        writer.write(b"x")
+    assert sink.calls == ["publish", "abandon"]
 
 
 def test_abort_gives_up_and_then_nothing_publishes(sink):

@@ -516,9 +516,14 @@ class ObjectWriter(DataObject):
         )
 
     def _publish(self) -> None:
-        self._settled, self._present_at_opening = True, None
         with logs.emitting():
-            self._do(self._sink.publish)
+            try:
+                self._settled, self._present_at_opening = True, None
+                self._do(self._sink.publish)
+            except BaseException:
+                # Ctrl-C leaves the upload as it is, and nobody else would end it; what failed has ended already.
+                self._sink.abandon()
+                raise
 
     def _break_off(self, raised: BaseException) -> None:
         """End a block that raised; in a forked child the upload is the parent's."""

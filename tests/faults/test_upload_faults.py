@@ -137,7 +137,7 @@ def test_f60_the_orphan_of_an_initiate_that_timed_out_is_found_and_removed(wire,
 
 
 INTERRUPTED = """
-import signal, sys, time
+import signal, sys, threading, time
 from osstorchconnector import OssCheckpoint
 class Stop(BaseException):
     pass
@@ -145,25 +145,36 @@ def stop(*_):
     raise Stop
 if sys.argv[3] == "SIGTERM":
     signal.signal(signal.SIGTERM, stop)
-began = None
+def tell_when_it_closes():
+    while not writer.closed:
+        time.sleep(0.001)
+    print("full", flush=True)
+writer = OssCheckpoint(config_path=sys.argv[1]).writer(sys.argv[2])
 try:
-    with OssCheckpoint(config_path=sys.argv[1]).writer(sys.argv[2]) as writer:
+    with writer:
         writer.write(bytes(4 << 20))
-        print("full", flush=True)
-        writer.write(bytes(3 << 20))
+        if sys.argv[4] == "write":
+            print("full", flush=True)
+            writer.write(bytes(3 << 20))
+        else:
+            threading.Thread(target=tell_when_it_closes).start()
 except (KeyboardInterrupt, Stop) as leaving:
     print(type(leaving).__name__, flush=True)
+# The program goes on, and the writer with it.
+sys.stdin.readline()
 """
 
 
+@pytest.mark.parametrize("waiting", ["write", "close"])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_f64_a_signal_in_a_write_that_waits_ends_it_at_once_and_nothing_stays(name, site):
+def test_f64_a_signal_in_a_write_or_close_that_waits_ends_it_at_once_and_nothing_stays(name, waiting, site):
     site.fill({"ckpt/e0": OLD})
     config = site.oss.write_config(site.directory, {"checkpointConfig": PARTS})
     site.oss.rules([{"match": {"op": "UploadPart"}, "action": {"stop_reading": True}}])
     with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, config, URI, name],
+        [sys.executable, "-c", INTERRUPTED, config, URI, name, waiting],
         env={**os.environ, **site.oss.environ()},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as running:
@@ -174,9 +185,10 @@ def test_f64_a_signal_in_a_write_that_waits_ends_it_at_once_and_nothing_stays(na
         assert running.stdout.readline() == ("Stop\n" if name == "SIGTERM" else "KeyboardInterrupt\n")
         # The exception within a second, the abort within five.
         assert time.monotonic() - began < 6
-        assert running.wait(timeout=20) == 0
+        assert OssClient(**site.arguments).abandoned_uploads("oss://bucket/") == []
+        running.communicate(timeout=20)
+        assert running.returncode == 0
     site.oss.rules([])
-    assert OssClient(**site.arguments).abandoned_uploads("oss://bucket/") == []
     assert by_readinto(URI, site.arguments) == OLD
 
 

@@ -175,6 +175,31 @@ fn a_complete_that_is_refused_for_ever_is_not_committed_and_aborted() {
 }
 
 #[test]
+fn test_f64_an_interrupt_between_two_tries_of_a_complete_leaves_no_parts() {
+    // The pause behind the first try is longer than the test: it is in there that the watch says stop.
+    let scene = Scene::with(|config| {
+        config.retry.base = Duration::from_secs(60);
+        config.timeouts.deadline = Duration::from_secs(600);
+    });
+    scene.rules(json!([{"match": {"op": "CompleteMultipartUpload"}, "action": {"status": 500}}]));
+    let mut upload = scene.upload("key");
+    upload.write(&bytes(LARGE, 1), &mut || Ok(())).expect("taken");
+    let mut looks_since = 0;
+    let mut watch = || {
+        looks_since += u32::from(scene.client.stats().get("requests.ListParts.ok") > 0);
+        if looks_since < 20 { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "signal", "stop")) }
+    };
+    let error = upload.publish(&mut watch).expect_err("interrupted");
+    assert_eq!((error.operation, scene.count("CompleteMultipartUpload")), ("signal", 1));
+    let error = upload.publish(&mut || Ok(())).expect_err("told again");
+    assert_eq!(state_of(&error), Some(UploadState::NotCommitted), "{error}");
+    assert_eq!(scene.open_uploads(), 1);
+    drop(upload);
+    assert_eq!((scene.open_uploads(), scene.object("key")), (0, None));
+    assert_eq!(scene.client.stats().get("uploads_abandoned"), 0, "it was told as a failure");
+}
+
+#[test]
 fn test_f59_a_put_whose_answer_is_lost_is_a_success() {
     for options in [plain(), careful()] {
         let scene = Scene::new();

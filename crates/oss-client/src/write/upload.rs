@@ -383,7 +383,8 @@ impl Upload {
         self.buffer = Vec::new();
     }
 
-    /// Gives up without a word: for finalisers. Never publishes; in a forked child does nothing at all.
+    /// Gives up without a word: for finalisers, and after an interrupt. Never publishes; in a forked child does
+    /// nothing at all, nor where something of it is visible, or may be.
     pub fn abandon(&mut self) {
         if self.is_forked() {
             if let Some(workers) = self.workers.take() {
@@ -391,8 +392,11 @@ impl Upload {
             }
             return;
         }
-        if matches!(self.stage, Stage::Open | Stage::Multipart | Stage::Sealed) {
-            self.client.count(Counter::UploadsAbandoned);
+        // Publishing: it was interrupted between two tries, the first of which was proved to have done nothing.
+        if matches!(self.stage, Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing) {
+            if self.failure.is_none() {
+                self.client.count(Counter::UploadsAbandoned);
+            }
             let _ = self.abort(&mut || Ok(()));
         }
     }
