@@ -20,6 +20,7 @@ from osstorchconnector.errors import (
     UploadError,
 )
 from osstorchconnector.fsspec import OssFileSystem
+from osstorchconnector.fsspec.files import WriteFile
 
 
 @pytest.fixture
@@ -112,6 +113,24 @@ def test_f34_appending_to_what_may_not_be_read_is_refused(fs, bare):
         fs.open("bucket/log", "ab")
     bare.oss.rules([])
     assert fs.cat("bucket/log") == b"one\n"
+
+
+def test_f38_appending_to_what_is_deleted_meanwhile_publishes_nothing(fs, bare, monkeypatch):
+    # Longer than what is taken over at a time and what is read ahead of it.
+    bare.oss.fill("bucket", "log/", 1, 48 << 20)
+    write, path = WriteFile.write, "bucket/log/00000000"
+
+    def delete_and_write(file, data):
+        monkeypatch.setattr(WriteFile, "write", write)
+        fs.rm_file(path)
+        return write(file, data)
+
+    monkeypatch.setattr(WriteFile, "write", delete_and_write)
+    with pytest.raises(NotFoundError):
+        fs.open(path, "ab")
+    assert not fs.exists(path)
+    assert bare.oss.requests("CompleteMultipartUpload") == []
+    assert fs.store.abandoned_uploads("/bucket/log/") == []
 
 
 def test_exclusive_writing_has_one_winner(fs):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from osstorchconnector.connection import Connection, OssStore
+    from osstorchconnector.streams import ObjectReader
 
 _KNOWN = (
     "endpoint, region, key, secret, token, anon, cred_path, cred_provider, config_path, addressing, "
@@ -224,10 +225,18 @@ class OssFileSystem(Changes, metaclass=_Made):
         """Begin a file with the bytes of the object that it is to replace, if there is one."""
         with self.store.open_reader(location) as old, memoryview(bytearray(_APPEND_BYTES)) as buffer:
             try:
-                while filled := old.readinto(buffer):
+                filled = _filled_first(old, buffer)
+                while filled:
                     file.write(buffer[:filled])
-            except NotFoundError:
-                return
+                    filled = old.readinto(buffer)
             except BaseException:
                 file.abort()
                 raise
+
+
+def _filled_first(old: ObjectReader, buffer: memoryview) -> int:
+    """Read the beginning; 0 if there is no object. One that is gone later was there, and a part of it is no new file."""
+    try:
+        return old.readinto(buffer)
+    except NotFoundError:
+        return 0
