@@ -78,6 +78,33 @@ def test_f18_a_stream_raises_with_its_last_bytes_instead_of_ending(wire):
         assert len(before) == 100_000
         with pytest.raises(IntegrityError, match="CRC-64"):
             drained(reader, 50_000)
+        # One who tries again must not get the tail, and then the end.
+        for read in (
+            reader.read,
+            reader.readline,
+            lambda: reader.read(10),
+            lambda: reader.readinto(bytearray(9)),
+        ):
+            with pytest.raises(IntegrityError, match="read again from the start"):
+                read()
+        reader.seek(0)
+        assert drained(reader, 50_000) == DATA
+
+
+@pytest.mark.parametrize("way", ["read", "readline"])
+def test_f08_a_read_that_fails_half_way_leaves_the_position_where_it_was(way, site):
+    data = content(2 * MIB).replace(b"\n", b"-")
+    [uri] = site.fill({"a": data})
+    # Begins in the first part, which is received, and ends in one that never comes.
+    site.oss.rules(always({"status": 403, "code": "AccessDenied"}, range="bytes=262144-*"))
+    with OssCheckpoint(**quick(site)).reader(uri) as reader:
+        assert reader.read(1000) == data[:1000]
+        with pytest.raises(PermissionDeniedError):
+            getattr(reader, way)(500_000)
+        assert reader.tell() == 1000
+        site.oss.rules([])
+        assert getattr(reader, way)(500_000) == data[1000:501_000]
+        assert reader.read() == data[501_000:]
 
 
 @pytest.mark.parametrize("kind", DATASETS)

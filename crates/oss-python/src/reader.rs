@@ -180,20 +180,10 @@ impl Reader {
 
     /// At most `size` bytes; `likely` of them are there, unless the object was replaced.
     fn read_small(&self, py: Python<'_>, size: u64, likely: u64) -> PyResult<Py<PyBytes>> {
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        let bytes = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
         let bytes = self.run(py, |reader, watch| {
-            let mut bytes = Vec::with_capacity(usize::try_from(likely).unwrap_or(0));
-            while bytes.len() < size {
-                reader.fill(watch)?;
-                let buffered = reader.buffered();
-                let taken = buffered.len().min(size - bytes.len());
-                if taken == 0 {
-                    break;
-                }
-                bytes.extend_from_slice(&buffered[..taken]);
-                reader.advance(taken);
-            }
-            Ok(bytes)
+            reader.all_or_nothing(|reader| read_up_to(reader, bytes, most, watch))
         })?;
         Ok(PyBytes::new(py, &bytes).unbind())
     }
@@ -312,7 +302,8 @@ impl Reader {
     #[pyo3(signature = (size = -1), text_signature = "($self, size=-1)")]
     fn readline(&self, py: Python<'_>, size: i64) -> PyResult<Py<PyBytes>> {
         let most = usize::try_from(size).unwrap_or(usize::MAX);
-        let line = self.run(py, |reader, watch| read_line(reader, most, watch))?;
+        let line =
+            self.run(py, |reader, watch| reader.all_or_nothing(|reader| read_line(reader, most, watch)))?;
         Ok(PyBytes::new(py, &line).unbind())
     }
 
@@ -358,6 +349,26 @@ fn range_of(item: &Bound<'_, PyAny>) -> PyResult<(u64, Arc<WritableView>)> {
     let offset = u64::try_from(offset)
         .map_err(|_| PyValueError::new_err(format!("an offset is not negative, as {offset} is")))?;
     Ok((offset, WritableView::of(&buffer)?))
+}
+
+/// Reads until `bytes` has `most` or the object ends.
+fn read_up_to(
+    reader: &mut ObjectReader,
+    mut bytes: Vec<u8>,
+    most: usize,
+    watch: Watch<'_>,
+) -> Result<Vec<u8>, Error> {
+    while bytes.len() < most {
+        reader.fill(watch)?;
+        let buffered = reader.buffered();
+        let taken = buffered.len().min(most - bytes.len());
+        if taken == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&buffered[..taken]);
+        reader.advance(taken);
+    }
+    Ok(bytes)
 }
 
 /// Reads up to and with the next line end, at most `most` bytes.

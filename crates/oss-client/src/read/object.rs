@@ -42,6 +42,8 @@ pub struct ObjectReader {
     position: u64,
     ahead: Ahead,
     tiles: Tiles,
+    /// What was found when all was received, some of which the caller has: no read goes on behind it.
+    damage: Option<Error>,
     /// True once the caller saw anything of this version: from then on another version is an error.
     is_told: bool,
     has_begun_again: bool,
@@ -74,6 +76,7 @@ impl ObjectReader {
             version,
             position: 0,
             tiles: Tiles::default(),
+            damage: None,
             is_told: false,
             has_begun_again: false,
         })
@@ -92,8 +95,25 @@ impl ObjectReader {
     }
 
     /// Lets the next read start at `position`, which may lie beyond the end. Sends nothing.
+    ///
+    /// At the start of an object that came damaged, everything is read anew.
     pub fn seek(&mut self, position: u64) {
         self.position = position;
+        if position == 0 {
+            self.damage = None;
+        }
+    }
+
+    /// Reads piece by piece, by `read`; if that fails the position is where it was, since nobody gets what was taken.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn all_or_nothing<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let start = self.position;
+        read(self).inspect_err(|_| self.position = start)
     }
 
     /// The pinned version's ETag, once it is known.
@@ -163,7 +183,7 @@ impl ObjectReader {
         let (start, count) = (self.position, buffer.memory().len() as u64);
         self.open(watch)?;
         if !self.is_direct(count) {
-            self.read_small(&mut buffer, watch).inspect_err(|_| self.position = start)?;
+            self.all_or_nothing(|reader| reader.read_small(&mut buffer, watch))?;
             return Ok(buffer);
         }
         self.notes.waits(SystemClock.now());
@@ -239,6 +259,14 @@ impl ObjectReader {
         self.version.as_ref().ok_or_else(|| Error::internal("HeadObject", "no version"))
     }
 
+    /// The version to read of.
+    fn begin(&mut self, watch: Watch<'_>) -> Result<Version, Error> {
+        match &self.damage {
+            Some(damage) => Err(damage.clone()),
+            None => self.open(watch).cloned(),
+        }
+    }
+
     /// Lets the reader start again on the version that is there now; the caller saw nothing of the old one.
     fn forget_version(&mut self) {
         self.close();
@@ -248,7 +276,7 @@ impl ObjectReader {
     }
 
     fn fill_once(&mut self, watch: Watch<'_>) -> Result<(), Error> {
-        let version = self.open(watch)?.clone();
+        let version = self.begin(watch)?;
         if self.position >= version.size {
             return Ok(());
         }
@@ -304,9 +332,14 @@ impl ObjectReader {
         }
         self.client.count(Counter::CrcMismatched);
         let text = format!(
-            "the bytes received have CRC-64 {found}, OSS keeps {expected}: they were damaged on the way; read again"
+            "the bytes received have CRC-64 {found}, OSS keeps {expected}: they were damaged on the way; \
+             read again from the start"
         );
-        Err(Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string()))
+        let damage = Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string());
+        self.damage = Some(damage.clone());
+        // The last part must not be told as if it were the end of a whole object.
+        self.close();
+        Err(damage)
     }
 }
 

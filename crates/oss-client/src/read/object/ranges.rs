@@ -33,7 +33,7 @@ impl ObjectReader {
         targets: Vec<(u64, B)>,
         watch: Watch<'_>,
     ) -> Result<Vec<(B, u64)>, Error> {
-        let version = self.open(watch)?.clone();
+        let version = self.begin(watch)?;
         let (mut spans, mut buffers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
         for (number, (offset, mut buffer)) in targets.into_iter().enumerate() {
             let range = offset..offset.saturating_add(buffer.memory().len() as u64);
@@ -55,7 +55,7 @@ impl ObjectReader {
         buffer: B,
         watch: Watch<'_>,
     ) -> Result<B, Error> {
-        let version = self.open(watch)?.clone();
+        let version = self.begin(watch)?;
         if range.end > version.size {
             return Err(Error::internal("read", "a read beyond the end was asked for"));
         }
