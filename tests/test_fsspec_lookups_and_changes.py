@@ -328,6 +328,23 @@ def test_a_move_that_would_lose_a_file_is_refused(tree):
     assert (tree.cat("bucket/x"), tree.cat("bucket/y")) == (b"x", b"a")
 
 
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_move_of_two_files_to_one_name_is_refused(tree, bare, recursive):
+    bare.fill({"one/run": b"1", "two/run": b"2", "all/run": b"old"})
+    for sources, target in (
+        (["bucket/one/run", "bucket/two/run"], "bucket/all/"),
+        # One of them is there already, and would stay.
+        (["bucket/all/run", "bucket/two/run"], "bucket/all/"),
+        (["bucket/one/run", "bucket/two/run"], ["bucket/x", "bucket/x"]),
+    ):
+        with pytest.raises(ConfigError, match=r"two files would become oss://bucket/(all/run|x)"):
+            tree.mv(sources, target, recursive=recursive)
+    left = [tree.cat(f"bucket/{name}/run") for name in ("one", "two", "all")]
+    assert left == [b"1", b"2", b"old"]
+    tree.mv(["bucket/one/run", "bucket/one/run"], ["bucket/x", "bucket/x"])
+    assert tree.cat("bucket/x") == b"1"
+
+
 def test_deletions_are_bulk_and_exact(tree, bare):
     tree.rm("bucket/d", recursive=True)
     assert operations(bare).count("DeleteMultipleObjects") == 1

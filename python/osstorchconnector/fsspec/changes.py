@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from typing import Any
 
 from osstorchconnector.errors import ConfigError, NotFoundError
@@ -78,12 +79,17 @@ class Changes(Transfers):
 
         Raises:
             NotFoundError: the source is missing. Nothing was deleted.
-            ConfigError: a file would be overwritten before it is moved itself. Nothing was done.
+            ConfigError: a file would be overwritten before it is moved itself, or two would get one name. Nothing was
+                done.
         """
         if isinstance(path1, list) and isinstance(path2, list):
             pairs = list(zip(map(paths.stripped, path1), map(paths.stripped, path2), strict=True))
         else:
             pairs = self._pairs(path1, path2, recursive=recursive, maxdepth=maxdepth)
+        counts = Counter(target for _, target in set(pairs))
+        shared = sorted(target for target, count in counts.items() if count > 1)
+        if shared:
+            raise ConfigError(f"mv: two files would become oss://{shared[0]}; give each a name of its own")
         # A file that is moved onto itself, however the paths are written, stays.
         pairs = [(source, target) for source, target in pairs if source != target]
         twice = sorted({source for source, _ in pairs} & {target for _, target in pairs})
