@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 
 import pytest
@@ -39,14 +40,14 @@ def copy(site):
     return ("cp", "--config-path", config_path, "big", TARGET)
 
 
-def begun(shell, *copy):
+def begun(shell, *copy, **options):
     """Begin a copy whose later parts do not arrive; return it when the earlier ones are there."""
     held_up = {
         "match": {"op": "UploadPart", "part": list(range(SENT_BEFORE + 1, PARTS + 1))},
         "action": {"stop_reading": True},
     }
     shell.oss.rules([held_up])
-    running = shell.begun(*copy)
+    running = shell.begun(*copy, **options)
     # Asks the journal, which asking does not make longer.
     while sum(request["status"] == 200 for request in shell.oss.requests("UploadPart")) < SENT_BEFORE:
         assert running.poll() is None, running.communicate()
@@ -152,6 +153,33 @@ def test_ctrl_c_keeps_what_was_sent_where_it_is_to_be_gone_on_with(shell, client
     assert "1 gone on with" in shell.printed(*resuming)
     assert sent_since(shell, before) < len(DATA) - SENT_BEFORE * MIB + 2 * MIB
     assert shell.printed("cat", TARGET, text=False) == DATA
+
+
+def broken_off(shell, *copy, **options):
+    """Stop a copy whose later parts do not arrive by Ctrl-C."""
+    with begun(shell, *copy, **options) as running:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=15)
+    assert running.returncode == 130
+    shell.oss.rules([])
+
+
+def test_ctrl_c_leaves_nothing_of_a_pipe_which_cannot_be_gone_on_with(shell, client, copy):
+    with open(shell.directory / "big", "rb") as pipe:
+        broken_off(shell, *copy[:1], "--resume", *copy[1:3], "-", TARGET, stdin=pipe)
+    assert client.abandoned_uploads(TARGET) == []
+
+
+@pytest.mark.parametrize("obstacle", ["no directory", "no room"])
+def test_ctrl_c_leaves_nothing_where_no_note_can_be_kept(shell, client, copy, site, obstacle):
+    limits = {}
+    if obstacle == "no directory":
+        (site.directory / "cache").write_text("a file, where a directory was to be")
+    else:
+        # SIGXFSZ is ignored by Python: a file that may not grow is an error, as on a full disk.
+        limits["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    broken_off(shell, *copy[:1], "--resume", *copy[1:], **limits)
+    assert client.abandoned_uploads(TARGET) == []
 
 
 def test_a_note_that_makes_no_sense_is_no_note(shell, client, copy, site):

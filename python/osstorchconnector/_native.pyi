@@ -186,12 +186,8 @@ class Client:
         content_type: str | None = None,
         storage_class: str | None = None,
         metadata: Mapping[str, str] | None = None,
-        keeps_parts: bool = False,
     ) -> Writer:
-        """Make a writer; the object becomes visible by its `publish` alone.
-
-        With `keeps_parts` what OSS has stays there when it is given up, for a later `go_on_with`.
-        """
+        """Make a writer; the object becomes visible by its `publish` alone."""
     def server_now(self) -> float:
         """Return the time by the service's clock, in seconds since 1970.
 
@@ -407,6 +403,8 @@ class Writer:
 
         False, and nothing has changed, if it is gone, or if its parts are not cut as those of this object.
         """
+    def keep_parts(self) -> None:
+        """Leave what OSS has there when it is given up, for a later `go_on_with`: its id was noted."""
     def write(self, data: ReadableBuffer) -> int:
         """Accept all of `data`; blocks without the GIL while the window is full."""
     def seal(self) -> None:

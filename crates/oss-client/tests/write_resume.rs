@@ -17,18 +17,23 @@ fn calm() -> Result<(), Error> {
     Ok(())
 }
 
-fn kept(size_bytes: usize) -> UploadOptions {
-    UploadOptions {
-        size_hint_bytes: Some(size_bytes as u64),
-        keeps_parts: true,
-        content_type: Some("text/x-log".to_owned()),
-        ..UploadOptions::default()
-    }
+/// An upload whose parts stay when it is given up.
+fn kept(scene: &Scene, key: &str, size_bytes: usize) -> Upload {
+    let mut upload = scene.upload_with(
+        key,
+        UploadOptions {
+            size_hint_bytes: Some(size_bytes as u64),
+            content_type: Some("text/x-log".to_owned()),
+            ..UploadOptions::default()
+        },
+    );
+    upload.keep_parts();
+    upload
 }
 
 /// Sends the whole parts of `data`, which are followed by a byte, and gives up; the id of what is left.
 fn left_behind(scene: &Scene, key: &str, data: &[u8]) -> String {
-    let mut upload = scene.upload_with(key, kept(SIZE));
+    let mut upload = kept(scene, key, SIZE);
     let id = upload.begin(&mut calm).expect("begun").expect("several parts").to_owned();
     assert_eq!(upload.stage(), Stage::Multipart);
     upload.write(data, &mut calm).expect("taken");
@@ -44,7 +49,7 @@ fn held(scene: &Scene, key: &str, id: &str) -> usize {
 }
 
 fn gone_on_with(scene: &Scene, key: &str, id: &str, data: &[u8]) -> Upload {
-    let mut upload = scene.upload_with(key, kept(data.len()));
+    let mut upload = kept(scene, key, data.len());
     assert!(upload.go_on_with(id, &mut calm).expect("asked"), "it can be gone on with");
     for piece in data.chunks(33_333) {
         upload.write(piece, &mut calm).expect("taken");
@@ -88,7 +93,7 @@ fn memory_of_the_caller_is_compared_too() {
     let data = bytes(SIZE, 3);
     let id = left_behind(&scene, "log", &data[..4 * PART + 1]);
     let before = scene.count("UploadPart");
-    let mut upload = scene.upload_with("log", kept(SIZE));
+    let mut upload = kept(&scene, "log", SIZE);
     assert!(upload.go_on_with(&id, &mut calm).expect("asked"));
     upload.write(&data, &mut calm).expect("taken");
     upload.publish(&mut calm).expect("published");
@@ -104,11 +109,11 @@ fn what_cannot_be_gone_on_with_leaves_the_upload_as_new() {
     let id = left_behind(&scene, "log", &data[..4 * PART + 1]);
     let mut unhinted = scene.upload("log");
     assert!(!unhinted.go_on_with(&id, &mut calm).expect("asked"), "nobody knows how it will be cut");
-    let mut shorter = scene.upload_with("log", kept(3 * PART));
+    let mut shorter = kept(&scene, "log", 3 * PART);
     assert!(!shorter.go_on_with(&id, &mut calm).expect("asked"), "a part too many");
-    let mut upload = scene.upload_with("log", kept(SIZE));
+    let mut upload = kept(&scene, "log", SIZE);
     assert!(!upload.go_on_with("0004B999EF518A1FE585B0C9360DC4C8", &mut calm).expect("asked"), "no such");
-    let mut other = scene.upload_with("other", kept(SIZE));
+    let mut other = kept(&scene, "other", SIZE);
     assert!(!other.go_on_with(&id, &mut calm).expect("asked"), "an upload belongs to its key");
     assert_eq!((upload.stage(), upload.upload_id()), (Stage::Open, None));
     upload.write(&data, &mut calm).expect("taken");
@@ -126,7 +131,7 @@ fn a_listing_of_parts_that_fails_is_told_and_one_that_is_forbidden_is_not() {
     let listing =
         |status, code| json!([{"match": {"op": "ListParts"}, "action": {"status": status, "code": code}}]);
     scene.rules(listing(403, "AccessDenied"));
-    let mut upload = scene.upload_with("log", kept(SIZE));
+    let mut upload = kept(&scene, "log", SIZE);
     assert!(!upload.go_on_with(&id, &mut calm).expect("asked"));
     scene.rules(listing(400, "InvalidArgument"));
     let error = upload.go_on_with(&id, &mut calm).expect_err("told");
@@ -140,7 +145,7 @@ fn an_upload_that_is_to_be_gone_on_with_outlives_failures() {
     let scene = Scene::new();
     scene.rules(json!([{"match": {"op": "UploadPart", "part": 5}, "action": {"status": 403, "code": "AccessDenied"}}]));
     let data = bytes(SIZE, 6);
-    let mut upload = scene.upload_with("log", kept(SIZE));
+    let mut upload = kept(&scene, "log", SIZE);
     let id = upload.begin(&mut calm).expect("begun").expect("several parts").to_owned();
     let failed = upload.write(&data, &mut calm).and_then(|()| upload.publish(&mut calm).map(drop));
     assert_eq!(failed.expect_err("refused").kind, ErrorKind::PermissionDenied);

@@ -219,7 +219,7 @@ impl Client {
     ) -> PyResult<Option<String>> {
         let size = with_bytes(data, |_, bytes| Ok(bytes.len() as u64))?;
         let writer =
-            self.open_writer(py, uri, Some(size), if_absent, content_type, storage_class, metadata, false)?;
+            self.open_writer(py, uri, Some(size), if_absent, content_type, storage_class, metadata)?;
         writer.write(data)?;
         writer.published(py)
     }
@@ -247,7 +247,7 @@ impl Client {
     }
 
     /// Makes a writer; the object becomes visible by its `publish` alone.
-    #[pyo3(signature = (uri, *, size_hint_bytes = None, if_absent = false, content_type = None, storage_class = None, metadata = None, keeps_parts = false))]
+    #[pyo3(signature = (uri, *, size_hint_bytes = None, if_absent = false, content_type = None, storage_class = None, metadata = None))]
     #[expect(clippy::too_many_arguments, reason = "keywords of the Python call")]
     fn open_writer(
         &self,
@@ -258,7 +258,6 @@ impl Client {
         content_type: Option<String>,
         storage_class: Option<String>,
         metadata: Option<HashMap<String, String>>,
-        keeps_parts: bool,
     ) -> PyResult<Writer> {
         let uri = object_uri(py, uri)?;
         let options = UploadOptions {
@@ -266,7 +265,6 @@ impl Client {
             if_absent,
             content_type,
             storage_class,
-            keeps_parts,
             metadata: metadata.unwrap_or_default().into_iter().collect(),
         };
         Ok(Writer::open(&self.client, uri, options))

@@ -195,6 +195,14 @@ impl Writer {
         self.run_until_given_up(py, |upload, watch| upload.go_on_with(upload_id, watch))
     }
 
+    /// Leaves what OSS has there when it is given up, for a later `go_on_with`.
+    fn keep_parts(&self, py: Python<'_>) -> PyResult<()> {
+        self.run(py, |upload, _| {
+            upload.keep_parts();
+            Ok(())
+        })
+    }
+
     /// Accepts all of `data`; blocks without the GIL while the window is full.
     pub(crate) fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         with_bytes(data, |py, bytes| {

@@ -11,8 +11,6 @@ pub struct UploadOptions {
     pub content_type: Option<String>,
     /// `Standard`, `IA`, `Archive`, ...; None is the bucket's.
     pub storage_class: Option<String>,
-    /// Leave the parts with the service when the upload is given up: who noted its id goes on with it later.
-    pub keeps_parts: bool,
     /// User metadata, sent as `x-oss-meta-*`.
     pub metadata: Vec<(String, String)>,
 }

@@ -71,6 +71,11 @@ impl Upload {
         }
     }
 
+    /// Leaves the parts with the service when the upload is given up: its id was noted, so that it is gone on with.
+    pub fn keep_parts(&mut self) {
+        self.keeps_parts = true;
+    }
+
     /// Goes on with the upload `upload_id` of the same object, which was begun with the same options.
     ///
     /// False, and nothing has changed, if it is gone, if its parts may not be listed, if they are not cut as those

@@ -97,7 +97,7 @@ impl Upload {
             capacity_bytes: schedule.capacity_bytes(),
             schedule,
             size_hint_bytes: options.size_hint_bytes,
-            keeps_parts: options.keeps_parts,
+            keeps_parts: false,
             generation: fork::generation(),
             stage: Stage::Open,
             workers: None,

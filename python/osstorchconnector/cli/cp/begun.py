@@ -40,6 +40,9 @@ class Resumable(Protocol):
     def go_on_with(self, upload_id: str, /) -> bool:
         """Go on with one that was begun before; False if that cannot be."""
 
+    def keep_parts(self) -> None:
+        """Leave what OSS has there when it is given up."""
+
 
 class Note:
     """What is known of the upload to one target.
@@ -58,13 +61,16 @@ class Note:
         """Say whether the upload is of this, of the very same."""
         return self._of == copied
 
-    def write(self, copied: Mapping[str, Any], upload_id: str) -> None:
-        """Note an upload that was begun."""
+    def write(self, copied: Mapping[str, Any], upload_id: str) -> bool:
+        """Note an upload that was begun; False if there is no room for it."""
         self.upload_id, self._of = upload_id, dict(copied)
-        with contextlib.suppress(OSError):
+        said = json.dumps({**copied, "upload_id": upload_id}).encode()
+        try:
             self._file.seek(0)
             self._file.truncate()
-            self._file.write(json.dumps({**copied, "upload_id": upload_id}).encode())
+            return self._file.write(said) == len(said)
+        except OSError:
+            return False
 
     def drop(self, means: Means) -> None:
         """Remove what the upload left at OSS, as far as that can be done now."""
@@ -99,14 +105,18 @@ def noting(target: Place, size_bytes: int) -> Iterator[Note | None]:
 
 
 def begin(means: Means, note: Note, sink: Resumable, copied: Mapping[str, Any]) -> None:
-    """Go on with the upload that is noted, if that is wanted and it is of the same; else drop it and begin one."""
+    """Go on with the upload that is noted, if that is wanted and it is of the same; else drop it and begin one.
+
+    Its parts stay where they are to be gone on with, and only if the note says so: nobody else knows of them.
+    """
     if note.upload_id is not None:
         if means.wanted.resume and note.is_of(copied) and sink.go_on_with(note.upload_id):
+            sink.keep_parts()
             return
         note.drop(means)
     upload_id = sink.begin()
-    if upload_id is not None:
-        note.write(copied, upload_id)
+    if upload_id is not None and note.write(copied, upload_id) and means.wanted.resume:
+        sink.keep_parts()
 
 
 def _read(file: IO[bytes]) -> dict[str, Any]:

@@ -46,9 +46,7 @@ def _written(means: Means, job: Job, source: IO[bytes], before: os.stat_result |
         "if_absent": means.wanted.if_absent,
         **means.wanted.options,
     }
-    sink = means.store.open_sink(
-        job.target.text, size_hint_bytes=size_bytes, keeps_parts=means.wanted.resume, **options
-    )
+    sink = means.store.open_sink(job.target.text, size_hint_bytes=size_bytes, **options)
     writer = ObjectWriter(sink, job.target.text)
     with noting(job.target, size_bytes or 0) as note, means.stop.waking(writer.abort), writer:
         if note is not None and before is not None:
