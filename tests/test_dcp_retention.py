@@ -76,6 +76,22 @@ def test_a_dead_save_goes_at_once_after_a_good_one():
     assert going(found, [1], 201 + HOUR, dead_grace=HOUR) == {2, 3}
 
 
+def test_data_under_another_name_than_its_manifest_goes_with_its_save():
+    # As a planner that caches plans writes it: 12, 13 and 14 are the data of the saves 2, 3 and 4.
+    found = contents((1, 0, 1), (12, 100, None), (13, 200, None), (14, 300, None))
+    for number, manifest_at in ((2, 101), (3, 201), (4, 301)):
+        found.add(f".manifest.{save_id(number)}.json", manifest_at)
+    assert going(found, [4, 14], 201 + HOUR - 1) == {1}
+    assert going(found, [4, 14], 201 + HOUR) == {1, 2, 12}
+    assert going(found, [4, 14], 301 + HOUR) == {1, 2, 12, 3, 13}
+    assert going(found, [4, 14], 301 + HOUR, committed_at=301 + HOUR) == {1, 2, 12, 3, 13}
+
+
+def test_data_that_came_after_the_last_replaced_save_is_dead():
+    found = contents((1, 0, 1), (2, 100, 101), (3, 150, None), (4, 200, 201), (5, 300, None))
+    assert going(found, [4], 400, committed_at=400) == {3, 5}
+
+
 def test_a_save_that_died_in_the_second_of_the_live_one_is_dead():
     found = contents((1, 10, 10), (2, 10, 10))
     assert going(found, [1], 20, committed_at=20) == {2}

@@ -88,6 +88,8 @@ def superfluous(
 
     Pure. Manifests tell the order of saves; one that is later than the live save's was written by a save that died
     just before its metadata. While the live save's own is not there, nothing is known, and what is complete stays.
+    Data without a manifest of its name is taken for that of the replaced save whose manifest came next: a planner that
+    caches plans lets the ranks name their data themselves.
 
     Args:
         live: saves that the current metadata names.
@@ -98,7 +100,7 @@ def superfluous(
         for save_id, group in contents.groups.items()
         if group.manifest_at is not None
     )
-    last_live = max((entry for entry in order if entry[1] in live), default=None)
+    named, last_live = live, max((entry for entry in order if entry[1] in live), default=None)
     if last_live is None and any(map(naming.is_save_id, live)):
         live = live | {save_id for _, save_id in order}
     committed = [entry for entry in order if last_live is not None and entry <= last_live]
@@ -107,6 +109,11 @@ def superfluous(
     }
     for save_id in live:
         replaced_at[save_id] = committed_at
+    replaced = [entry for entry in order if entry[1] in replaced_at and entry[1] not in named]
+    for save_id, group in contents.groups.items():
+        later = [owner for manifest_at, owner in replaced if manifest_at >= group.newest_at]
+        if later and group.manifest_at is None and save_id not in replaced_at:
+            replaced_at[save_id] = replaced_at[later[0]]
     names: list[str] = []
     for save_id, group in sorted(contents.groups.items()):
         if save_id in replaced_at:
