@@ -107,6 +107,17 @@ def test_f08_a_read_that_fails_half_way_leaves_the_position_where_it_was(way, si
         assert reader.read() == data[501_000:]
 
 
+def test_f38_without_a_version_nothing_is_read(site):
+    """Between two reads the object could be replaced by one of the same size."""
+    [uri] = site.fill({"a": DATA})
+    site.oss.rules([{"match": {"op": "HeadObject"}, "action": {"drop_headers": ["ETag"]}}])
+    with OssCheckpoint(**quick(site)).reader(uri) as reader:
+        with pytest.raises(ProtocolError, match="ETag"):
+            reader.readinto(bytearray(1000))
+        site.oss.rules([])
+        assert reader.read() == DATA
+
+
 @pytest.mark.parametrize("kind", DATASETS)
 def test_f18_among_many_samples_only_whole_ones_are_delivered(kind, site):
     site.oss.fill("bucket", "p/", 100, 20_000)

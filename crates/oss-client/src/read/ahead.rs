@@ -37,7 +37,7 @@ const PADDING_BYTES: u64 = 128 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
     pub(crate) size: u64,
-    pub(crate) etag: Option<String>,
+    pub(crate) etag: String,
     pub(crate) crc64: Option<u64>,
 }
 
@@ -47,7 +47,7 @@ impl Version {
         Want {
             uri: uri.clone(),
             range,
-            etag: self.etag.clone(),
+            etag: Some(self.etag.clone()),
             size: Some(self.size),
             damaged_before: 0,
             is_sample: false,

@@ -61,7 +61,7 @@ impl ObjectReader {
         size: Option<u64>,
         etag: Option<String>,
     ) -> Result<Self, Error> {
-        let version = size.zip(etag).map(|(size, etag)| Version { size, etag: Some(etag), crc64: None });
+        let version = size.zip(etag).map(|(size, etag)| Version { size, etag, crc64: None });
         let workers = engine.workers()?;
         let notes = Stream::new(Reads::Object(uri.to_string()), 0, SystemClock.now());
         engine.client().transport("read")?.crowd.enter(Arc::downgrade(&notes) as Weak<dyn Told>);
@@ -119,7 +119,7 @@ impl ObjectReader {
     /// The pinned version's ETag, once it is known.
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
-        self.version.as_ref().and_then(|version| version.etag.as_deref())
+        self.version.as_ref().map(|version| version.etag.as_str())
     }
 
     /// The object's size in bytes; asks OSS when it is not known yet.
@@ -253,10 +253,18 @@ impl ObjectReader {
             let info = call(&self.workers, watch, move |cancel| client.head_object(&uri, cancel));
             self.told();
             let info = info?;
+            let etag = info.etag.ok_or_else(|| self.versionless())?;
             let crc64 = fetch::comparable(&self.client, info.crc64);
-            self.version = Some(Version { size: info.size, etag: info.etag, crc64 });
+            self.version = Some(Version { size: info.size, etag, crc64 });
         }
         self.version.as_ref().ok_or_else(|| Error::internal("HeadObject", "no version"))
+    }
+
+    /// Without a version the parts of a read could be of several.
+    fn versionless(&self) -> Error {
+        let text = "the answer names no version (ETag), without which a read could mix two; something between us and \
+                    OSS takes headers away; let it pass them";
+        Error::new(ErrorKind::Protocol, "HeadObject", text).with_uri(self.uri.to_string())
     }
 
     /// The version to read of.
