@@ -164,6 +164,24 @@ def test_a_part_that_is_not_what_it_seems_is_not_trusted(shell, site):
     assert (shell.directory / "big").read_bytes() == BIG
 
 
+def test_what_replaces_a_part_that_was_not_trusted_is_compared_too(shell, site):
+    site.fill({"big": BIG})
+    with begin_slowly(shell, "GetObject", 4, "cp", "oss://bucket/big", "big") as running:
+        while not any(path.stat().st_size for path in shell.directory.glob(".big.*.part")):
+            assert running.poll() is None
+        interrupted(running)
+    [part] = shell.directory.glob(".big.*.part")
+    part.write_bytes(b"x" * (16 * MIB))
+    shell.oss.shape()
+    # The end comes whole behind the part, which is then found out, and damaged when all is fetched.
+    end = {"op": "GetObject", "range": f"bytes={len(BIG) - 4 * MIB}-*", "nth": 2}
+    shell.oss.rules([{"match": end, "action": {"flip_bit": 77}}])
+    done = shell.run("cp", "--resume", "oss://bucket/big", "big")
+    assert done.returncode == 1
+    assert "damaged on the way" in done.stderr
+    assert list(shell.directory.iterdir()) == []
+
+
 @pytest.mark.usefixtures("tree")
 def test_an_upload_that_is_stopped_ends_at_once_and_leaves_nothing(shell):
     with begin_slowly(

@@ -111,14 +111,31 @@ def _filled(
     try:
         checksum = _appended(means, ends, (present, checksum), size_bytes)
         if present and info is not None and checksum != info.crc64:
-            # The part was not what it seemed; the object itself is compared by the reader.
-            means.tell(-size_bytes)
-            part.empty()
-            checksum, present = _appended(means, ends, (0, 0), size_bytes), 0
+            checksum, present = _begun_anew(means, ends, size_bytes, info.crc64), 0
     except (IntegrityError, ObjectChangedError):
         part.is_kept = False
         raise
     return Done(job, "resumed" if present else "copied", size_bytes, checksum)
+
+
+def _begun_anew(
+    means: Means, ends: tuple[ObjectReader, PartFile], size_bytes: int, expected: int | None
+) -> int:
+    """Write all again after the part was not what it seemed, or what came behind it; return the CRC-64.
+
+    Raises:
+        IntegrityError: it is not the expected one.
+    """
+    reader, part = ends
+    means.tell(-size_bytes)
+    part.empty()
+    checksum = _appended(means, ends, (0, 0), size_bytes)
+    # The reader compares what it has read once; some of this it reads a second time.
+    if checksum != expected:
+        raise IntegrityError(
+            f"copy {reader.uri}: CRC-64 {checksum} came, OSS keeps {expected}: damaged on the way; copy it again"
+        )
+    return checksum
 
 
 def _appended(
