@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use oss_client::cancel::Cancel;
 use oss_client::clock::{Clock, SystemClock};
+use oss_client::config::Timeouts;
 use oss_client::error::{Error, ErrorKind, UploadState};
 use oss_client::operations::ListedPart;
 use oss_client::write::orphans::shape_of;
@@ -72,7 +73,7 @@ fn test_f56_a_part_that_always_fails_ends_the_upload() {
 #[test]
 fn test_f56_a_part_that_failed_for_good_ends_the_others_at_once() {
     // Nobody calls the upload meanwhile, and the others would wait ten seconds for a silent peer.
-    let scene = Scene::with(|config| config.timeouts = oss_client::config::Timeouts::default());
+    let scene = Scene::with(|config| config.timeouts = Timeouts::default());
     scene.rules(json!([
         {"match": {"op": "UploadPart", "part": 2}, "action": {"status": 400, "delay_ms": 200}},
         {"match": {"op": "UploadPart"}, "action": {"stop_reading": true}},
@@ -321,6 +322,31 @@ fn a_wrong_crc_in_the_last_answer_is_an_error_after_the_commit() {
         let again = upload.publish(&mut || Ok(())).expect_err("still wrong");
         assert_eq!(again.message, error.message);
     }
+}
+
+#[test]
+fn test_f64_removing_a_wrong_version_ends_with_an_interrupt() {
+    let scene = Scene::with(|config| {
+        config.timeouts = Timeouts::default();
+        config.timeouts.deadline = Duration::from_secs(40);
+        config.timeouts.abort = Duration::from_secs(40);
+    });
+    scene.rules(json!([
+        {"match": {"op": "PutObject"}, "action": {"wrong_crc": true, "headers": {"x-oss-version-id": "v1"}}},
+        {"match": {"op": "DeleteObject"}, "action": {"stall_after_bytes": 0, "count_from": "head"}},
+    ]));
+    let mut upload = scene.upload("key");
+    upload.write(b"data", &mut || Ok(())).expect("taken");
+    let mut looks_since = 0;
+    let mut watch = || {
+        looks_since += u32::from(scene.client.stats().get("requests.PutObject.ok") > 0);
+        if looks_since < 20 { Ok(()) } else { Err(Error::new(ErrorKind::Internal, "signal", "stop")) }
+    };
+    let began = SystemClock.now();
+    let error = upload.publish(&mut watch).expect_err("a wrong checksum");
+    assert!(SystemClock.now() - began < Duration::from_secs(20), "it waited for the answer");
+    assert_eq!(state_of(&error), Some(UploadState::Committed), "{error}");
+    assert!(error.message.contains("could not be deleted"), "{error}");
 }
 
 #[test]

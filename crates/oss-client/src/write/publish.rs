@@ -141,7 +141,7 @@ impl Upload {
         loop {
             let sent = self.send_commit(&tries, &mut *watch)?;
             let lost = match sent {
-                Ok(written) => return self.check_answer(written),
+                Ok(written) => return self.check_answer(written, watch),
                 Err(error) if is_lost(&error, tries.has_lost) => error,
                 Err(error) => return Err(Stop::Failed(not_committed(error, self.upload_id.as_deref()))),
             };
@@ -188,7 +188,7 @@ impl Upload {
         let Some(interrupt) = ran.interrupt else { return Ok(ran.result) };
         match ran.result {
             Ok(written) => {
-                let checked = self.check_answer(written)?;
+                let checked = self.check_answer(written, watch)?;
                 self.stage = Stage::Published;
                 self.written = Some(checked);
             }
@@ -259,7 +259,7 @@ impl Upload {
     }
 
     /// Compares the checksum in the answer of a commit with ours.
-    fn check_answer(&mut self, written: Written) -> Result<Written, Stop> {
+    fn check_answer(&mut self, written: Written, watch: Watch<'_>) -> Result<Written, Stop> {
         self.warn_of_versions(&written);
         let verify = self.client.config().verify;
         let ours = self.crc64();
@@ -281,8 +281,7 @@ impl Upload {
         };
         let mut text = format!("the object was written, but {what}");
         if let Some(version) = &written.version_id {
-            // With versioning the bad version alone can go, and the one before is current again.
-            match self.client.delete_object(&self.uri, Some(version), &Cancel::new()) {
+            match self.delete_version(version, watch) {
                 Ok(()) => text.push_str("; that version was deleted"),
                 Err(error) => text = format!("{text}; that version could not be deleted ({})", error.message),
             }
@@ -291,6 +290,13 @@ impl Upload {
             .with_uri(self.uri.to_string())
             .with_effort(written.attempts, 0.0);
         Err(Stop::Failed(upload(error, UploadState::Committed, self.upload_id.as_deref())))
+    }
+
+    /// With versioning a bad version alone can go, and the one before is current again.
+    fn delete_version(&self, version: &str, watch: Watch<'_>) -> Result<(), Error> {
+        let limit = SystemClock.now() + self.client.config().timeouts.abort;
+        let delete = |cancel: &_| self.client.delete_object(&self.uri, Some(version), cancel);
+        interrupt::run("oss-publish", Some(limit), &SystemClock, watch, delete).or_interrupt()
     }
 
     fn commit_name(&self) -> &'static str {
