@@ -164,6 +164,11 @@ def broken_off(shell, *copy, **options):
     shell.oss.rules([])
 
 
+def test_ctrl_c_leaves_nothing_that_is_not_to_be_gone_on_with(shell, client, copy):
+    broken_off(shell, *copy)
+    assert client.abandoned_uploads(TARGET) == []
+
+
 def test_ctrl_c_leaves_nothing_of_a_pipe_which_cannot_be_gone_on_with(shell, client, copy):
     with open(shell.directory / "big", "rb") as pipe:
         broken_off(shell, *copy[:1], "--resume", *copy[1:3], "-", TARGET, stdin=pipe)

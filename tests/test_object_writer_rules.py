@@ -10,6 +10,8 @@ import logging
 import pickle
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -248,6 +250,35 @@ def test_f64_an_interrupted_publish_is_given_up_and_not_only_by_the_finaliser(ra
     with pytest.raises(type(raised)), writer:
         writer.write(b"x")
     assert sink.calls == ["publish", "abandon"]
+
+
+def test_abort_ends_the_close_of_another_thread(sink):
+    aborted, publish = threading.Event(), sink.publish
+
+    def wait_for_the_abort():
+        publish()
+        assert aborted.wait(30)
+        raise ClosedError("aborted by another thread")
+
+    def abort():
+        sink.calls.append("abort")
+        aborted.set()
+
+    sink.publish, sink.abort = wait_for_the_abort, abort
+    writer = writer_on(sink)
+
+    def abort_when_it_publishes():
+        while sink.calls != ["publish"]:
+            time.sleep(0.001)
+        writer.abort()
+
+    aborting = threading.Thread(target=abort_when_it_publishes)
+    aborting.start()
+    with pytest.raises(ClosedError):
+        writer.close()
+    aborting.join()
+    writer.abort()
+    assert sink.calls == ["publish", "abort", "abandon"]
 
 
 def test_abort_gives_up_and_then_nothing_publishes(sink):

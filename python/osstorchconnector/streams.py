@@ -313,6 +313,7 @@ class ObjectWriter(DataObject):
         "_closed",
         "_failed_write",
         "_present_at_opening",
+        "_publishing",
         "_settled",
         "_sink",
         "_with_depth",
@@ -324,7 +325,7 @@ class ObjectWriter(DataObject):
         super().__init__(path)
         self._sink = sink
         self._closed = False
-        self._settled = False
+        self._settled = self._publishing = False
         self._with_depth = 0
         # By its `id`: holding it would make a cycle, and a writer that is dropped tells of it at once.
         self._failed_write: int | None = None
@@ -440,8 +441,14 @@ class ObjectWriter(DataObject):
             raise self._not_published(leaving, "is on its way out") from leaving
 
     def abort(self) -> None:
-        """Give up: the previous object stays, and what was sent is removed."""
-        if not self._settled:
+        """Give up: the previous object stays, and what was sent is removed.
+
+        Ends the `close` of another thread too, with `ClosedError` there.
+
+        Raises:
+            ClosedError: that `close` had published the object already.
+        """
+        if self._publishing or not self._settled:
             self._refuse_in_child()
             # Closed first: another thread that writes on and on must not keep this one from its turn.
             self._closed = True
@@ -518,12 +525,15 @@ class ObjectWriter(DataObject):
     def _publish(self) -> None:
         with logs.emitting():
             try:
-                self._settled, self._present_at_opening = True, None
+                self._settled = self._publishing = True
+                self._present_at_opening = None
                 self._do(self._sink.publish)
             except BaseException:
                 # Ctrl-C leaves the upload as it is, and nobody else would end it; what failed has ended already.
                 self._sink.abandon()
                 raise
+            finally:
+                self._publishing = False
 
     def _break_off(self, raised: BaseException) -> None:
         """End a block that raised; in a forked child the upload is the parent's."""
