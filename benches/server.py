@@ -8,6 +8,7 @@ a parallel listing cuts it. Each answer carries nginx's own ETag (the listing na
 from __future__ import annotations
 
 import bisect
+import os
 import shutil
 import socket
 import string
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 KEYS_PER_PAGE = 1000
+MEMORY = Path("/dev/shm")
+PREFIX = "osstorchconnector-bench-"
 # What is written is this byte again and again, in whole parts: so the server can know every checksum beforehand.
 SAVED_BYTE = 0xA5
 PART_BYTES = 16 * 1024 * 1024
@@ -99,6 +102,14 @@ http {{
 """
 
 
+def remove_abandoned() -> None:
+    """Give the memory back that benches kept which were killed: a directory is named after the process that made it."""
+    for directory in MEMORY.glob(f"{PREFIX}*"):
+        owner = directory.name.removeprefix(PREFIX).split("-")[0]
+        if not (owner.isdigit() and Path("/proc", owner).exists()):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Served:
     """What a server holds.
@@ -144,7 +155,8 @@ class Server:
 
     def __enter__(self) -> Server:
         """Fill and start; the server answers when this returns."""
-        self.directory = Path(tempfile.mkdtemp(prefix="osstorchconnector-bench-", dir="/dev/shm"))
+        remove_abandoned()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=MEMORY))
         try:
             self.directory.chmod(0o755)  # nginx's workers give up root
             self._fill()
