@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 KEYS_PER_PAGE = 1000
-MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")  # noqa: S108  (mkdtemp makes what is used of it)
 PREFIX = "osstorchconnector-bench-"
 # What is written is this byte again and again, in whole parts: so the server can know every checksum beforehand.
 SAVED_BYTE = 0xA5
