@@ -8,7 +8,7 @@ use oss_protocol::crc64::Crc64;
 use oss_protocol::http1::{BodyFraming, ChunkedDecoder, Limits, ResponseHead, parse_response_head};
 
 use super::Broken;
-use super::stream::{Stream, is_tick, land};
+use super::stream::{Stream, is_tick, is_trickle, land};
 use super::watch::{Phase, Watch};
 use crate::cancel::Interrupt;
 use crate::lend::populate;
@@ -198,6 +198,7 @@ impl Connection {
                     watch.progressed(count);
                     watch.moved(count, filled == end, Phase::Body)?;
                 }
+                Err(error) if is_trickle(&error) => watch.moved(0, false, Phase::Body)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => watch.look()?,
                 Err(error) if is_tick(&error) => watch.silent(Phase::Body)?,
                 Err(error) => return Err(self.broken(&error, watch)),
@@ -345,6 +346,7 @@ impl Connection {
                     self.end += count;
                     return Ok(());
                 }
+                Err(error) if is_trickle(&error) => watch.moved(0, false, phase)?,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => watch.look()?,
                 Err(error) if is_tick(&error) => watch.silent(phase)?,
                 Err(error) => {

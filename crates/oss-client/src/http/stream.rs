@@ -10,7 +10,7 @@ use crate::cancel::Interrupt;
 use crate::sync::Arc;
 
 /// A stream of bytes, plain or encrypted. Every call returns within a tick; one that has nothing to show
-/// for it fails with `WouldBlock` or `TimedOut` (see [`is_tick`]), or with `Interrupted` if it was no silence.
+/// for it fails with `WouldBlock` or `TimedOut` (see [`is_tick`]), or with a [`trickle`].
 pub(crate) trait Stream: Send + Debug {
     /// Receives some bytes; 0 = the peer closed.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize>;
@@ -40,6 +40,16 @@ pub(crate) trait Stream: Send + Debug {
 /// Whether an error only says that a tick passed.
 pub(crate) fn is_tick(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Bytes came for a whole tick, and none of them can be used yet: a part of an encrypted record. That is no silence.
+pub(crate) fn trickle() -> io::Error {
+    io::ErrorKind::Interrupted.into()
+}
+
+/// Whether an error is a [`trickle`], and not the system's word for a signal.
+pub(crate) fn is_trickle(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted && error.raw_os_error().is_none()
 }
 
 /// Copies as much of `from` as fits to the front of `into`, through `crc`; returns the count.

@@ -18,7 +18,7 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
 
 use super::dial::out_of_files;
 use super::socket::Socket;
-use super::stream::{Stream, is_tick, land};
+use super::stream::{Stream, is_tick, land, trickle};
 use crate::cancel::Interrupt;
 use crate::clock::Clock;
 use crate::sync::Arc;
@@ -173,7 +173,7 @@ impl Stream for TlsStream {
             }
             let now = self.clock.now();
             if now >= *end.get_or_insert(now + self.tick) {
-                return Err(incomplete());
+                return Err(trickle());
             }
             if !self.receive_records()? {
                 return Ok(0);
@@ -202,7 +202,7 @@ impl Stream for TlsStream {
                 return Ok(filled);
             }
             if self.clock.now() >= end {
-                return if filled > 0 { Ok(filled) } else { Err(incomplete()) };
+                return if filled > 0 { Ok(filled) } else { Err(trickle()) };
             }
             if landed > 0 {
                 continue;
@@ -273,12 +273,6 @@ impl Stream for TlsStream {
 /// A tick or a signal is no failure.
 fn is_passing(error: &io::Error) -> bool {
     is_tick(error) || error.kind() == io::ErrorKind::Interrupted
-}
-
-/// A tick has passed, and of the record that is being received not everything came. That is no silence, and no progress
-/// either: whoever waits looks around.
-fn incomplete() -> io::Error {
-    io::ErrorKind::Interrupted.into()
 }
 
 /// Takes one step of a handshake: one send or one receive, so that whoever is in between looks around at every byte of
