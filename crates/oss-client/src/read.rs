@@ -2,6 +2,7 @@
 
 pub(crate) mod ahead;
 pub(crate) mod coalesce;
+mod course;
 pub mod engine;
 pub(crate) mod fetch;
 mod hedge;

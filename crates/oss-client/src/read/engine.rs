@@ -10,6 +10,7 @@ use crate::read::fetch;
 use crate::read::hedge::Allowance;
 use crate::read::slot::{Bell, Slot};
 use crate::sync::Arc;
+use crate::sync::atomic::AtomicU64;
 use crate::workers::{Job, Workers};
 
 /// Reads for one client, with at most `max_concurrency` requests in flight in a process.
@@ -21,13 +22,15 @@ pub struct ReadEngine {
     max_concurrency: usize,
     workers: Arc<ForkCell<Workers>>,
     allowance: Arc<Allowance>,
+    usual_bytes: Arc<AtomicU64>,
 }
 
 impl ReadEngine {
     /// Makes an engine; no thread is started.
     #[must_use]
     pub fn new(client: Client, max_concurrency: usize) -> Self {
-        Self { client, max_concurrency, workers: Arc::new(ForkCell::new()), allowance: Arc::default() }
+        let workers = Arc::new(ForkCell::new());
+        Self { client, max_concurrency, workers, allowance: Arc::default(), usual_bytes: Arc::default() }
     }
 
     /// The client that is read with.
@@ -39,6 +42,11 @@ impl ReadEngine {
     /// What second requests may cost.
     pub(crate) fn allowance(&self) -> &Arc<Allowance> {
         &self.allowance
+    }
+
+    /// The mean size of objects whose size was not known before they were asked for; 0 = none came yet.
+    pub(crate) fn usual_bytes(&self) -> &Arc<AtomicU64> {
+        &self.usual_bytes
     }
 
     /// The worker threads of this process.

@@ -90,11 +90,15 @@ impl<B: Lend> BodySink for LentSink<'_, B> {
 }
 
 /// Receives into a native buffer that is made when the answer tells the size.
-struct ScratchSink<'a>(&'a mut Scratch);
+struct ScratchSink<'a> {
+    scratch: &'a mut Scratch,
+    told: &'a dyn Fn(u64),
+}
 
 impl BodySink for ScratchSink<'_> {
     fn begin(&mut self, body_bytes: u64) -> Result<(), Error> {
-        let fits = usize::try_from(body_bytes).is_ok_and(|size_bytes| self.0.reserve(size_bytes));
+        (self.told)(body_bytes);
+        let fits = usize::try_from(body_bytes).is_ok_and(|size_bytes| self.scratch.reserve(size_bytes));
         if fits {
             return Ok(());
         }
@@ -103,7 +107,7 @@ impl BodySink for ScratchSink<'_> {
     }
 
     fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>] {
-        behind(self.0.memory(), received)
+        behind(self.scratch.memory(), received)
     }
 }
 
@@ -124,10 +128,15 @@ pub(crate) fn into_lent<B: Lend>(
     Ok(Fetched { buffer, crc64: got.received_crc64, object_crc64 })
 }
 
-/// Fetches a whole object of unknown size with one request, on this thread.
-pub(crate) fn into_scratch(client: &Client, want: &Want, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+/// Fetches a whole object of unknown size with one request, on this thread; `told` hears its size before its bytes.
+pub(crate) fn into_scratch(
+    client: &Client,
+    want: &Want,
+    cancel: &Cancel,
+    told: &dyn Fn(u64),
+) -> Result<Vec<u8>, Error> {
     let mut scratch = Scratch::new();
-    let got = get(client, want, None, &mut ScratchSink(&mut scratch), cancel)?;
+    let got = get(client, want, None, &mut ScratchSink { scratch: &mut scratch, told }, cancel)?;
     Ok(scratch.into_filled(Filled(usize::try_from(got.received_bytes).unwrap_or(usize::MAX))))
 }
 

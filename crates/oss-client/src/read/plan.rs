@@ -37,6 +37,10 @@ pub fn lookahead(width: usize) -> usize {
     2 * width
 }
 
+/// So many sizes weigh alike in the mean; after that the older half counts half, so that a list that begins with its
+/// largest objects is not read one by one to its end.
+const REMEMBERED: u64 = 64;
+
 /// A running mean of object sizes, for budgets of objects whose size is not known before the answer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LikelySize {
@@ -45,8 +49,23 @@ pub struct LikelySize {
 }
 
 impl LikelySize {
+    /// Begins with what others have found, the least of witnesses; 0 = they found nothing.
+    #[must_use]
+    pub fn beginning_with(usual_bytes: u64) -> Self {
+        Self { bytes: usual_bytes, count: u64::from(usual_bytes > 0) }
+    }
+
+    /// Whether any size is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.count > 0
+    }
+
     /// Takes note of one object's size.
     pub fn learn(&mut self, size_bytes: u64) {
+        if self.count >= REMEMBERED {
+            (self.bytes, self.count) = (self.bytes / 2, self.count / 2);
+        }
         self.bytes = self.bytes.saturating_add(size_bytes);
         self.count += 1;
     }
@@ -85,5 +104,19 @@ mod tests {
         likely.learn(100);
         likely.learn(300);
         assert_eq!(likely.guess(), 200);
+        let mut next = LikelySize::beginning_with(likely.guess());
+        assert_eq!((next.guess(), next.is_known()), (200, true));
+        next.learn(1000);
+        assert_eq!(next.guess(), 600);
+        assert!(!LikelySize::beginning_with(0).is_known());
+    }
+
+    #[test]
+    fn the_guess_follows_a_list_that_gets_smaller() {
+        let mut likely = LikelySize::default();
+        (0..1000).for_each(|_| likely.learn(200 << 20));
+        assert_eq!(likely.guess(), 200 << 20);
+        (0..320).for_each(|_| likely.learn(1000));
+        assert!(likely.guess() < 1 << 20, "{}", likely.guess());
     }
 }

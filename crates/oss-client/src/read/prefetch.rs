@@ -3,7 +3,9 @@
 //! The consuming thread calls [`Prefetch::top_up`], which lends memory for the next objects and puts their
 //! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
 //! into memory the consumer lent; others into native buffers. Large objects are split into ranges. How far ahead
-//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered.
+//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered. An
+//! object whose size is not known is booked by what others had, and by its own size as soon as its answer tells it;
+//! before any answer has, no more than a window of them is asked for.
 //!
 //! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive, and
 //! soon nothing would be left for the workers to do. So what is there already does not count against the window as long
@@ -22,6 +24,7 @@ use crate::fork;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::coalesce::{self, Span};
+use crate::read::course::{Course, Underway, nanoseconds_since};
 use crate::read::engine::ReadEngine;
 use crate::read::fetch::{self, Want};
 use crate::read::hedge::{self, Allowance};
@@ -87,10 +90,11 @@ struct Asked<B> {
     position: u64,
     likely_bytes: u64,
     slot: Arc<Slot<Body<B>>>,
+    /// The bytes are a guess: the size was not known, and no answer has told it yet.
+    is_guess: bool,
     /// One for each request of the object, for reading it again, and for its second request.
     cancels: Vec<Cancel>,
-    /// Nanoseconds of the stream's life when a worker began with it; 0 = not yet.
-    begun: Arc<AtomicU64>,
+    underway: Arc<Underway>,
     hedged: bool,
 }
 
@@ -111,7 +115,11 @@ pub struct Prefetch<B: Lend> {
     asked: VecDeque<Asked<B>>,
     asked_count: u64,
     asked_bytes: u64,
+    /// How many of those asked for are booked by a guess.
+    guesses: usize,
     likely: LikelySize,
+    /// What the streams of this engine have learned of sizes, for the next one.
+    usual_bytes: Arc<AtomicU64>,
     /// Refusals for throttling that the window was told of.
     pacings: u64,
     generation: u32,
@@ -160,7 +168,9 @@ impl<B: Lend> Prefetch<B> {
             asked: VecDeque::new(),
             asked_count: 0,
             asked_bytes: 0,
-            likely: LikelySize::default(),
+            guesses: 0,
+            likely: LikelySize::beginning_with(engine.usual_bytes().load(Ordering::Relaxed)),
+            usual_bytes: Arc::clone(engine.usual_bytes()),
             pacings: engine.client().pressure().pacings,
             generation: fork::generation(),
             notes,
@@ -187,14 +197,16 @@ impl<B: Lend> Prefetch<B> {
             return Err(Error::new(ErrorKind::Forked, "prefetch", text).into());
         }
         self.heed_throttles();
-        let window = plan::lookahead(self.workers.window());
+        self.book_what_was_told();
+        let width = self.workers.window();
+        let window = plan::lookahead(width);
         let held_up = self.held_up();
         if self.asked.len() > window - window / 4 + held_up {
             return Ok(());
         }
         let ahead = window + held_up;
         let mut jobs = Vec::new();
-        let outcome = self.ask(ahead, &mut jobs, &mut lend);
+        let outcome = self.ask(ahead, width, &mut jobs, &mut lend);
         if let Some(last) = self.asked.back() {
             self.notes.asked(self.asked.len(), self.asked_bytes, last.position);
         }
@@ -203,6 +215,36 @@ impl<B: Lend> Prefetch<B> {
         }
         // What cannot be asked for now is tried again at the next call; until its turn comes, it is no failure.
         if self.asked.is_empty() { outcome } else { Ok(()) }
+    }
+
+    /// Books the sizes that answers have told since the last look, and what is not told yet by what is usual now.
+    fn book_what_was_told(&mut self) {
+        let before = self.guesses;
+        let asked_before = if before > 0 { self.asked.len() } else { 0 };
+        for number in 0..asked_before {
+            let asked = &mut self.asked[number];
+            let Some(size_bytes) = asked.underway.size().filter(|_| asked.is_guess) else { continue };
+            (asked.likely_bytes, asked.is_guess) = (size_bytes, false);
+            self.guesses -= 1;
+            self.learn(size_bytes);
+        }
+        if self.guesses == before {
+            return;
+        }
+        let usual_bytes = self.likely.guess();
+        self.asked
+            .iter_mut()
+            .filter(|asked| asked.is_guess)
+            .for_each(|asked| asked.likely_bytes = usual_bytes);
+        self.asked_bytes = self.asked.iter().map(|asked| asked.likely_bytes).fold(0, u64::saturating_add);
+        if let Some(last) = self.asked.back() {
+            self.notes.asked(self.asked.len(), self.asked_bytes, last.position);
+        }
+    }
+
+    fn learn(&mut self, size_bytes: u64) {
+        self.likely.learn(size_bytes);
+        self.usual_bytes.store(self.likely.guess(), Ordering::Relaxed);
     }
 
     /// How many objects are there already, and wait for one before them that is not.
@@ -226,10 +268,11 @@ impl<B: Lend> Prefetch<B> {
         }
     }
 
-    /// Makes the requests of the next objects, up to `ahead` of them.
+    /// Makes the requests of the next objects, up to `ahead` of them, or `blind` while nobody knows what they take.
     fn ask<E: From<Error>>(
         &mut self,
         ahead: usize,
+        blind: usize,
         jobs: &mut Vec<Job>,
         lend: &mut impl FnMut(usize) -> Result<B, E>,
     ) -> Result<(), E> {
@@ -237,7 +280,9 @@ impl<B: Lend> Prefetch<B> {
             let object = self.source.object(position).ok_or_else(|| {
                 Error::internal("prefetch", format!("the index has no position {position}"))
             })?;
+            let is_guess = object.size.is_none();
             let likely_bytes = object.size.unwrap_or_else(|| self.likely.guess());
+            let ahead = if is_guess && !self.likely.is_known() { blind } else { ahead };
             let is_within =
                 self.asked.len() < ahead && self.asked_bytes.saturating_add(likely_bytes) <= self.max_bytes;
             // At least one object is always asked for, however large.
@@ -246,11 +291,13 @@ impl<B: Lend> Prefetch<B> {
             }
             let want = want(object);
             let slot = Slot::new(self.asked_count, &self.bell);
-            let begun = Arc::new(AtomicU64::new(0));
-            let (cancels, its_jobs) = self.requests(want, &slot, &begun, lend)?;
+            let underway = Arc::new(Underway::default());
+            let (cancels, its_jobs) = self.requests(want, &slot, &underway, lend)?;
             jobs.extend(its_jobs);
-            self.asked.push_back(Asked { position, likely_bytes, slot, cancels, begun, hedged: false });
+            let hedged = false;
+            self.asked.push_back(Asked { position, likely_bytes, slot, is_guess, cancels, underway, hedged });
             self.asked_bytes += likely_bytes;
+            self.guesses += usize::from(is_guess);
             self.asked_count += 1;
             self.next_position = self.positions.next();
         }
@@ -262,7 +309,7 @@ impl<B: Lend> Prefetch<B> {
         &self,
         want: Want,
         slot: &Arc<Slot<Body<B>>>,
-        begun: &Arc<AtomicU64>,
+        underway: &Arc<Underway>,
         lend: &mut impl FnMut(usize) -> Result<B, E>,
     ) -> Result<(Vec<Cancel>, Vec<Job>), E> {
         let cancel = Cancel::new();
@@ -273,13 +320,13 @@ impl<B: Lend> Prefetch<B> {
             missing: self.missing,
             changed: self.changed,
             slot: Arc::clone(slot),
+            underway: Arc::clone(underway),
         };
         let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
-        let (begun, born) = (Arc::clone(begun), self.born);
-        let begin = move || begun.store(nanoseconds_since(born).max(1), Ordering::Relaxed);
+        let born = self.born;
         let Some(size_bytes) = size_bytes else {
             let job = move || {
-                begin();
+                course.underway.begin(born);
                 course.run_native(&want)
             };
             return Ok((vec![cancel], vec![Box::new(job)]));
@@ -288,7 +335,7 @@ impl<B: Lend> Prefetch<B> {
         let size = size_bytes as u64;
         if size <= plan::SPLIT_ABOVE_BYTES {
             let job = move || {
-                begin();
+                course.underway.begin(born);
                 course.run_lent(&want, buffer)
             };
             return Ok((vec![cancel], vec![Box::new(job)]));
@@ -325,8 +372,9 @@ impl<B: Lend> Prefetch<B> {
             // One of the two is still on its way.
             asked.cancels.iter().for_each(Cancel::cancel);
         }
-        if let Ok(Body::Native(bytes)) = &outcome {
-            self.likely.learn(bytes.len() as u64);
+        if asked.is_guess {
+            self.guesses -= 1;
+            asked.underway.size().inspect(|&size_bytes| self.learn(size_bytes));
         }
         self.notes.delivered(self.asked.len(), self.asked_bytes, SystemClock.now());
         Next::Ready(asked.position, outcome)
@@ -374,8 +422,8 @@ impl<B: Lend> Prefetch<B> {
         let mut may_be_late = false;
         for number in 0..self.asked.len() {
             let asked = &self.asked[number];
-            let (begun, bytes) = (asked.begun.load(Ordering::Relaxed), asked.likely_bytes);
-            if begun == 0 || asked.hedged || bytes > hedge::MAX_BYTES || asked.slot.is_done() {
+            let (Some(begun), bytes) = (asked.underway.begun(), asked.likely_bytes) else { continue };
+            if asked.hedged || bytes > hedge::MAX_BYTES || asked.slot.is_done() {
                 continue;
             }
             let Some(median) = self.client.usual_time(bytes) else { continue };
@@ -409,7 +457,8 @@ impl<B: Lend> Prefetch<B> {
                 return 0;
             }
             // Only a whole answer counts: what to do about any other is the first request's affair.
-            let Ok(bytes) = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel)) else { return 0 };
+            let fetched = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel, &|_| ()));
+            let Ok(bytes) = fetched else { return 0 };
             let received = bytes.len() as u64;
             if slot.offer(Ok(Body::Native(bytes))) {
                 client.count(Counter::HedgesWon);
@@ -444,7 +493,7 @@ impl<B: Lend> Prefetch<B> {
                 asked.slot.wait(left);
             }
         }
-        self.asked_bytes = 0;
+        (self.asked_bytes, self.guesses) = (0, 0);
         self.notes.asked(0, 0, 0);
     }
 }
@@ -461,10 +510,6 @@ const MOST_HELD_UP: usize = 2048;
 /// A wait during which something may become late ends after this long, to look again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
-fn nanoseconds_since(born: Instant) -> u64 {
-    u64::try_from(SystemClock.now().saturating_duration_since(born).as_nanos()).unwrap_or(u64::MAX)
-}
-
 fn want(object: ObjectRef<'_>) -> Want {
     Want {
         uri: ObjectUri { bucket: object.bucket.to_owned(), key: object.key.to_owned() },
@@ -474,87 +519,6 @@ fn want(object: ObjectRef<'_>) -> Want {
         damaged_before: 0,
         is_sample: true,
     }
-}
-
-/// The way of one object from its request to its slot.
-struct Course<B> {
-    client: Client,
-    /// What arrives pays for second requests.
-    allowance: Arc<Allowance>,
-    cancel: Cancel,
-    missing: Missing,
-    changed: Changed,
-    slot: Arc<Slot<Body<B>>>,
-}
-
-impl<B: Lend> Course<B> {
-    fn run_lent(self, want: &Want, buffer: B) -> u64 {
-        let outcome = fetch::guarded(|| fetch::into_lent(&self.client, want, buffer, &self.cancel));
-        let outcome = outcome.map(|fetched| Body::Lent(fetched.buffer));
-        self.settle(want, outcome, want.size.unwrap_or(0))
-    }
-
-    fn run_native(self, want: &Want) -> u64 {
-        let outcome = fetch::guarded(|| fetch::into_scratch(&self.client, want, &self.cancel));
-        let bytes = outcome.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.settle(want, outcome.map(Body::Native), bytes)
-    }
-
-    fn finish_parts(self, want: &Want, outcome: Result<Scattered<B>, Error>) {
-        let outcome = outcome.and_then(scatter::single).and_then(|fetched| match fetched.object_crc64 {
-            Some(expected) if expected != fetched.crc64 => {
-                self.client.count(Counter::CrcMismatched);
-                fetch::into_lent(&self.client, &want.after_damage(), fetched.buffer, &self.cancel)
-            }
-            Some(_) => {
-                self.client.count(Counter::CrcChecked);
-                Ok(fetched)
-            }
-            None => fetch::unchecked(&self.client, &want.uri).map(|()| fetched),
-        });
-        self.settle(want, outcome.map(|fetched| Body::Lent(fetched.buffer)), 0);
-    }
-
-    /// Puts the outcome in its slot, after what an index that is behind the bucket calls for.
-    fn settle(self, want: &Want, outcome: Result<Body<B>, Error>, bytes: u64) -> u64 {
-        let outcome = match outcome {
-            Err(error)
-                if error.kind == ErrorKind::ObjectChanged
-                    && want.etag.is_some()
-                    && self.changed == Changed::Reread =>
-            {
-                self.reread(want)
-            }
-            other => other,
-        };
-        let outcome = match outcome {
-            Err(error) if self.missing == Missing::Skip && is_missing_object(&error) => {
-                self.client.count(Counter::ObjectsSkipped);
-                Ok(Body::Missing)
-            }
-            other => other,
-        };
-        let received = if outcome.is_ok() { bytes } else { 0 };
-        if outcome.is_ok() {
-            self.allowance.earn(want.size.unwrap_or(bytes));
-        }
-        self.slot.put(outcome);
-        received
-    }
-
-    /// Reads an object that was replaced after it was listed: whole, in its new version.
-    ///
-    /// Nothing of the old version has reached the consumer, so this is no mixture.
-    fn reread(&self, want: &Want) -> Result<Body<B>, Error> {
-        self.client.count(Counter::ObjectsChanged);
-        let latest = Want { etag: None, size: None, ..want.clone() };
-        fetch::guarded(|| fetch::into_scratch(&self.client, &latest, &self.cancel)).map(Body::Native)
-    }
-}
-
-/// True for a missing object, and for nothing else: not a missing bucket, not a failed lookup.
-fn is_missing_object(error: &Error) -> bool {
-    error.is_not_found() && error.code == "NoSuchKey"
 }
 
 #[cfg(test)]
@@ -580,9 +544,15 @@ mod tests {
             Prefetch::new(&engine, source, Box::new(std::iter::empty()), Missing::Raise).expect("no fork");
         for number in 0..100 {
             let slot = Slot::new(number, &prefetch.bell);
-            let begun = Arc::default();
-            let asked =
-                Asked { position: number, likely_bytes: 1, slot, cancels: Vec::new(), begun, hedged: false };
+            let asked = Asked {
+                position: number,
+                likely_bytes: 1,
+                slot,
+                is_guess: false,
+                cancels: Vec::new(),
+                underway: Arc::default(),
+                hedged: false,
+            };
             prefetch.asked.push_back(asked);
         }
         let started = SystemClock.now();
