@@ -107,6 +107,19 @@ def test_f08_a_read_that_fails_half_way_leaves_the_position_where_it_was(way, si
         assert reader.read() == data[501_000:]
 
 
+@pytest.mark.parametrize("size", [600_000, MIB])
+def test_f18_what_is_read_again_after_a_failure_is_compared_with_the_rest(size, site):
+    [uri] = site.fill({"a": content(3 * MIB)})
+    site.oss.rules(always({"status": 403, "code": "AccessDenied"}, range="bytes=524288-*"))
+    with OssCheckpoint(**quick(site)).reader(uri) as reader:
+        reader.read(1000)
+        with pytest.raises(PermissionDeniedError):
+            reader.read(600_000)
+        site.oss.rules(always({"flip_bit": 99}))
+        with pytest.raises(IntegrityError):
+            drained(reader, size)
+
+
 def test_f38_without_a_version_nothing_is_read(site):
     """Between two reads the object could be replaced by one of the same size."""
     [uri] = site.fill({"a": DATA})

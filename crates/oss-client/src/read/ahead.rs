@@ -82,6 +82,10 @@ pub(crate) struct Ahead {
     tail: Option<Part>,
     /// Where the last read ended: a read that starts here is in order.
     in_order_at: u64,
+    /// Where the read under way began, which may have to be done again from there.
+    kept_from: Option<u64>,
+    /// The end of the last part that was read to its end.
+    passed_to: u64,
     /// Size of the first part after a jump, of the parts of a long stream, and of what they are together.
     first_bytes: u64,
     part_bytes: u64,
@@ -106,6 +110,8 @@ impl Ahead {
             stream: VecDeque::new(),
             tail: None,
             in_order_at: 0,
+            kept_from: None,
+            passed_to: 0,
             first_bytes,
             part_bytes,
             ahead_bytes: AHEAD_BYTES.max(part_bytes),
@@ -148,6 +154,11 @@ impl Ahead {
         }
     }
 
+    /// Lets go of nothing from `position` on, while the reader is near, until it is called with None.
+    pub(crate) fn keep_from(&mut self, position: Option<u64>) {
+        self.kept_from = position;
+    }
+
     /// Bytes from `position` on that are in memory, up to the end of their part.
     pub(crate) fn buffered(&self, position: u64) -> &[u8] {
         let held = self.parts().find_map(|part| {
@@ -179,6 +190,7 @@ impl Ahead {
     /// Asks for what follows a large read that ends at `end`, so that the next one finds bytes waiting.
     pub(crate) fn follow(&mut self, end: u64, version: &Version) {
         self.drop_stream();
+        self.passed_to = end;
         self.depth_bytes = self.ahead_bytes;
         for range in plan::cut(end..self.limit(version).min(end + self.ahead_bytes), self.part_bytes) {
             let part = self.ask(range, version);
@@ -201,6 +213,16 @@ impl Ahead {
         part.bytes = Some(fetched.buffer.into_filled(Filled(size_bytes)));
         let range = part.range.clone();
         Ok(Some(Arrived { range, crc64: fetched.crc64, object_crc64: fetched.object_crc64 }))
+    }
+
+    /// Gives up what has not come yet. What is here stays: it is part of the proof of a whole object, and what would
+    /// be received in its place is not.
+    pub(crate) fn give_up_missing(&mut self) {
+        let here = self.stream.iter().take_while(|part| part.bytes.is_some()).count();
+        self.stream.split_off(here).into_iter().for_each(|part| self.reclaim(part));
+        if let Some(tail) = self.tail.take_if(|tail| tail.bytes.is_none()) {
+            tail.cancel.cancel();
+        }
     }
 
     /// Gives up everything that was asked for.
@@ -230,18 +252,30 @@ impl Ahead {
         if !self.is_in_order(position) {
             self.depth_bytes = self.first_bytes;
         }
-        self.drop_stream();
+        if stream_end != position || self.kept_from.is_none() {
+            self.drop_stream();
+        }
         self.in_order_at = position;
+        self.passed_to = position;
         let end = position + self.depth_bytes.min(self.part_bytes);
         let part = self.ask(position..self.limit(version).min(end), version);
         self.stream.push_back(part);
     }
 
-    /// Lets go of the parts of the stream before `position`; each was read to its end, so the reader keeps in order.
+    /// Lets go of the parts of the stream before `position`, unless they are kept; each was read to its end, so the
+    /// reader keeps in order.
     fn pass_to(&mut self, position: u64) {
-        while self.stream.front().is_some_and(|part| part.range.end <= position) {
+        for end in self.stream.iter().map(|part| part.range.end) {
+            if self.passed_to < end && end <= position {
+                self.passed_to = end;
+                self.depth_bytes = (self.depth_bytes * 2).min(self.ahead_bytes);
+            }
+        }
+        // A line may be as long as the object.
+        let kept_from = self.kept_from.filter(|&from| position.saturating_sub(from) <= self.ahead_bytes);
+        let kept_from = kept_from.map_or(position, |from| from.min(position));
+        while self.stream.front().is_some_and(|part| part.range.end <= kept_from) {
             self.stream.pop_front().into_iter().for_each(|part| self.reclaim(part));
-            self.depth_bytes = (self.depth_bytes * 2).min(self.ahead_bytes);
         }
     }
 

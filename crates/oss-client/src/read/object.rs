@@ -113,7 +113,10 @@ impl ObjectReader {
         read: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let start = self.position;
-        read(self).inspect_err(|_| self.position = start)
+        self.ahead.keep_from(Some(start));
+        let outcome = read(self).inspect_err(|_| self.position = start);
+        self.ahead.keep_from(None);
+        outcome
     }
 
     /// The pinned version's ETag, once it is known.
@@ -296,7 +299,7 @@ impl ObjectReader {
     /// Waits until the part that holds `position` is in memory.
     fn receive_ahead(&mut self, position: u64, watch: Watch<'_>) -> Result<(), Error> {
         self.notes.waits(SystemClock.now());
-        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.clear());
+        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.give_up_missing());
         self.told();
         let arrived = arrived?;
         if let Some(part) = arrived {

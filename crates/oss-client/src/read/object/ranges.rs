@@ -121,7 +121,7 @@ impl ObjectReader {
         let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, watch));
         outcome.inspect_err(|_| {
             cancels.iter().for_each(Cancel::cancel);
-            self.close();
+            self.ahead.give_up_missing();
             // Those that nobody began with end here at once: in the queue they may be behind other readers' stalls.
             self.workers.withdraw(batch).into_iter().for_each(|job| {
                 job();
