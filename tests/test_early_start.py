@@ -166,11 +166,9 @@ def test_an_iterator_that_was_never_started_gives_the_listing_up(site, arguments
     dataset = made(arguments)
     running = iter(dataset)
     (thread,) = lister()
-    started = time.monotonic()
     del running
     thread.join(30)
-    assert time.monotonic() - started < 2
-    assert lister() == []
+    assert not thread.is_alive()
     assert listings(site) < PAGES
     site.oss.rules([])
     assert list(dataset) == KEYS
