@@ -124,13 +124,15 @@ fn bodies_in_chunks_are_received_whether_their_length_is_known_or_not() {
 
 #[test]
 fn a_small_object_costs_one_request() {
-    let world = world();
+    // A machine that stops for a moment is no reason to repeat one; what is late by then may be asked for once more.
+    let world = world_by(|config| config.timeouts = Timeouts::default());
     for number in 0..50 {
         world.put(&format!("o/{number}"), &content(number, 5000));
     }
     let objects = (0..50).map(|number| listed(&format!("o/{number}"), Some(5000))).collect();
     assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 50);
-    assert_eq!(world.requests("GetObject"), 50);
+    let hedges = usize::try_from(world.engine.client().stats().get("hedges_sent")).unwrap();
+    assert_eq!(world.requests("GetObject"), 50 + hedges);
     assert_eq!(world.requests("HeadObject"), 0);
 }
 
