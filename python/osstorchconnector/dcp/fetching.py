@@ -22,6 +22,7 @@ from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.planner import LoadItemType
 
 from osstorchconnector.checksum import crc64_combine
+from osstorchconnector.dcp import memory
 from osstorchconnector.errors import FormatError, IntegrityError, ObjectChangedError
 from osstorchconnector.uri import as_uri
 
@@ -122,9 +123,12 @@ class Fetcher:
         self._lock = threading.Lock()
         # ETags of the data objects that were read from.
         self._versions: dict[str, str] = {}
+        # By their `id`, the items whose tensors share memory with those of others: tied weights, and views.
+        self._sharing: set[int] = set()
 
-    def fetch(self, wanted: Iterable[Wanted]) -> None:
+    def fetch(self, wanted: Sequence[Wanted]) -> None:
         """Bring everything, and give it to the planner, on this thread."""
+        self._sharing = memory.sharing(self._extents(wanted))
         waiting: deque[tuple[Future[None], list[_Landing]]] = deque()
         held_bytes = 0
         with ThreadPoolExecutor(_READERS, thread_name_prefix="oss-dcp-load") as pool:
@@ -171,6 +175,12 @@ class Fetcher:
                 with self._lock:
                     self._readers.discard(reader)
 
+    def _extents(self, wanted: Iterable[Wanted]) -> Iterator[tuple[tuple[int, int], int]]:
+        for one in wanted:
+            for read in one.reads:
+                if read.type != LoadItemType.BYTE_IO:
+                    yield memory.extent(self._planner.resolve_tensor(read).detach()), id(one)
+
     def _landing(self, wanted: Wanted) -> _Landing:
         shape_and_type = _payload_type(wanted)
         if shape_and_type is None:
@@ -184,14 +194,14 @@ class Fetcher:
         end = payload.offset + tensor.nbytes
         pieces = [
             bytearray(payload.offset),
-            _memory(tensor),
+            memory.octets(tensor),
             bytearray(wanted.info.length - end),
         ]
         return _Landing(wanted, pieces, tensor, target is not None)
 
     def _own_target(self, wanted: Wanted, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
-        """Return the model's tensor if the item can be read straight into it."""
-        if len(wanted.reads) != 1:
+        """Return the model's tensor if the item can be read straight into it, and no other reader can write there."""
+        if len(wanted.reads) != 1 or id(wanted) in self._sharing:
             return None
         read = wanted.reads[0]
         if any(read.storage_offsets) or tuple(read.lengths) != shape:
@@ -315,12 +325,6 @@ class Fetcher:
             operation="load",
             uri=as_uri(self._path),
         )
-
-
-def _memory(tensor: torch.Tensor) -> memoryview:
-    """Return the elements of a contiguous tensor as bytes."""
-    octets: Any = tensor.view(-1).view(torch.uint8).numpy()
-    return memoryview(octets)
 
 
 def _read_once(reader: ObjectReader, landings: list[_Landing]) -> list[_Landing]:
