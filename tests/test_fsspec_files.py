@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import pickle
 import signal
+import zipfile
 
 import fsspec
 import pytest
@@ -36,6 +40,12 @@ def write_and_fail(opened, data):
     with opened as file:
         file.write(data)
         raise ZeroDivisionError
+
+
+def _only_member(data):
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (name,) = archive.namelist()
+        return archive.read(name)
 
 
 def test_a_file_reads_as_a_file_does_and_tells_what_fsspec_asks(fs):
@@ -72,6 +82,61 @@ def test_text_and_compression_work_on_top(fs):
     assert fs.cat("bucket/t.gz")[:2] == b"\x1f\x8b"
     with fsspec.open("oss://bucket/t.gz", "rt", compression="infer") as file:
         assert file.read() == "packed"
+
+
+UNPACKED = {"gz": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress, "zip": _only_member}
+
+
+@pytest.mark.parametrize("suffix", UNPACKED)
+@pytest.mark.parametrize("mode", ["wb", "wt", "w"])
+def test_what_is_packed_while_it_is_written_is_saved(fs, suffix, mode):
+    data = os.urandom(1000).hex() * 100
+    path = f"bucket/packed.{suffix}"
+    with fs.open(path, mode, compression="infer") as file:
+        file.write(data.encode() if mode == "wb" else data)
+    assert UNPACKED[suffix](fs.cat(path)) == data.encode()
+    file = fs.open(path, mode, compression="infer")
+    file.write(b"again" if mode == "wb" else "again")
+    file.close()
+    file.close()
+    assert file.closed
+    assert UNPACKED[suffix](fs.cat(path)) == b"again"
+    with fs.open(path, "rt", compression="infer") as file:
+        assert file.read() == "again"
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_f61_an_exception_while_a_packed_file_is_written_publishes_nothing(fs, suffix, mode):
+    path = f"bucket/packed.{suffix}"
+    fs.pipe(path, b"old")
+    with pytest.raises((ZeroDivisionError, UploadError)):
+        write_and_fail(fs.open(path, mode, compression="infer"), b"half" if mode == "wb" else "half")
+    assert fs.cat(path) == b"old"
+    with fs.transaction:
+        fs.pipe("bucket/whole", b"whole")
+        with pytest.raises(ZeroDivisionError):
+            write_and_fail(fs.open(path, "wb", compression="infer"), b"half")
+        with fs.open(f"bucket/in.{suffix}", "wb", compression="infer") as file:
+            file.write(b"transaction")
+        assert not fs.exists(f"bucket/in.{suffix}")
+    assert (fs.cat(path), fs.cat("bucket/whole")) == (b"old", b"whole")
+    assert UNPACKED[suffix](fs.cat(f"bucket/in.{suffix}")) == b"transaction"
+
+
+def test_f62_a_packed_file_that_is_dropped_publishes_nothing(fs):
+    fs.pipe("bucket/k.gz", b"old")
+    file = fs.open("bucket/k.gz", "wb", compression="gzip")
+    file.write(b"new")
+    with pytest.warns(ResourceWarning, match="NOTHING WAS SAVED"):
+        del file
+    assert fs.cat("bucket/k.gz") == b"old"
+
+
+def test_an_unknown_compression_is_refused_before_a_file_is_opened(fs, recwarn):
+    with pytest.raises(ValueError, match="nonsense"):
+        fs.open("bucket/k", "wb", compression="nonsense")
+    assert not [str(one.message) for one in recwarn if one.category is ResourceWarning]
 
 
 def test_a_missing_file_is_missing_when_it_is_opened(fs):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import io
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
 
 from osstorchconnector.streams import ObjectReader, ObjectWriter
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from _typeshed import ReadableBuffer
 
     from osstorchconnector.fsspec.filesystem import OssFileSystem
     from osstorchconnector.store import ByteSink, ByteSource
@@ -137,3 +141,79 @@ class WriteFile(ObjectWriter):
     def discard(self) -> None:
         """Give up, at the end of a transaction that raised."""
         self.abort()
+
+
+class PackedFile(io.BufferedIOBase):
+    """An object that is compressed while it is written: the compressors of Python do not close what they write to.
+
+    Args:
+        file: the object, which publishes or not as it does by itself.
+        packer: what compresses into it.
+    """
+
+    def __init__(self, file: WriteFile, packer: IO[bytes]) -> None:
+        super().__init__()
+        self._file, self._packer = file, packer
+        self.fs, self.path, self.mode = file.fs, file.path, file.mode
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more bytes are accepted."""
+        return self._file.closed
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Compress all of `data`; return its size in bytes."""
+        return self._packer.write(data)
+
+    def tell(self) -> int:
+        """Return the position: bytes accepted so far, before they are compressed."""
+        return self._packer.tell()
+
+    def flush(self) -> None:
+        """Do nothing: nothing becomes visible early."""
+
+    def close(self) -> None:
+        """Compress what is left, and publish the object, or raise; in a transaction leave that to its end."""
+        if not self.closed:
+            self._pack_the_rest()
+            self._file.close()
+
+    def abort(self) -> None:
+        """Give up: the previous object stays."""
+        self._file.abort()
+        self._drop_packer()
+
+    def __enter__(self) -> PackedFile:
+        """Take over the decision to publish until the end of the block."""
+        self._file.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Publish if the block ended well, abort if it raised; in a transaction the former waits for its end."""
+        if raised is None:
+            self._pack_the_rest()
+            self._file.__exit__(None, None, None)
+        else:
+            self._file.__exit__(kind, raised, trace)
+            self._drop_packer()
+
+    def __del__(self) -> None:
+        """Do nothing, where the base would close: what was dropped is never published, and the file says so."""
+
+    def _pack_the_rest(self) -> None:
+        try:
+            self._packer.close()
+        except BaseException:
+            self._file.abort()
+            raise
+
+    def _drop_packer(self) -> None:
+        # Else it would try to write its end, into a file that is closed, whenever it is collected.
+        with suppress(Exception):
+            self._packer.close()

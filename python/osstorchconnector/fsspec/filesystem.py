@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from osstorchconnector.errors import AlreadyExistsError, ConfigError, NotFoundError
 from osstorchconnector.fsspec import arguments, paths
 from osstorchconnector.fsspec.changes import Changes
-from osstorchconnector.fsspec.files import ReadFile, WriteFile
+from osstorchconnector.fsspec.files import PackedFile, ReadFile, WriteFile
+from osstorchconnector.fsspec.library import compressors, get_compression
 from osstorchconnector.uri import object_path, shown_endpoint
 
 if TYPE_CHECKING:
@@ -122,6 +123,37 @@ class OssFileSystem(Changes, metaclass=_Made):
         """Forget the file systems made so far, and their clients; new ones look at the environment again."""
         super().clear_instance_cache()
         arguments.forget()
+
+    def open(
+        self,
+        path: Any,
+        mode: str = "rb",
+        block_size: int | str | None = None,
+        cache_options: Mapping[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file, as bytes or as text, compressed or not.
+
+        Args:
+            mode: as of Python's `open`, but no mode both reads and writes.
+            block_size: bytes `readuntil` looks through at a time.
+            compression: one that fsspec knows, or "infer" to tell it by the suffix.
+            kwargs: of text its encoding, errors and newline; of what is written as of `OssCheckpoint.writer`.
+
+        Raises:
+            NotFoundError: it is to be read, and is missing.
+            ValueError: the compression is unknown.
+        """
+        packing = get_compression(paths.stripped(path), compression)
+        if "b" not in mode or "r" in mode or packing is None:
+            return super().open(path, mode, block_size, cache_options, packing, **kwargs)
+        file = super().open(path, mode, block_size, cache_options, **kwargs)
+        try:
+            return PackedFile(file, compressors[packing](file, mode="w"))
+        except BaseException:
+            file.abort()
+            raise
 
     def _open(
         self,
