@@ -152,6 +152,8 @@ def first_bytes(sample):
 def test_workers_are_asked_with_their_parent_and_leave_nothing(site):
     site.fill({f"p/{number}": b"x" for number in range(200)})
     dataset = OssIterableDataset.from_prefix("oss://bucket/p/", transform=first_bytes, **site.arguments)
+    # A parent that sent nothing has nothing to tell, and no socket.
+    dataset.prepare()
     loader = DataLoader(dataset, num_workers=2, persistent_workers=True, prefetch_factor=2)
     iterator = iter(loader)
     next(iterator)
