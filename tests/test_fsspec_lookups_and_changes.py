@@ -279,6 +279,24 @@ def test_f15_a_download_that_fails_leaves_the_local_file_as_it_was(bare, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "down", "site"]
 
 
+def test_a_download_goes_through_a_link_and_into_a_pipe(fs, tmp_path):
+    fs.pipe("bucket/k", b"bytes")
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "dangling").symlink_to("new")
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        for name in ("link", "dangling", "pipe"):
+            fs.get_file("bucket/k", str(tmp_path / name))
+        assert os.read(reading, 100) == b"bytes"
+    finally:
+        os.close(reading)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == (tmp_path / "new").read_bytes() == b"bytes"
+
+
 def test_copies_are_made_by_the_service(tree, bare):
     tree.cp("bucket/d/a", "bucket/copy")
     tree.cp("bucket/d", "bucket/copies", recursive=True)

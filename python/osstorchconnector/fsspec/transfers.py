@@ -262,8 +262,15 @@ def _pieces(source: Any, size_bytes: int) -> Iterator[memoryview]:
 
 @contextlib.contextmanager
 def _appearing(path: str) -> Iterator[IO[bytes]]:
-    """Give a file to write that takes its name at the end of the block, and is removed if the block raises."""
-    target = os.path.abspath(path)
+    """Give a file to write that takes its name at the end of the block, and is removed if the block raises.
+
+    A link stays, and what it points to is replaced. A device or a pipe is written to, never replaced.
+    """
+    target = os.path.realpath(path)
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as device:
+            yield device
+        return
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # Not by `tempfile`, whose files are for their owner alone: the umask decides about this one.
     meanwhile = os.path.join(os.path.dirname(target), f".oss-{secrets.token_hex(8)}")
