@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
+import io
 import os
 import pickle
 import threading
@@ -23,7 +25,7 @@ from osstorchconnector.errors import (
     OssError,
     PermissionDeniedError,
 )
-from osstorchconnector.fsspec import OssFileSystem
+from osstorchconnector.fsspec import OssFileSystem, transfers
 
 
 @pytest.fixture
@@ -295,6 +297,37 @@ def test_a_download_goes_through_a_link_and_into_a_pipe(fs, tmp_path):
     assert (tmp_path / "pipe").is_fifo()
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == (tmp_path / "new").read_bytes() == b"bytes"
+
+
+def test_a_download_has_its_name_when_all_bytes_are_in_the_file(fs, tmp_path, monkeypatch):
+    fs.pipe("bucket/k", b"bytes")
+    sizes_bytes = []
+    replace = os.replace
+
+    def watched(source, target):
+        sizes_bytes.append(os.path.getsize(source))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    fs.get_file("bucket/k", str(tmp_path / "k"))
+    assert sizes_bytes == [5]
+
+
+class FullDisk(io.FileIO):
+    def write(self, _):
+        raise OSError(errno.ENOSPC, "no space left")
+
+
+def test_a_download_whose_last_bytes_fill_the_disk_leaves_the_old_file(fs, tmp_path, monkeypatch):
+    fs.pipe("bucket/k", b"bytes")
+    (tmp_path / "k").write_bytes(b"old")
+    monkeypatch.setattr(
+        transfers, "open", lambda path, mode: io.BufferedWriter(FullDisk(path, mode)), raising=False
+    )
+    with pytest.raises(OSError, match="no space left"):
+        fs.get_file("bucket/k", str(tmp_path / "k"))
+    assert (tmp_path / "k").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"k", "site"}
 
 
 def test_copies_are_made_by_the_service(tree, bare):

@@ -274,10 +274,12 @@ def _appearing(path: str) -> Iterator[IO[bytes]]:
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # Not by `tempfile`, whose files are for their owner alone: the umask decides about this one.
     meanwhile = os.path.join(os.path.dirname(target), f".oss-{secrets.token_hex(8)}")
-    with open(meanwhile, "xb") as file:
-        try:
+    try:
+        with open(meanwhile, "xb") as file:
             yield file
-            os.replace(meanwhile, target)
-        except BaseException:
+        # Closed before: the last bytes are in the file, or the disk was full.
+        os.replace(meanwhile, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(meanwhile)
-            raise
+        raise
