@@ -1,14 +1,16 @@
 //! Objects fetched ahead, into `bytes` that Python will read.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use oss_client::error::Error;
+use oss_client::error::{Error, ErrorKind};
+use oss_client::fork;
 use oss_client::interrupt::SLICE;
+use oss_client::panics;
 use oss_client::read::prefetch::{Body, Next};
 use pyo3::prelude::*;
-use pyo3::sync::MutexExt;
 use pyo3::types::PyBytes;
 
 use crate::buffer::LentMemory;
@@ -35,44 +37,128 @@ pub(crate) enum Failures {
 
 type Engine = oss_client::read::prefetch::Prefetch<LentMemory>;
 
+/// How long a thread that finds the engine in use lets go of the GIL before it looks again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// Objects in the order of the positions asked for, each whole and verified.
+///
+/// The engine is held for one step at a time, of [`SLICE`] at most, and never while Python code runs: signal handlers
+/// may use the very iterator that their thread waits in. What is asked about it lies beside the engine,
+/// so whoever asks waits for nobody.
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct Prefetch {
-    state: Mutex<State>,
-}
-
-struct State {
-    engine: Engine,
+    engine: Mutex<Engine>,
     failures: Failures,
-    waited: Duration,
-    is_closed: bool,
+    /// In which generation of forks it was made.
+    generation: u32,
+    waited_nanoseconds: AtomicU64,
+    ahead: AtomicUsize,
+    is_closed: AtomicBool,
 }
 
-/// An exception on its way, whether Python's own or one of the engine's.
-struct Raised(PyErr);
+/// What ends a step: an exception of Python's, or a failure of the engine's.
+enum Failure {
+    Exception(PyErr),
+    Error(Error),
+}
 
-impl From<Error> for Raised {
+impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Raised(Python::attach(|py| to_python(py, &error)))
+        Failure::Error(error)
+    }
+}
+
+impl Failure {
+    /// To be called when the engine was let go: this runs Python code.
+    fn raise(self, py: Python<'_>) -> PyErr {
+        match self {
+            Failure::Exception(exception) => exception,
+            Failure::Error(error) => to_python(py, &error),
+        }
     }
 }
 
 impl Prefetch {
     pub(crate) fn new(engine: Engine, failures: Failures) -> Self {
-        Self { state: Mutex::new(State { engine, failures, waited: Duration::ZERO, is_closed: false }) }
+        Self {
+            engine: Mutex::new(engine),
+            failures,
+            generation: fork::generation(),
+            waited_nanoseconds: AtomicU64::new(0),
+            ahead: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+        }
     }
 
     /// The bytes of the next object; None at the end, and for a missing object.
     pub(crate) fn next_bytes(&self, py: Python<'_>) -> PyResult<Option<Py<PyBytes>>> {
-        match self.with(py, |state| state.next(py))? {
+        match self.next(py)? {
             Some((_, body)) => into_bytes(py, body.or_raise(py)?),
             None => Ok(None),
         }
     }
 
-    /// Locks the state, without the GIL while another thread holds it.
-    fn with<R>(&self, py: Python<'_>, work: impl FnOnce(&mut State) -> R) -> R {
-        work(&mut self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner))
+    fn next(&self, py: Python<'_>) -> PyResult<Option<(u64, Outcome)>> {
+        loop {
+            let mut engine = self.lock(py)?;
+            if self.is_closed.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            // A panic of ours is this call's error, never the interpreter's.
+            let step = panics::as_error("prefetch", || Ok(self.step(py, &mut engine)));
+            drop(engine);
+            match step.or_raise(py)?.map_err(|failure| failure.raise(py))? {
+                Next::Ready(position, body) => return Ok(Some((position, body))),
+                Next::End => return Ok(None),
+                Next::Pending => py.check_signals()?,
+            }
+        }
+    }
+
+    /// Asks for more, and takes the next object or waits for it a little.
+    fn step(&self, py: Python<'_>, engine: &mut Engine) -> Result<Next<LentMemory>, Failure> {
+        engine.top_up(|size_bytes| LentMemory::bytes(py, size_bytes).map_err(Failure::Exception))?;
+        let next = engine.try_next();
+        self.ahead.store(engine.ahead(), Ordering::Relaxed);
+        if matches!(next, Next::Pending) {
+            let since = now();
+            py.detach(|| engine.wait(SLICE));
+            let nanoseconds = u64::try_from(elapsed(since).as_nanos()).unwrap_or(u64::MAX);
+            self.waited_nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
+        Ok(next)
+    }
+
+    /// Takes the engine, without the GIL and feeling signals while another thread has it.
+    fn lock(&self, py: Python<'_>) -> PyResult<MutexGuard<'_, Engine>> {
+        loop {
+            match self.engine.try_lock() {
+                Ok(engine) => return Ok(engine),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                // It may be a thread of the parent's that has it, and never lets go.
+                Err(TryLockError::WouldBlock) if self.is_of_parent() => {
+                    let text = "this iteration was begun in the parent process; iterate anew in this one";
+                    return Err(to_python(py, &Error::new(ErrorKind::Forked, "prefetch", text)));
+                }
+                Err(TryLockError::WouldBlock) => {
+                    py.detach(|| thread::sleep(BETWEEN_LOOKS));
+                    py.check_signals()?;
+                }
+            }
+        }
+    }
+
+    fn is_of_parent(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    fn item(&self, py: Python<'_>, body: Outcome) -> PyResult<Py<PyAny>> {
+        match body {
+            Err(error) if self.failures == Failures::Yield => {
+                Ok(to_python(py, &error).into_value(py).into_any())
+            }
+            body => Ok(into_bytes(py, body.or_raise(py)?)?.map_or_else(|| py.None(), Py::into_any)),
+        }
     }
 }
 
@@ -83,72 +169,40 @@ impl Prefetch {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Item>> {
-        self.with(py, |state| match state.next(py)? {
-            Some((position, body)) => Ok(Some((position, state.item(py, body)?))),
+        match self.next(py)? {
+            Some((position, body)) => Ok(Some((position, self.item(py, body)?))),
             None => Ok(None),
-        })
+        }
     }
 
     /// Seconds the consumer waited for data so far.
     #[getter]
-    fn wait_seconds(&self, py: Python<'_>) -> f64 {
-        self.with(py, |state| state.waited.as_secs_f64())
+    fn wait_seconds(&self) -> f64 {
+        Duration::from_nanos(self.waited_nanoseconds.load(Ordering::Relaxed)).as_secs_f64()
     }
 
     /// Objects asked for and not yet delivered.
     #[getter]
-    fn in_flight(&self, py: Python<'_>) -> usize {
-        self.with(py, |state| state.engine.ahead())
+    fn in_flight(&self) -> usize {
+        self.ahead.load(Ordering::Relaxed)
     }
 
-    /// Cancels what is in flight and gives its memory back; within 200 ms.
-    fn close(&self, py: Python<'_>) {
-        self.with(py, |state| {
-            state.is_closed = true;
-            let engine = &mut state.engine;
-            py.detach(move || engine.close(PATIENCE));
-            retired::free(py);
+    /// Cancels what is in flight and gives its memory back; within 200 ms. Whoever waits for an object finds the end.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.is_closed.store(true, Ordering::Release);
+        if self.is_of_parent() {
+            return Ok(());
+        }
+        let mut engine = self.lock(py)?;
+        let held = &mut *engine;
+        let closed = panics::as_error("prefetch", || {
+            py.detach(|| held.close(PATIENCE));
+            Ok(())
         });
-    }
-}
-
-impl State {
-    fn item(&self, py: Python<'_>, body: Outcome) -> PyResult<Py<PyAny>> {
-        match body {
-            Err(error) if self.failures == Failures::Yield => {
-                Ok(to_python(py, &error).into_value(py).into_any())
-            }
-            body => Ok(into_bytes(py, body.or_raise(py)?)?.map_or_else(|| py.None(), Py::into_any)),
-        }
-    }
-
-    fn next(&mut self, py: Python<'_>) -> PyResult<Option<(u64, Outcome)>> {
-        if self.is_closed {
-            return Ok(None);
-        }
-        self.top_up(py)?;
-        let mut waiting_since = None;
-        loop {
-            match self.engine.try_next() {
-                Next::Ready(position, body) => {
-                    self.waited += waiting_since.map_or(Duration::ZERO, elapsed);
-                    return Ok(Some((position, body)));
-                }
-                Next::End => return Ok(None),
-                Next::Pending => {
-                    waiting_since.get_or_insert_with(now);
-                    let engine = &mut self.engine;
-                    py.detach(move || engine.wait(SLICE));
-                    py.check_signals()?;
-                    self.top_up(py)?;
-                }
-            }
-        }
-    }
-
-    fn top_up(&mut self, py: Python<'_>) -> PyResult<()> {
-        let lent = self.engine.top_up(|size_bytes| LentMemory::bytes(py, size_bytes).map_err(Raised));
-        lent.map_err(|Raised(exception)| exception)
+        self.ahead.store(engine.ahead(), Ordering::Relaxed);
+        drop(engine);
+        retired::free(py);
+        closed.or_raise(py)
     }
 }
 

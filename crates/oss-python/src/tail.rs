@@ -10,6 +10,7 @@ use pyo3::sync::MutexExt;
 
 use crate::errors::OrRaise;
 use crate::index::{Index, PyRow, py_row};
+use crate::waiting::without_gil;
 
 /// The rows that a listing has written so far, whichever process lists.
 #[pyclass(frozen, module = "osstorchconnector._native")]
@@ -29,7 +30,7 @@ impl Tail {
     fn next_piece(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
         let mut guard = self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         let tail = &mut *guard;
-        let piece = py.detach(move || tail.next_piece()).or_raise(py)?;
+        let piece = without_gil(py, |_| tail.next_piece())?;
         Ok((piece.rows() > 0).then(|| Piece { inner: Arc::new(piece) }))
     }
 
@@ -37,7 +38,7 @@ impl Tail {
     fn is_beginning_of(&self, py: Python<'_>, index: &Index) -> PyResult<bool> {
         let guard = self.0.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         let tail = &*guard;
-        py.detach(move || tail.is_beginning_of(&index.inner)).or_raise(py)
+        without_gil(py, |_| tail.is_beginning_of(&index.inner))
     }
 }
 
