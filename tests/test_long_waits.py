@@ -8,19 +8,30 @@ import threading
 
 import pytest
 
+from osstorchconnector import OssIterableDataset
 from osstorchconnector.connection import Connection
 
 
+@pytest.fixture(name="arguments")
+def _arguments(site):
+    """Give arguments under which nothing ends a wait within the test."""
+    return site.configured(network={"tickSeconds": 0.05, "readStallSeconds": 60, "firstByteSeconds": 60})
+
+
+def tell_soon(connection):
+    """Let it tell after a fifth of a second instead of five."""
+    options = {**connection.config.options, "tell_after_seconds": 0.2}
+    connection.config = dataclasses.replace(connection.config, options=options)
+    return connection
+
+
 @pytest.fixture
-def store(site):
-    """Give a store that tells after a fifth of a second instead of five."""
-    arguments = site.configured(network={"tickSeconds": 0.05, "readStallSeconds": 60, "firstByteSeconds": 60})
+def store(arguments):
+    """Give a store that tells soon."""
     connection = Connection(
         arguments["endpoint"], arguments["cred_path"], arguments["config_path"], None, arguments["region"]
     )
-    options = {**connection.config.options, "tell_after_seconds": 0.2}
-    connection.config = dataclasses.replace(connection.config, options=options)
-    return connection.oss_store()
+    return tell_soon(connection).oss_store()
 
 
 def test_a_stalled_read_warns_with_everything_there_is_to_know_while_it_waits(site, store):
@@ -57,3 +68,26 @@ def test_a_stalled_read_warns_with_everything_there_is_to_know_while_it_waits(si
     assert line.startswith("GetObject oss://bucket/slow")
     assert "no progress for 0 s: nothing moves; attempt 2, last cause: " in line
     assert line.endswith(" s until the deadline")
+
+
+def test_a_dataset_that_waits_warns_while_the_object_is_on_its_way(site, arguments):
+    (uri,) = site.fill({"slow": b"x" * 1000})
+    stall = {"stall_after_bytes": 9, "stall_ms": 50_000}
+    site.oss.rules([{"match": {"op": "GetObject", "key": "slow"}, "action": stall}])
+    dataset = OssIterableDataset.from_objects([uri], **arguments)
+    tell_soon(dataset._delivery._connection)
+
+    class Hearing(logging.Handler):
+        def emit(self, record):
+            if record.levelno == logging.WARNING and uri in record.getMessage():
+                raise KeyboardInterrupt
+
+    logger, hearing = logging.getLogger("osstorchconnector.transport"), Hearing()
+    logger.addHandler(hearing)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(dataset)
+    finally:
+        logger.removeHandler(hearing)
+    # It was heard before the object came: nothing was delivered.
+    assert dataset.stats()["dataset_objects"] == 0

@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 use crate::buffer::LentMemory;
 use crate::errors::{OrRaise, to_python};
 use crate::retired;
+use crate::waiting::show_news;
 
 /// How long `close` waits for memory to come back: well within the 200 ms of an interrupt.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -43,7 +44,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Objects in the order of the positions asked for, each whole and verified.
 ///
 /// The engine is held for one step at a time, of [`SLICE`] at most, and never while Python code runs: signal handlers
-/// may use the very iterator that their thread waits in. What is asked about it lies beside the engine,
+/// and log handlers may use the very iterator that their thread waits in. What is asked about it lies beside the engine,
 /// so whoever asks waits for nobody.
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct Prefetch {
@@ -110,7 +111,10 @@ impl Prefetch {
             match step.or_raise(py)?.map_err(|failure| failure.raise(py))? {
                 Next::Ready(position, body) => return Ok(Some((position, body))),
                 Next::End => return Ok(None),
-                Next::Pending => py.check_signals()?,
+                Next::Pending => {
+                    py.check_signals()?;
+                    show_news(py)?;
+                }
             }
         }
     }
