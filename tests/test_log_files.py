@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -101,6 +102,57 @@ def test_the_audit_file_rotates_and_stays_private(tmp_path, monkeypatch):
     files = sorted(tmp_path.iterdir())
     assert len(files) == 6
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def audit_handlers(path, count, monkeypatch):
+    """Open the same audit file so many times, as the processes of a job on one machine do."""
+    monkeypatch.setattr(logs, "_AUDIT_BYTES", 2000)
+    handlers = [logs._file_handler(str(path), rotate=True) for _ in range(count)]
+    return [
+        lambda text, handler=handler: handler.handle(
+            logging.LogRecord(logs.AUDIT, logging.INFO, "", 0, text, None, None)
+        )
+        for handler in handlers
+    ]
+
+
+def test_processes_that_share_an_audit_file_rotate_it_once_for_all(tmp_path, monkeypatch):
+    first, *others = audit_handlers(tmp_path / "audit.log", 8, monkeypatch)
+    lines = ["m" * 99] * 19 + ["m" * 98]
+    for line in lines:
+        first(line)
+    for write in (first, *others):
+        write("one more")
+    assert (tmp_path / "audit.log.1").read_text().splitlines() == lines
+    assert (tmp_path / "audit.log").read_text() == "one more\n" * 8
+
+
+def test_a_line_goes_where_it_may_while_another_process_rotates(tmp_path, monkeypatch):
+    (write,) = audit_handlers(tmp_path / "audit.log", 1, monkeypatch)
+    write("m" * 1998)
+    with open(tmp_path / "audit.log", "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        write("while it is held")
+    write("afterwards")
+    assert (tmp_path / "audit.log.1").read_text().endswith("m\nwhile it is held\n")
+    assert (tmp_path / "audit.log").read_text() == "afterwards\n"
+
+
+def test_an_audit_file_that_was_removed_is_made_anew_when_it_would_be_full(tmp_path, monkeypatch):
+    (write,) = audit_handlers(tmp_path / "audit.log", 1, monkeypatch)
+    write("m" * 1998)
+    (tmp_path / "audit.log").unlink()
+    write("afterwards")
+    assert (tmp_path / "audit.log").read_text() == "afterwards\n"
+    assert (tmp_path / "audit.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_rotation_that_fails_loses_no_line(tmp_path, monkeypatch):
+    (write,) = audit_handlers(tmp_path / "audit.log", 1, monkeypatch)
+    write("m" * 1998)
+    monkeypatch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(PermissionError("read-only")))
+    write("still here")
+    assert (tmp_path / "audit.log").read_text().endswith("m\nstill here\n")
 
 
 def test_a_file_that_cannot_be_opened_is_one_warning(tmp_path, caplog):

@@ -8,6 +8,7 @@ of the original. A log file that cannot be written is one warning, never a failu
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
@@ -117,10 +118,8 @@ def _install(
 
 def _file_handler(path: str, *, rotate: bool) -> logging.Handler:
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    # Made here, so that nobody else can read it even for a moment.
-    os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
     handler: logging.FileHandler = (
-        _PrivateRotation(path, maxBytes=_AUDIT_BYTES, backupCount=_AUDIT_FILES, encoding="utf-8")
+        _SharedRotation(path, maxBytes=_AUDIT_BYTES, backupCount=_AUDIT_FILES, encoding="utf-8")
         if rotate
         else _QuietFile(path, encoding="utf-8")
     )
@@ -128,13 +127,30 @@ def _file_handler(path: str, *, rotate: bool) -> logging.Handler:
 
 
 def _unbuffered(handler: logging.FileHandler) -> TextIO:
-    """Open a handler's file without a buffer.
+    """Open a handler's file without a buffer, for its owner alone from its first moment on.
 
     A buffer has a lock of its own, which `logging` does not renew: a child forked while another thread was writing a
     line would wait for it for ever.
     """
-    raw = io.FileIO(handler.baseFilename, "a")
+    raw = io.FileIO(handler.baseFilename, "a", opener=_privately)
     return io.TextIOWrapper(cast("BinaryIO", raw), encoding=handler.encoding, write_through=True)
+
+
+def _privately(path: str, flags: int) -> int:
+    # The mask of the process would be that of its other threads too.
+    return os.open(path, flags, 0o600)
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    """Lock a file for this process; False if another has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        # A file system without locks: better rotated by several than without bound.
+        return True
+    return True
 
 
 class _QuietFile(logging.FileHandler):
@@ -147,8 +163,12 @@ class _QuietFile(logging.FileHandler):
         """Drop the record."""
 
 
-class _PrivateRotation(RotatingFileHandler):
-    """A rotated file, each generation of which is private."""
+class _SharedRotation(RotatingFileHandler):
+    """A rotated file into which all processes of a job on this machine write: one of them rotates it for all.
+
+    Each would else push the newest file down by one, and history out at the end. Who rotates holds a lock on the newest
+    file. Nobody waits for it: a line that comes meanwhile goes into the file that is rotated.
+    """
 
     def _open(self) -> Any:  # as above
         return _unbuffered(self)
@@ -157,12 +177,20 @@ class _PrivateRotation(RotatingFileHandler):
         """Drop the record."""
 
     def doRollover(self) -> None:  # noqa: N802  (the base's name)
-        """Rotate under a mask that leaves the new file to its owner."""
-        before = os.umask(0o077)
-        try:
-            super().doRollover()
-        finally:
-            os.umask(before)
+        """Rotate, or go on with the newest file if another process has rotated."""
+        # A failure leaves the handler without a file at the worst, and it opens one for the next line, which is this.
+        with contextlib.suppress(OSError), open(self.baseFilename, "ab", opener=_privately) as newest:
+            if not _is_locked(newest):
+                return
+            assert self.stream is not None, "`shouldRollover` opens it"
+            status = os.fstat(newest.fileno())
+            if not os.path.samestat(status, os.stat(self.baseFilename)):
+                return
+            if os.path.samestat(status, os.fstat(self.stream.fileno())):
+                super().doRollover()
+            else:
+                self.stream.close()
+                self.stream = self._open()
 
 
 class _LineFormatter(logging.Formatter):
