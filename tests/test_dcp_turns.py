@@ -5,10 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 
-from dcp_states import equal, file_system, load, save, state
+from dcp_states import PATH, equal, file_system, load, save, state
 from osstorchconnector.dcp import writer
 
 
@@ -37,13 +38,10 @@ class BrokenPlanner(DefaultSavePlanner):
 
 
 def fail_to_save(fs, at):
-    import torch.distributed.checkpoint as dcp
-
+    fails = {"overwrite": False} if at == "overwriting" else {}
+    planner = None if at == "overwriting" else BrokenPlanner(at)
     with pytest.raises(CheckpointException):
-        if at == "overwriting":
-            save(fs, state(2.0), overwrite=False)
-        else:
-            dcp.save(state(2.0), storage_writer=fs.writer("oss://bucket/run/step"), planner=BrokenPlanner(at))
+        dcp.save(state(2.0), storage_writer=fs.writer(PATH, **fails), planner=planner)
 
 
 @pytest.mark.parametrize("at", ["overwriting", "local plan", "global plan", "finished plan"])

@@ -406,9 +406,32 @@ def test_deletions_are_bulk_and_exact(tree, bare):
     for recursive in (False, True):
         with pytest.raises(FileNotFoundError):
             tree.rm("bucket/none", recursive=recursive)
+    with pytest.raises(FileNotFoundError):
+        tree.rm(Path("bucket/none"), recursive=True)
     bare.fill({"both": b"x", "both/k": b"x", "both2": b"x"})
     tree.rm("bucket/both", recursive=True)
     assert tree.find("bucket") == ["bucket/both2"]
+
+
+def test_patterns_and_lists_of_trees_are_deleted_at_once(tree, bare):
+    tree.rm("bucket/d/**", recursive=True)
+    assert operations(bare).count("DeleteMultipleObjects") == 1
+    assert tree.find("bucket") == ["bucket/d2/f", "bucket/dd"]
+    bare.fill({"e/a": b"a", "e/sub/c": b"c"})
+    tree.rm(["bucket/e", "bucket/none", "bucket/e/sub", "bucket/dd"], recursive=True)
+    assert tree.find("bucket") == ["bucket/d2/f"]
+    tree.rm(["bucket/none"], recursive=True)
+    with pytest.raises(FileNotFoundError):
+        tree.rm("bucket/none/*", recursive=True)
+    with pytest.raises(FileNotFoundError, match="no such bucket"):
+        tree.rm(["nobody/none"], recursive=True)
+
+
+def test_a_pattern_that_matches_a_tree_and_its_files_lists_it_once(tree, bare):
+    since = len(bare.oss.journal())
+    tree.rm(["bucket/d", "bucket/d/a", "bucket/d/b.txt", "bucket/d/sub", "bucket/d/sub/c"], recursive=True)
+    made = [entry["operation"] for entry in bare.oss.journal(since) if entry.get("operation")]
+    assert sorted(made) == ["DeleteMultipleObjects", "HeadObject", "ListObjectsV2"]
 
 
 def test_a_directory_is_not_deleted_by_accident(tree):

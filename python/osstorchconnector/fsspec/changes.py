@@ -7,8 +7,10 @@ and an object whose key ends with a slash only marks one.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections import Counter
+from glob import has_magic
 from typing import Any
 
 from osstorchconnector.errors import ConfigError, NotFoundError
@@ -106,7 +108,7 @@ class Changes(Transfers):
         """Delete files, a thousand a request; with `recursive` everything below directories too.
 
         Raises:
-            NotFoundError: a single path, and nothing is there.
+            NotFoundError: a single path or a pattern, and nothing is there. Of a list, what is there is deleted.
             IsADirectoryError: a single path, a directory, without `recursive`.
         """
         if not recursive:
@@ -117,8 +119,11 @@ class Changes(Transfers):
         elif maxdepth is not None:
             self._remove(self.files(path, recursive=True, maxdepth=maxdepth))
         else:
-            for name in self.expand_path(path):
-                self._remove_tree(name)
+            # A tree that lies in another one is listed with it.
+            roots = _outermost(self.expand_path(path))
+            must_exist = not isinstance(path, list | tuple | set) and not has_magic(str(path))
+            trees = for_all(lambda root: self._tree(root, must_exist=must_exist), roots)
+            self._remove(list(itertools.chain.from_iterable(trees)))
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Do nothing: a directory is there when a file below it is."""
@@ -160,7 +165,7 @@ class Changes(Transfers):
         # With the directories: the root that all have in common is that of the whole tree.
         sources = self.expand_path(path1, recursive=recursive, maxdepth=maxdepth)
         into = path2.endswith("/") or self.isdir(path2)
-        has_pattern = one and any(sign in path1 for sign in "*?[")
+        has_pattern = one and has_magic(path1)
         exists = one and (
             (has_pattern and len(sources) == 1) or (not has_pattern and into and not path1.endswith("/"))
         )
@@ -173,19 +178,30 @@ class Changes(Transfers):
                 errno.EISDIR, "it is a directory; recursive=True takes what is below it", f"oss://{path}"
             )
 
-    def _remove_tree(self, path: str) -> None:
-        """Delete the file at a path and what is below it, markers too."""
+    def _tree(self, path: str, *, must_exist: bool) -> list[str]:
+        """Name the file at a path and what is below it, markers too."""
         keys = [entry[0].removeprefix("/") for entry in self.below(path)]
         if "/" in path:
             try:
                 self.file_info(path)
                 keys.append(path)
             except NotFoundError:
-                if not keys:
+                if must_exist and not keys:
                     raise
-        self._remove(keys)
+        return keys
 
     def _remove(self, names: list[str]) -> None:
         self.store.remove_all([object_path(paths.location(name), "path") for name in names])
         for name in names:
             self.invalidate_cache(name)
+
+
+def _outermost(names: list[str]) -> list[str]:
+    """Leave out the names that lie below another one."""
+    known = set(names)
+
+    def is_below_another(name: str) -> bool:
+        parents = itertools.accumulate(name.split("/")[:-1], "{}/{}".format)
+        return any(parent in known for parent in parents)
+
+    return [name for name in names if not is_below_another(name)]
