@@ -330,6 +330,20 @@ def test_a_download_whose_last_bytes_fill_the_disk_leaves_the_old_file(fs, tmp_p
     assert {path.name for path in tmp_path.iterdir()} == {"k", "site"}
 
 
+def test_what_does_not_know_its_size_goes_up_whole(fs, tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"from a pipe")
+    os.close(writing)
+    fs.put_file(f"/dev/fd/{reading}", "bucket/pipe")
+    os.close(reading)
+    assert fs.cat("bucket/pipe") == b"from a pipe"
+    fs.put_file("/proc/version", "bucket/version")
+    assert fs.cat("bucket/version") == Path("/proc/version").read_bytes() != b""
+    (tmp_path / "empty").touch()
+    fs.put_file(str(tmp_path / "empty"), "bucket/empty")
+    assert fs.cat("bucket/empty") == b""
+
+
 def test_copies_are_made_by_the_service(tree, bare):
     tree.cp("bucket/d/a", "bucket/copy")
     tree.cp("bucket/d", "bucket/copies", recursive=True)

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import stat
 from typing import IO, TYPE_CHECKING, Any
 
 from osstorchconnector.errors import ConfigError
@@ -209,7 +210,7 @@ class Transfers(Lookups):
         if os.path.isdir(lpath):
             return
         with open(lpath, "rb") as source:
-            size_bytes = os.fstat(source.fileno()).st_size
+            size_bytes = _size_bytes_or_none(source)
             callback.set_size(size_bytes)
             with self.open(
                 rpath, "wb", size_hint_bytes=size_bytes, if_absent=_must_be_new(mode), **kwargs
@@ -251,11 +252,17 @@ def _must_be_new(mode: str) -> bool:
     return mode == "create"
 
 
-def _pieces(source: Any, size_bytes: int) -> Iterator[memoryview]:
-    """Yield what is left in a file, in one buffer that is used again and again."""
-    if not size_bytes:
+def _size_bytes_or_none(file: IO[bytes]) -> int | None:
+    """Return the size of a file; None if it is none, as a pipe, or tells 0, as those of /proc do."""
+    about = os.fstat(file.fileno())
+    return about.st_size or None if stat.S_ISREG(about.st_mode) else None
+
+
+def _pieces(source: Any, size_bytes: int | None) -> Iterator[memoryview]:
+    """Yield what is left in a file, in one buffer that is used again and again; the size may be unknown."""
+    if size_bytes == 0:
         return
-    with memoryview(bytearray(min(_COPY_BYTES, size_bytes))) as buffer:
+    with memoryview(bytearray(min(_COPY_BYTES, size_bytes or _COPY_BYTES))) as buffer:
         while filled := source.readinto(buffer):
             yield buffer[:filled]
 
