@@ -17,7 +17,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from dcp_ranks import Ranks, on_ranks
 from dcp_states import PATH, file_system, load, names
@@ -107,6 +107,18 @@ def test_a_model_is_saved_while_its_ranks_go_on(fs):
     saved = on_ranks(2, save_model, fs, True)[0]
     loaded, _ = on_ranks(2, load_model, fs)[0]
     assert same(loaded["model"], saved["model"])
+
+
+def stage_a_scalar(_rank, fs):
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    going = {"model": {"scale": distribute_tensor(torch.tensor(1.0), mesh, [Replicate()])}}
+    staged = fs.writer(PATH).stage(going)
+    going["model"]["scale"].add_(1)
+    return staged["model"]["scale"].full_tensor().item()
+
+
+def test_f69_training_does_not_change_a_scalar_of_a_save_that_is_on_its_way(fs):
+    assert on_ranks(1, stage_a_scalar, fs) == [1.0]
 
 
 FULL = torch.arange(300 * 260, dtype=torch.float32).reshape(300, 260)

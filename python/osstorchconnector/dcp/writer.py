@@ -104,7 +104,9 @@ class OssStorageWriter(FileSystemWriter):
         """
         TURNS.stage(_TURN_SECONDS, self._uri)
         staged = super().stage(state_dict)
-        memo = {id(tensor): tensor for tensor in _tensors(staged)}
+        # Torch passes some through as they are, such as a DTensor without dimensions: those are copied here.
+        own = {id(tensor) for tensor in _tensors(state_dict)}
+        memo = {id(tensor): tensor for tensor in _tensors(staged) if id(tensor) not in own}
         copied = {name: copy.deepcopy(value, memo) for name, value in staged.items()}
         TURNS.staged()
         return copied
