@@ -91,6 +91,17 @@ def test_f18_a_stream_raises_with_its_last_bytes_instead_of_ending(wire):
         assert drained(reader, 50_000) == DATA
 
 
+def test_f18_a_read_from_the_start_that_met_damage_can_be_tried_again(site):
+    data = content(2 * MIB).replace(b"\n", b"-")
+    [uri] = site.fill({"a": data})
+    site.oss.rules(once({"flip_bit": 99}))
+    with OssCheckpoint(**quick(site)).reader(uri) as reader:
+        with pytest.raises(IntegrityError, match="read again from the start"):
+            reader.readline()
+        assert reader.tell() == 0
+        assert reader.readline() == data
+
+
 @pytest.mark.parametrize("way", ["read", "readline"])
 def test_f08_a_read_that_fails_half_way_leaves_the_position_where_it_was(way, site):
     data = content(2 * MIB).replace(b"\n", b"-")

@@ -104,7 +104,8 @@ impl ObjectReader {
         }
     }
 
-    /// Reads piece by piece, by `read`; if that fails the position is where it was, since nobody gets what was taken.
+    /// Reads piece by piece, by `read`; if that fails the position is where it was, since nobody gets what was taken:
+    /// at the start, damage that was found is read anew as well.
     ///
     /// # Errors
     /// Those of `read`.
@@ -114,7 +115,7 @@ impl ObjectReader {
     ) -> Result<T, Error> {
         let start = self.position;
         self.ahead.keep_from(Some(start));
-        let outcome = read(self).inspect_err(|_| self.position = start);
+        let outcome = read(self).inspect_err(|_| self.seek(start));
         self.ahead.keep_from(None);
         outcome
     }
