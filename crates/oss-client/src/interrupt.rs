@@ -39,6 +39,14 @@ impl<T> Ran<T> {
             None => self.result,
         }
     }
+
+    /// The result if there is one, although the wait was broken off in that moment; for what stays done.
+    ///
+    /// # Errors
+    /// The interrupt's, or the request's.
+    pub fn even_if_interrupted(self) -> Result<T, Error> {
+        self.result.map_err(|error| self.interrupt.unwrap_or(error))
+    }
 }
 
 /// Runs `body` on a thread of its own until it ends, `watch` fails or `limit` passes.

@@ -349,6 +349,73 @@ fn test_f64_removing_a_wrong_version_ends_with_an_interrupt() {
     assert!(error.message.contains("could not be deleted"), "{error}");
 }
 
+/// The answer to a save whose bytes are wrong, from a bucket that calls them its version `null`.
+fn wrong_version() -> Value {
+    json!({"wrong_crc": true, "headers": {"x-oss-version-id": "null"}})
+}
+
+/// A look around that finds, once `counter` is not zero, and from then on, that another thread gave up.
+fn given_up_after<'s>(scene: &'s Scene, counter: &'s str) -> impl FnMut() -> Result<(), Error> + 's {
+    move || match scene.client.stats().get(counter) {
+        0 => Ok(()),
+        _ => Err(Error::new(ErrorKind::Closed, "write", "aborted by another thread")),
+    }
+}
+
+#[test]
+fn test_f64_a_wrong_version_is_removed_although_another_thread_gives_up() {
+    let scene = Scene::new();
+    scene.rules(json!([{"match": {"op": "PutObject"}, "action": wrong_version()}]));
+    let mut upload = scene.upload("key");
+    upload.write(b"data", &mut || Ok(())).expect("taken");
+    let error =
+        upload.publish(&mut given_up_after(&scene, "requests.PutObject.ok")).expect_err("it is wrong");
+    assert_eq!(state_of(&error), Some(UploadState::Committed), "{error}");
+    assert!(error.message.contains("that version was deleted"), "{error}");
+    assert_eq!((scene.count("DeleteObject"), scene.object("key")), (1, None));
+}
+
+#[test]
+fn test_f64_a_wrong_version_that_is_gone_is_not_called_left_because_of_an_interrupt() {
+    let scene = Scene::new();
+    scene.rules(json!([{"match": {"op": "PutObject"}, "action": wrong_version()}]));
+    let mut upload = scene.upload("key");
+    upload.write(b"data", &mut || Ok(())).expect("taken");
+    let mut watch = || match scene.client.stats().get("requests.DeleteObject.ok") {
+        0 => Ok(()),
+        _ => Err(Error::new(ErrorKind::Internal, "signal", "stop")),
+    };
+    let error = upload.publish(&mut watch).expect_err("it is wrong");
+    assert!(error.message.contains("that version was deleted"), "{error}");
+}
+
+#[test]
+fn test_f64_an_answer_that_comes_in_the_moment_of_an_abort_is_a_success() {
+    for (operation, size) in [("PutObject", 1000), ("CompleteMultipartUpload", LARGE)] {
+        let scene = Scene::new();
+        let mut upload = scene.upload("key");
+        upload.write(&bytes(size, 1), &mut || Ok(())).expect("taken");
+        let counter = format!("requests.{operation}.ok");
+        upload.publish(&mut given_up_after(&scene, &counter)).expect("published");
+        assert_eq!(scene.client.stats().get("saves"), 1);
+        let error = upload.abort(&mut || Ok(())).expect_err("too late");
+        assert_eq!((error.kind.clone(), scene.object("key")), (ErrorKind::Closed, Some(bytes(size, 1))));
+    }
+}
+
+#[test]
+fn test_f64_an_upload_that_failed_is_removed_although_another_thread_gives_up() {
+    let scene = Scene::new();
+    scene.rules(json!([{"match": {"op": "UploadPart", "part": 2}, "action": {"status": 400}}]));
+    let mut upload = scene.upload("key");
+    let mut watch = given_up_after(&scene, "requests.UploadPart.refused");
+    let data = bytes(LARGE, 1);
+    let written = upload.write(&data, &mut watch).and_then(|()| upload.publish(&mut watch).map(drop));
+    written.expect_err("a failed part");
+    upload.abort(&mut || Ok(())).expect("aborted");
+    assert_eq!(scene.open_uploads(), 0);
+}
+
 #[test]
 fn a_missing_crc_is_accepted_unless_it_is_required() {
     let rules = json!([{"match": {}, "action": {"drop_headers": "x-oss-hash-crc64ecma"}}]);

@@ -12,7 +12,7 @@ use super::upload::Upload;
 use crate::cancel::Cancel;
 use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind, UploadState};
-use crate::interrupt::{self, Watch};
+use crate::interrupt::{self, Ran, Watch};
 use crate::logs::{self, Level};
 use crate::stats::Counter;
 
@@ -25,17 +25,19 @@ const ENTERING: Duration = Duration::from_millis(200);
 impl Upload {
     /// Gives up: ends all work, drops the parts the service has, unless they are to be kept. A previous object stays.
     ///
-    /// Does nothing on an upload that was aborted, and on one whose fate is unknown.
+    /// Does nothing on an upload that was aborted.
     ///
     /// # Errors
-    /// `Closed` after it was published, `Forked` in a child; `Upload` if the service could not be told
-    /// within the abort effort: the upload id in it stays behind (user: remove it with
+    /// `Closed` after it was published, `Forked` in a child; `Upload` if it may have been published, or if the
+    /// service could not be told within the abort effort: the upload id in it stays behind (user: remove it with
     /// [`abandoned_uploads`](super::abandoned_uploads)); or the watch's error.
     pub fn abort(&mut self, watch: Watch<'_>) -> Result<(), Error> {
         self.check_process("abort")?;
         match self.stage {
             Stage::Published => return Err(self.closed("it is published")),
-            Stage::Aborted | Stage::Unknown => return Ok(()),
+            Stage::Aborted => return Ok(()),
+            // What was sent cannot be called back: nobody may be told that the previous object stays.
+            Stage::Unknown => return self.failure.clone().map_or(Ok(()), Err),
             Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing => {}
         }
         self.stop();
@@ -46,8 +48,7 @@ impl Upload {
     /// Aborts the multipart upload at the service, if there is one and it is not to be gone on with.
     pub(super) fn abort_upload(&self, watch: Watch<'_>) -> Result<(), Error> {
         let Some(upload_id) = self.upload_id.as_ref().filter(|_| !self.keeps_parts) else { return Ok(()) };
-        let limit = SystemClock.now() + self.client.config().timeouts.abort;
-        let ran = interrupt::run("oss-abort", Some(limit), &SystemClock, watch, |cancel| {
+        let ran = self.clean_up("oss-abort", watch, |cancel| {
             let mut was_gone = false;
             for _ in 0..ROUNDS {
                 match self.abort_once(upload_id, cancel) {
@@ -65,6 +66,23 @@ impl Upload {
             Some(interrupt) => Err(interrupt),
             None => ran.result.map_err(|error| self.left_behind(error, upload_id)),
         }
+    }
+
+    /// Runs `body`, which removes what is not to stay, for as long as an abort may take.
+    ///
+    /// A signal ends it; another thread that gives the upload up does not, as this is what it asks for.
+    pub(super) fn clean_up<T: Send>(
+        &self,
+        name: &str,
+        watch: Watch<'_>,
+        body: impl FnOnce(&Cancel) -> Result<T, Error> + Send,
+    ) -> Ran<T> {
+        let limit = SystemClock.now() + self.client.config().timeouts.abort;
+        let mut for_signals = || match watch() {
+            Err(error) if is_given_up(&error) => Ok(()),
+            looked => looked,
+        };
+        interrupt::run(name, Some(limit), &SystemClock, &mut for_signals, body)
     }
 
     /// Aborts and looks; true if the upload is gone.
@@ -95,4 +113,9 @@ impl Upload {
         error.message = text;
         error
     }
+}
+
+/// Whether the watch found that another thread gives the upload up, and no signal.
+pub(super) fn is_given_up(interrupt: &Error) -> bool {
+    interrupt.kind == ErrorKind::Closed
 }

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::abort::is_given_up;
 use super::etag::is_md5_of;
 use super::failure::{not_committed, upload};
 use super::progress::{Counts, Timings, telling};
@@ -46,7 +47,8 @@ impl Upload {
     ///
     /// # Errors
     /// `Upload` with what is visible now, `AlreadyExists` with `if_absent`, `Closed` after `abort`,
-    /// `Forked` in a child, kinds that ask the user to act (`PermissionDenied`, ...), or the watch's error.
+    /// `Forked` in a child, kinds that ask the user to act (`PermissionDenied`, ...), or the watch's error; for one
+    /// that is `Closed`, as another thread gave up, `Upload` if the object may have become visible by then.
     pub fn publish(&mut self, watch: Watch<'_>) -> Result<Written, Error> {
         if self.stage == Stage::Published
             && let Some(written) = &self.written
@@ -77,9 +79,11 @@ impl Upload {
                 self.written = Some(written.clone());
                 Ok(written)
             }
-            Err(Stop::Interrupt(error)) => {
-                self.failure = Some(self.interrupted());
-                Err(error)
+            Err(Stop::Interrupt(interrupt)) => {
+                let outcome = self.interrupted();
+                self.failure = Some(outcome.clone());
+                let is_open = self.stage == Stage::Unknown && is_given_up(&interrupt);
+                Err(if is_open { outcome } else { interrupt })
             }
             Err(Stop::Failed(error)) => Err(self.give_up(error, watch)),
         }
@@ -185,7 +189,10 @@ impl Upload {
         if tries.intent.commit == Commit::Put {
             self.progress.uploaded_since(began);
         }
-        let Some(interrupt) = ran.interrupt else { return Ok(ran.result) };
+        let is_too_late = |interrupt: &Error| ran.result.is_ok() && is_given_up(interrupt);
+        let Some(interrupt) = ran.interrupt.filter(|interrupt| !is_too_late(interrupt)) else {
+            return Ok(ran.result);
+        };
         match ran.result {
             Ok(written) => {
                 let checked = self.check_answer(written, watch)?;
@@ -294,9 +301,8 @@ impl Upload {
 
     /// With versioning a bad version alone can go, and the one before is current again.
     fn delete_version(&self, version: &str, watch: Watch<'_>) -> Result<(), Error> {
-        let limit = SystemClock.now() + self.client.config().timeouts.abort;
         let delete = |cancel: &_| self.client.delete_object(&self.uri, Some(version), cancel);
-        interrupt::run("oss-publish", Some(limit), &SystemClock, watch, delete).or_interrupt()
+        self.clean_up("oss-publish", watch, delete).even_if_interrupted()
     }
 
     fn commit_name(&self) -> &'static str {
