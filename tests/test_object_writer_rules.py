@@ -252,6 +252,18 @@ def test_f64_an_interrupted_publish_is_given_up_and_not_only_by_the_finaliser(ra
     assert sink.calls == ["publish", "abandon"]
 
 
+@pytest.mark.parametrize("how", ["close", "with"])
+def test_f64_an_interrupt_before_the_first_request_of_a_publish_gives_it_up(how, sink, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ObjectWriter, "_publish", interrupted)
+    writer = writer_on(sink)
+    with pytest.raises(KeyboardInterrupt), writer if how == "with" else contextlib.closing(writer):
+        pass
+    assert (sink.calls, writer.closed) == (["abandon"], True)
+
+
 def test_abort_ends_the_close_of_another_thread(sink):
     aborted, publish = threading.Event(), sink.publish
 

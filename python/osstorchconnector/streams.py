@@ -12,6 +12,7 @@ import logging
 import operator
 import os
 import sys
+import threading
 import warnings
 import weakref
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
@@ -313,7 +314,7 @@ class ObjectWriter(DataObject):
         "_closed",
         "_failed_write",
         "_present_at_opening",
-        "_publishing",
+        "_publisher",
         "_settled",
         "_sink",
         "_with_depth",
@@ -324,8 +325,9 @@ class ObjectWriter(DataObject):
     def __init__(self, sink: ByteSink, path: str) -> None:
         super().__init__(path)
         self._sink = sink
-        self._closed = False
-        self._settled = self._publishing = False
+        self._closed = self._settled = False
+        # The thread that publishes.
+        self._publisher: int | None = None
         self._with_depth = 0
         # By its `id`: holding it would make a cycle, and a writer that is dropped tells of it at once.
         self._failed_write: int | None = None
@@ -428,14 +430,15 @@ class ObjectWriter(DataObject):
         if self._closed:
             return
         self._refuse_in_child()
-        self._closed = True
         if self._with_depth:
+            self._closed = True
             self._do(self._sink.seal)
             return
         leaving = self._exception_on_its_way()
         if leaving is None:
-            self._publish()
+            self._publish_or_abandon()
             return
+        self._closed = True
         self._give_up(leaving)
         if not isinstance(leaving, _LEAVING):
             raise self._not_published(leaving, "is on its way out") from leaving
@@ -443,12 +446,15 @@ class ObjectWriter(DataObject):
     def abort(self) -> None:
         """Give up: the previous object stays, and what was sent is removed.
 
-        Ends the `close` of another thread too, with `ClosedError` there.
+        Ends the `close` of another thread too, with `ClosedError` there. In a signal handler that runs inside the
+        `close` of its own thread it does nothing: raise, to end that.
 
         Raises:
             ClosedError: that `close` had published the object already.
+            UploadError: with the state `unknown`, here and there: that `close` had sent what publishes the object,
+                which may become visible all the same.
         """
-        if self._publishing or not self._settled:
+        if self._publishes_elsewhere() or not self._settled:
             self._refuse_in_child()
             # Closed first: another thread that writes on and on must not keep this one from its turn.
             self._closed = True
@@ -484,8 +490,7 @@ class ObjectWriter(DataObject):
             return
         if raised is None:
             self._refuse_in_child()
-            self._closed = True
-            self._publish()
+            self._publish_or_abandon()
         else:
             self._break_off(raised)
 
@@ -522,18 +527,27 @@ class ObjectWriter(DataObject):
             state="not_committed",
         )
 
+    def _publish_or_abandon(self) -> None:
+        try:
+            self._publish()
+        except BaseException:
+            # Ctrl-C leaves the upload as it is, and nobody else would end it; what failed has ended already.
+            self._closed = self._settled = True
+            self._sink.abandon()
+            raise
+        finally:
+            self._publisher = None
+            logs.emit_waiting()
+
     def _publish(self) -> None:
-        with logs.emitting():
-            try:
-                self._settled = self._publishing = True
-                self._present_at_opening = None
-                self._do(self._sink.publish)
-            except BaseException:
-                # Ctrl-C leaves the upload as it is, and nobody else would end it; what failed has ended already.
-                self._sink.abandon()
-                raise
-            finally:
-                self._publishing = False
+        self._publisher = threading.get_ident()
+        self._closed = self._settled = True
+        self._present_at_opening = None
+        self._do(self._sink.publish)
+
+    def _publishes_elsewhere(self) -> bool:
+        """Say whether another thread is publishing; not in a child that was forked meanwhile, where none is."""
+        return self._publisher not in (None, threading.get_ident()) and not self._sink.forked
 
     def _break_off(self, raised: BaseException) -> None:
         """End a block that raised; in a forked child the upload is the parent's."""

@@ -1,12 +1,14 @@
-"""`abort()` while another thread is in `close()`: F64."""
+"""`abort()` while a `close()` is under way, of another thread or in a handler of the same one: F64."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
 import pytest
-from reading import MIB, content
+from reading import MIB, by_readinto, content
 
 from osstorchconnector import OssCheckpoint
 from osstorchconnector.errors import OssError, UploadError
@@ -62,3 +64,43 @@ def test_f64_an_abort_while_the_commit_is_on_the_wire_leaves_both_threads_with_i
     assert aborting.raised.state == "unknown"
     # All is said now.
     writer.abort()
+
+
+def test_f64_an_abort_in_a_handler_of_the_thread_that_closes_leaves_its_close_alone(site, saving):
+    site.oss.rules([{"match": {"op": "PutObject"}, "action": {"delay_ms": 600}}])
+    writer = saving.writer(URI)
+    aborts = []
+
+    def abort(*_):
+        aborts.append(site.oss.requests("PutObject"))
+        writer.abort()
+
+    writer.write(b"new")
+    before = signal.signal(signal.SIGALRM, abort)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2, 0.1)
+        writer.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert any(aborts), "no signal came while it was on its way"
+    assert by_readinto(URI, site.arguments) == b"new"
+
+
+def test_f72_an_abort_in_a_child_forked_during_a_close_does_nothing(site, saving):
+    site.oss.rules([{"match": {"op": "PutObject"}, "action": {"delay_ms": 300}}])
+    writer = saving.writer(URI)
+    writer.write(b"new")
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    wait_for(lambda: site.oss.requests("PutObject"))
+    child = os.fork()
+    if not child:
+        try:
+            writer.abort()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    closing.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert by_readinto(URI, site.arguments) == b"new"

@@ -145,8 +145,13 @@ def stop(*_):
     raise Stop
 if sys.argv[3] == "SIGTERM":
     signal.signal(signal.SIGTERM, stop)
-def tell_when_it_closes():
-    while not writer.closed:
+def publishes():
+    frame = sys._current_frames()[threading.main_thread().ident]
+    while frame is not None and frame.f_code.co_name != "_publish":
+        frame = frame.f_back
+    return frame is not None
+def tell_when_it_publishes():
+    while not publishes():
         time.sleep(0.001)
     print("full", flush=True)
 writer = OssCheckpoint(config_path=sys.argv[1]).writer(sys.argv[2])
@@ -157,7 +162,7 @@ try:
             print("full", flush=True)
             writer.write(bytes(3 << 20))
         else:
-            threading.Thread(target=tell_when_it_closes).start()
+            threading.Thread(target=tell_when_it_publishes).start()
 except (KeyboardInterrupt, Stop) as leaving:
     print(type(leaving).__name__, flush=True)
 # The program goes on, and the writer with it.

@@ -52,6 +52,15 @@ impl Writer {
         work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
     ) -> PyResult<T> {
         let _use = InUse::by_this_thread(self)?;
+        self.run_in_use(py, work)
+    }
+
+    /// As `run`, of a thread that has entered its call.
+    fn run_in_use<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Upload, Watch<'_>) -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
         without_gil(py, |watch| {
             if self.is_forked() {
                 let text = "the writer was opened in the parent process; open it in this one";
@@ -225,8 +234,10 @@ impl Writer {
 
     /// Gives up: cancels, drains and aborts the upload; the previous object stays. Ends another thread's call.
     fn abort(&self, py: Python<'_>) -> PyResult<()> {
+        // Entered first: a handler that is refused must not end the call that it interrupts.
+        let _use = InUse::by_this_thread(self)?;
         self.given_up.store(true, Ordering::Relaxed);
-        self.run(py, |upload, watch| upload.abort(watch))
+        self.run_in_use(py, |upload, watch| upload.abort(watch))
     }
 
     /// As `abort`, best effort and without raising.
