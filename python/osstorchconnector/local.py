@@ -13,7 +13,7 @@ import secrets
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.errors import AlreadyExistsError, NotFoundError
+from osstorchconnector.errors import AlreadyExistsError, ClosedError, NotFoundError
 from osstorchconnector.index import MemoryIndex
 from osstorchconnector.sources import PrefixSource
 from osstorchconnector.streams import ObjectReader
@@ -175,6 +175,7 @@ class LocalSink:
     def __init__(self, path: str) -> None:
         self._path = path
         self._owner = os.getpid()
+        self._is_aborted = False
         os.makedirs(os.path.dirname(path), exist_ok=True)
         # Not `tempfile`, whose files are private: the object is to be as readable as any new file.
         name = f".osstorchconnector-{secrets.token_hex(8)}"
@@ -213,8 +214,20 @@ class LocalSink:
         self.file.flush()
 
     def publish(self, *, if_absent: bool = False) -> None:
-        """Give the file its name; it replaces an older one at once, unless `if_absent`."""
-        self.file.close()
+        """Give the file its name; it replaces an older one at once, unless `if_absent`.
+
+        Raises:
+            ClosedError: another thread aborted it.
+        """
+        try:
+            self.file.close()
+            self._give_name(if_absent=if_absent)
+        except FileNotFoundError:
+            if self._is_aborted:
+                raise self._closed("it was aborted by another thread") from None
+            raise
+
+    def _give_name(self, *, if_absent: bool) -> None:
         if not if_absent:
             os.replace(self._temporary, self._path)
             return
@@ -227,10 +240,19 @@ class LocalSink:
         os.unlink(self._temporary)
 
     def abort(self) -> None:
-        """Remove the temporary file."""
+        """Remove the temporary file.
+
+        Raises:
+            ClosedError: it has its name already.
+        """
         self.file.close()
-        if not self.forked:
+        if self.forked:
+            return
+        self._is_aborted = True
+        try:
             os.unlink(self._temporary)
+        except FileNotFoundError:
+            raise self._closed("it is published") from None
 
     def abandon(self) -> None:
         """Abort, whatever the state."""
@@ -238,6 +260,12 @@ class LocalSink:
             self.abort()
         except OSError:
             return
+
+    def _closed(self, why: str) -> ClosedError:
+        return ClosedError(
+            f"write {self._path}: this writer takes nothing any more: {why}; open a new one",
+            operation="write",
+        )
 
 
 def _files_below(directory: str) -> Iterator[os.DirEntry[str]]:

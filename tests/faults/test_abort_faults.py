@@ -11,7 +11,9 @@ import pytest
 from reading import MIB, by_readinto, content
 
 from osstorchconnector import OssCheckpoint
-from osstorchconnector.errors import OssError, UploadError
+from osstorchconnector.errors import ClosedError, OssError, UploadError
+from osstorchconnector.local import LocalSink
+from osstorchconnector.streams import ObjectWriter
 
 URI = "oss://bucket/ckpt/e0"
 SIZES = {"PutObject": 1000, "CompleteMultipartUpload": 3 * MIB + 17}
@@ -104,3 +106,35 @@ def test_f72_an_abort_in_a_child_forked_during_a_close_does_nothing(site, saving
     closing.join()
     assert os.waitpid(child, 0)[1] == 0
     assert by_readinto(URI, site.arguments) == b"new"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_f64_an_abort_beside_the_naming_of_a_file_is_told_by_its_own_class(when, tmp_path, monkeypatch):
+    target, name_it = tmp_path / "e0", os.replace
+    target.write_bytes(b"old")
+    writer = ObjectWriter(LocalSink(str(target)), str(target))
+    writer.write(b"new")
+    raised = []
+
+    def aborted():
+        aborting = Aborting(writer, lambda: True)
+        aborting.join()
+        raised.append(aborting.raised)
+
+    def replace(source, aim):
+        if when == "before":
+            aborted()
+        name_it(source, aim)
+        if when == "after":
+            aborted()
+
+    monkeypatch.setattr("osstorchconnector.local.os.replace", replace)
+    if when == "before":
+        with pytest.raises(ClosedError, match="aborted"):
+            writer.close()
+        assert (raised, target.read_bytes()) == ([None], b"old")
+    else:
+        writer.close()
+        assert isinstance(raised[0], ClosedError)
+        assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["e0"]
