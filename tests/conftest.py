@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
 import sys
 from dataclasses import dataclass, field
@@ -114,6 +116,25 @@ def _no_teller_stays() -> Iterator[None]:
             teller.end()
             teller._thread.join(30)
         stats_log._teller.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_log_file_stays() -> Iterator[None]:
+    """Take away the handlers that a config with `logPath` or `auditPath` installed, as in a process without it."""
+    yield
+    logs = sys.modules.get("osstorchconnector.logs")
+    if logs is None:
+        return
+    installed = [handler for _, handler in logs._installed.values()]
+    logs._installed.clear()
+    for logger in (logging.getLogger(logs.ROOT), logging.getLogger(logs.AUDIT)):
+        for handler in installed:
+            logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+        logger.propagate = True
+    for handler in installed:
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -19,18 +18,8 @@ from osstorchconnector.config import ClientConfig
 
 @pytest.fixture(autouse=True)
 def _fresh_logging(monkeypatch):
-    monkeypatch.setattr(logs, "_installed", {})
     monkeypatch.setattr(config, "_said", set())
     monkeypatch.setattr(logs, "_worker", {"id": 0})
-    loggers = [logging.getLogger(name) for name in (logs.ROOT, logs.AUDIT)]
-    before = [(logger.level, list(logger.handlers), logger.propagate) for logger in loggers]
-    yield
-    for logger, (level, handlers, propagate) in zip(loggers, before, strict=True):
-        for handler in set(logger.handlers) - set(handlers):
-            with contextlib.suppress(OSError):
-                handler.close()
-        logger.setLevel(level)  # which forgets what it had found enabled
-        logger.handlers, logger.propagate = handlers, propagate
 
 
 def test_without_a_config_nothing_is_installed():

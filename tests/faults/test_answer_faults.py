@@ -150,7 +150,9 @@ def test_f18_among_many_samples_only_whole_ones_are_delivered(kind, site):
     site.oss.rules([action], seed=7)
     dataset = kind.from_prefix("oss://bucket/p/", **quick(site))
     assert [sample.read() for sample in dataset] == clean
-    assert dataset.stats()["crc_mismatched"] == site.oss.rule_hits()[0]["hits"] > 4
+    stats, hits = dataset.stats(), site.oss.rule_hits()[0]["hits"]
+    assert hits - stats.get("hedges_sent", 0) <= stats["crc_mismatched"] <= hits
+    assert stats["crc_mismatched"] > 4
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -192,7 +194,10 @@ def test_f26_a_failing_service_is_asked_again(kind, body, status, site):
     site.oss.rules([{"match": {"probability": 0.3}, "action": action}], seed=status)
     dataset = kind.from_prefix("oss://bucket/p/", **quick(site))
     assert [sample.read() for sample in dataset] == clean
-    assert dataset.stats()["retries_server"] == site.oss.rule_hits()[0]["hits"] > 10
+    stats, hits = dataset.stats(), site.oss.rule_hits()[0]["hits"]
+    # A second request for what is late may be refused, too; the first one goes on.
+    assert hits - stats.get("hedges_sent", 0) <= stats["retries_server"] <= hits
+    assert stats["retries_server"] > 10
 
 
 def test_f26_a_save_survives_a_failing_service(site):

@@ -435,9 +435,12 @@ fn an_interrupt_while_damage_is_repaired_waits_for_the_loan() {
 const HELD: [&str; 2] = ["held", "k"];
 
 /// Lets the first object begin half a second late, however often it is asked for.
+/// Long enough for a busy machine to do meanwhile what it is to do, and less than the 3 s to the first byte.
+const HELD_MS: u64 = 2000;
+
 fn hold_up(world: &World, content: &[u8]) {
     world.put("held", content);
-    let rules = json!([{"match": {"op": "GetObject", "key": "held"}, "action": {"delay_ms": 500}}]);
+    let rules = json!([{"match": {"op": "GetObject", "key": "held"}, "action": {"delay_ms": HELD_MS}}]);
     world.emulator.set_rules(json!({"rules": rules})).unwrap();
 }
 
@@ -502,7 +505,7 @@ fn what_is_of_unknown_size_is_counted_as_soon_as_it_is_told() {
     world.put("k", &content(1, SIZE));
     // The first answer comes late; the others tell their size, and their bodies take as long.
     let rules = json!([
-        {"match": {"op": "GetObject", "key": "held"}, "action": {"delay_ms": 500}},
+        {"match": {"op": "GetObject", "key": "held"}, "action": {"delay_ms": 800}},
         {"match": {"op": "GetObject", "key": "k"}, "action": {"stall_after_bytes": 100, "count_from": "body"}},
     ]);
     world.emulator.set_rules(json!({"rules": rules})).unwrap();
