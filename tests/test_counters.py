@@ -11,15 +11,16 @@ import pytest
 from osstorchconnector import counters
 
 
-class Dataset:
+class Source:
     def __init__(self, stats):
-        self._stats = stats
+        self.stats = stats
 
-    def own_counters(self):
-        return {"dataset_objects": 1}
+    def counted(self):
+        return self.stats
 
-    def worker_stats(self):
-        return {0: self._stats, 1: self._stats}
+
+class Owner:
+    """A dataset, as far as counters go."""
 
 
 def publish(directory, requests):
@@ -111,14 +112,50 @@ def test_a_forked_child_counts_from_nothing():
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_everything_is_this_process_and_the_workers_of_living_datasets():
-    before = counters.everything({"requests": 1}).get("dataset_objects", 0)
-    dataset = Dataset({"requests": 5})
-    counters.register(dataset)
-    now = counters.everything({"requests": 1})
-    assert (now["requests"], now["dataset_objects"]) == (11, before + 1)
-    del dataset
-    assert counters.everything({"requests": 1})["requests"] == 1
+@pytest.fixture
+def _own_ledger(monkeypatch):
+    monkeypatch.setattr(counters, "_own", [counters._Own()])
+
+
+@pytest.mark.usefixtures("_own_ledger")
+def test_everything_is_this_process_and_what_counts_there_or_did():
+    owner, source = Owner(), Source({"requests": 5, "in_flight": 2})
+    for _ in range(2):
+        counters.register(source, owner)
+    assert counters.everything({"requests": 1}) == {"requests": 6, "in_flight": 2}
+    source.stats = {"requests": 7, "in_flight": 2}
+    del owner
+    assert counters.everything({"requests": 1}) == {"requests": 8}
+    source.stats = {"requests": 1000}
+    assert counters.everything({"requests": 1}) == {"requests": 8}
+
+
+@pytest.mark.usefixtures("_own_ledger")
+def test_an_owner_that_goes_while_numbers_are_added_up_is_counted_once():
+    owners = [Owner(), Owner()]
+
+    class Ending(Source):
+        def counted(self):
+            owners.clear()
+            return self.stats
+
+    for source, owner in zip((Ending({"requests": 5}), Source({"requests": 6})), owners, strict=True):
+        counters.register(source, owner)
+    del owner
+    for _ in range(3):
+        assert counters.everything({}) == {"requests": 11}
+    assert owners == []
+
+
+@pytest.mark.usefixtures("_own_ledger")
+def test_a_forked_child_does_not_count_what_its_parent_had():
+    owner = Owner()
+    counters.register(Source({"requests": 5}), owner)
+    child = os.fork()
+    if child == 0:
+        del owner
+        os._exit(0 if counters.everything({"requests": 1}) == {"requests": 1} else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def left_by_one_that_is_gone(directory, number, requests):

@@ -10,8 +10,17 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
+from torch.utils.data import DataLoader
 
-from osstorchconnector import OssClient, exporting, measures, opentelemetry, prometheus, stats
+from osstorchconnector import (
+    OssClient,
+    OssIterableDataset,
+    exporting,
+    measures,
+    opentelemetry,
+    prometheus,
+    stats,
+)
 
 
 @pytest.fixture(name="used")
@@ -53,6 +62,32 @@ def test_prometheus_is_asked_again_for_each_page_and_can_be_left(used):
     assert registry.get_sample_value("ossconnector_requests_total") == before + 1
     registry.unregister(collector)
     assert generate_latest(registry) == b""
+
+
+def counts_of(registry):
+    """Scrape; return the numbers that never fall."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in registry.collect()
+        if family.type == "counter"
+        for sample in family.samples
+    }
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_what_a_dataset_counted_stays_counted_when_it_goes(site, num_workers):
+    uris = site.fill({f"{number:02}": b"x" * 100 for number in range(20)})
+    registry = CollectorRegistry()
+    prometheus.register(registry)
+    dataset = OssIterableDataset.from_objects(uris, **site.arguments)
+    assert len(list(DataLoader(dataset, batch_size=4, num_workers=num_workers, collate_fn=list))) == 5
+    before = counts_of(registry)
+    assert before["ossconnector_dataset_objects_total",] >= 20
+    del dataset
+    gc.collect()
+    after = counts_of(registry)
+    assert {name: after.get(name, 0) for name, value in before.items() if after.get(name, 0) < value} == {}
+    assert after["ossconnector_dataset_objects_total",] == before["ossconnector_dataset_objects_total",]
 
 
 @pytest.mark.usefixtures("used")

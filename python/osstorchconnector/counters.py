@@ -8,6 +8,7 @@ files than live at once. All numbers here are raw (`measures`): the faces make o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -20,7 +21,7 @@ from osstorchconnector import resources
 from osstorchconnector.measures import Stats, lasting, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 # A bar on a terminal looks alive at five updates a second; a file costs a worker some 100 us.
@@ -30,14 +31,11 @@ PUBLISH_SECONDS = 0.2
 _LOOKS = 8
 
 
-class HasStats(Protocol):
-    """A dataset that counts, and whose workers may have written counters."""
+class Counting(Protocol):
+    """What counts, for as long as its owner lives."""
 
-    def own_counters(self) -> Stats:
-        """Return what it counted in this process."""
-
-    def worker_stats(self) -> dict[int, Stats]:
-        """Return the counters of its workers in other processes."""
+    def counted(self) -> Stats:
+        """Return the raw numbers as they are now."""
 
 
 @dataclass
@@ -45,17 +43,24 @@ class _Own:
     """What Python counted in one process, and what it is.
 
     Attributes:
+        sources: what counts there.
+        ended: those of them whose owners are gone, and that are still to be moved to `gone`.
+        gone: what those counted that are no longer among them.
+        is_summing: numbers are being added up, and the three above stay as they are.
         is_worker: it is a DataLoader worker.
         first: number and counters of the first dataset that published here, and its file, which tells of the process.
     """
 
     pid: int = field(default_factory=os.getpid)
     stats: Stats = field(default_factory=dict)
+    sources: dict[Counting, None] = field(default_factory=dict)
+    ended: list[Counting] = field(default_factory=list)
+    gone: Stats = field(default_factory=dict)
+    is_summing: bool = False
     is_worker: bool = False
     first: tuple[str, int, Stats] | None = None
 
 
-_datasets: weakref.WeakSet[HasStats] = weakref.WeakSet()
 _own = [_Own()]
 
 
@@ -87,16 +92,51 @@ def of_process() -> Stats:
     return {**_here().stats, **resources.taken()}
 
 
-def register(dataset: HasStats) -> None:
-    """Let `everything` count a dataset and its workers as long as it lives."""
-    _datasets.add(dataset)
+def register(source: Counting, owner: object) -> None:
+    """Let `everything` count a source in this process; what it counted when its owner goes stays counted."""
+    sources = _here().sources
+    if source not in sources:
+        sources[source] = None
+        weakref.finalize(owner, _end, source).atexit = False
 
 
 def everything(process_stats: Stats) -> Stats:
-    """Add the counters of all datasets of this process, and of their workers, to its own."""
-    datasets = list(_datasets)
-    workers = [stats for dataset in datasets for stats in dataset.worker_stats().values()]
-    return total([process_stats, *(dataset.own_counters() for dataset in datasets), *workers])
+    """Add what all sources of this process count, and counted, to its own counters."""
+    with _summing() as own:
+        return total([process_stats, own.gone, *(source.counted() for source in tuple(own.sources))])
+
+
+def _end(source: Counting) -> None:
+    """Remember a source whose owner goes, in whichever thread, and amidst whatever, that happens."""
+    _here().ended.append(source)
+    # Whoever sums up moves it in the end.
+    with _summing():
+        pass
+
+
+@contextlib.contextmanager
+def _summing() -> Iterator[_Own]:
+    """Keep the sources as they are; then move those that ended. Within another sum of the same thread, that one does."""
+    with _turn[0]:
+        own = _here()
+        if own.is_summing:
+            yield own
+            return
+        own.is_summing = True
+        try:
+            yield own
+            while own.ended:
+                _move(own, own.ended.pop())
+        finally:
+            own.is_summing = False
+
+
+def _move(own: _Own, source: Counting) -> None:
+    # A forked child does not know what its parent counted.
+    if source in own.sources:
+        gone = total([own.gone, lasting(source.counted())])
+        del own.sources[source]
+        own.gone = gone
 
 
 class WorkerFiles:
@@ -119,6 +159,10 @@ class WorkerFiles:
         # Two threads that both move counters from a file into memory would miss a worker, or count one twice.
         with _turn[0]:
             return self._collected()
+
+    def counted(self) -> Stats:
+        """Return the counters of all workers as one."""
+        return total(self.read().values())
 
     def _collected(self) -> dict[int, Stats]:
         for _ in range(_LOOKS):

@@ -55,7 +55,7 @@ class Worker:
     is_child: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class _Counters:
     """What this process delivered, and how long its consumers waited."""
 
@@ -65,7 +65,8 @@ class _Counters:
     waited_seconds: float = 0.0
     running: set[Deliveries] = field(default_factory=set)
 
-    def as_stats(self) -> Stats:
+    def counted(self) -> Stats:
+        """Return the counters as they are now."""
         # Other threads begin and end iterations meanwhile.
         waited = self.waited_seconds + sum(run.wait_seconds for run in tuple(self.running))
         return {
@@ -111,11 +112,11 @@ class _Process:
         self.duties.append(self.publication)
 
     def _publish(self, path: str, worker_id: int, before: Stats) -> None:
-        stats = measures.total([before, self.store.stats(), self.counters.as_stats()])
+        stats = measures.total([before, self.store.stats(), self.counters.counted()])
         counters.publish_own(path, worker_id, stats)
 
     def own_stats(self) -> Stats:
-        return measures.total([self.store.stats(), self.counters.as_stats(), counters.of_process()])
+        return measures.total([self.store.stats(), self.counters.counted(), counters.of_process()])
 
 
 class Delivery:
@@ -155,7 +156,7 @@ class Delivery:
         self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
         self._worker = Worker()
         self._process: _Process | None = None
-        counters.register(self)
+        counters.register(self._worker_files, self)
 
     def enter(self, worker: Worker) -> None:
         """Say which worker this process is; before anything else in that process."""
@@ -403,11 +404,6 @@ class Delivery:
         """Return the raw counters that workers in other processes wrote, by the workers' numbers."""
         return self._worker_files.read()
 
-    def own_counters(self) -> Stats:
-        """Return what this dataset counted in this process."""
-        here = self._running()
-        return {} if here is None else here.counters.as_stats()
-
     def _running(self) -> _Process | None:
         return self._process if self._process is not None and self._process.pid == os.getpid() else None
 
@@ -422,6 +418,9 @@ class Delivery:
         inherited = None if self._process is None else self._process.known_index
         # Weak, so that a dataset that goes takes its files along at once, and not when cycles are looked for.
         process = _Process(store, inherited, weakref.WeakMethod(self._opened_index))
+        counters.register(process.counters, process)
+        # In a forked child they are not yet.
+        counters.register(self._worker_files, self)
         if self._worker.is_child:
             path = self._file.beside(counters.own_suffix())
             before = counters.take_over(self._file.stats_files(), path, self._worker.id)
@@ -475,4 +474,4 @@ class Delivery:
         """Take over the values."""
         self.__dict__.update(state)
         self._worker_files = counters.WorkerFiles(self._file.stats_files, self._file.is_owned)
-        counters.register(self)
+        counters.register(self._worker_files, self)
