@@ -141,7 +141,9 @@ def test_a_stream_says_who_waits(site):
     rows = [row for client in dumping.reports(os.getpid())[0]["clients"] for row in client["streams"]]
     (row,) = [row for row in rows if row["uri"].startswith("oss://bucket/p/") and row["ahead"]]
     assert (row["state"], row["delivered"]) == ("waiting for the consumer", 1)
-    assert "objects: waiting for the consumer for" in dumping.text(dumping.reports(os.getpid())[0])
+    assert "objects: waiting for the consumer for" in "\n".join(
+        dumping.lines(dumping.reports(os.getpid())[0])
+    )
     iterator.close()
 
 

@@ -88,12 +88,8 @@ def trace(pid: int, seconds: float) -> dict[str, Any]:
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"lost_requests": lost}}
 
 
-def text(report: Report) -> str:
-    """Write what one process answered for people."""
-    return "\n".join(_lines(report))
-
-
-def _lines(report: Report) -> Iterator[str]:
+def lines(report: Report) -> Iterator[str]:
+    """Write what one process answered for people, keys as they are."""
     role = f" ({report['role']})" if report["role"] else ""
     yield f"process {report['pid']}{role}"
     for client in report["clients"]:

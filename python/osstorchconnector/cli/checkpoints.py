@@ -10,7 +10,8 @@ import click
 
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.amounts import read_age
-from osstorchconnector.cli.tables import json_option
+from osstorchconnector.cli.failing import complain
+from osstorchconnector.cli.tables import json_option, printable
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
@@ -37,9 +38,9 @@ def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
         click.echo(json.dumps({"latest": found}))
         return 0 if found is not None else 1
     if found is None:
-        click.echo(f"ossconnector: no checkpoint below {prefix} loads", err=True)
+        complain(f"no checkpoint below {prefix} loads")
         return 1
-    click.echo(found)
+    print(printable(found))
     return 0
 
 
@@ -68,7 +69,7 @@ def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json
         click.echo(json.dumps([{"uri": uri, "removed": yes} for uri in uris], indent=1))
         return 0
     for uri in uris:
-        click.echo(uri)
+        print(printable(uri))
     click.echo(f"{len(uris)} object(s){'' if not uris else ', removed' if yes else '; --yes removes them'}")
     return 0
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli.failing import BROKEN_PIPE, INTERRUPTED, USAGE, said_in_one_line
+from osstorchconnector.cli.failing import BROKEN_PIPE, INTERRUPTED, USAGE, complain, said_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class _Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as failure:  # noqa: BLE001  (a user sees one line, never a traceback)
-            click.echo(f"ossconnector: {said_in_one_line(failure)}", err=True)
+            complain(said_in_one_line(failure))
             return 1
         return status
 

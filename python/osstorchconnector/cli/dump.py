@@ -7,7 +7,7 @@ import json
 import click
 
 from osstorchconnector import dumping
-from osstorchconnector.cli.tables import json_option
+from osstorchconnector.cli.tables import json_option, printable
 
 
 @click.command("dump", short_help="say what a live process is doing: requests, streams, uploads, workers")
@@ -27,5 +27,10 @@ def command(*, pid: int, as_json: bool, seconds: float | None) -> int:
         click.echo(json.dumps(dumping.trace(pid, seconds)))
         return 0
     reports = dumping.reports(pid)
-    click.echo(json.dumps(reports, indent=1) if as_json else "\n".join(map(dumping.text, reports)))
+    if as_json:
+        click.echo(json.dumps(reports, indent=1))
+        return 0
+    for report in reports:
+        for line in dumping.lines(report):
+            print(printable(line))
     return 0

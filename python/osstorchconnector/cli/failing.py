@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 
+from osstorchconnector.cli.tables import printable
 from osstorchconnector.errors import OssError
 
 USAGE = 2
@@ -39,6 +41,11 @@ def said_in_one_line(failure: Exception) -> str:
         raise failure
     what = f"{type(failure).__name__}: {failure}"
     return _line(f"{what}; this is a bug, please report it with what {_TRACEBACK}=1 shows")
+
+
+def complain(text: str) -> None:
+    """Say a line on stderr; a terminal is not to obey what a key has in it."""
+    print(f"ossconnector: {printable(text, sys.stderr)}", file=sys.stderr)
 
 
 def _line(text: str) -> str:

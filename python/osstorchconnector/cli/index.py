@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from osstorchconnector.cli import reaching
-from osstorchconnector.cli.tables import json_array, json_option
+from osstorchconnector.cli.tables import json_array, json_option, printable
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
@@ -68,7 +68,7 @@ def show(*, reaching: Reaching, index: str, rows: int, as_json: bool) -> int:
     for name, value in document.items():
         click.echo(f"{name:16}{value}")
     for uri, size, etag, label in first:
-        click.echo("\t".join((uri, "-" if size is None else str(size), etag or "-", label)))
+        print("\t".join((printable(uri), "-" if size is None else str(size), etag or "-", printable(label))))
     return 0
 
 
@@ -88,7 +88,7 @@ def diff(*, reaching: Reaching, old: str, new: str, as_json: bool) -> int:
             if add is not None:
                 add(difference._asdict())
             else:
-                print(_SIGNS[difference.change], difference.uri)
+                print(_SIGNS[difference.change], printable(difference.uri))
     return 0 if is_same else _DIFFERENT
 
 

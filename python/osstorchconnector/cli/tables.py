@@ -9,7 +9,7 @@ import contextlib
 import json
 import sys
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -41,11 +41,15 @@ def json_array() -> Iterator[Callable[[Any], None]]:
     click.echo("\n]" if count else "[]")
 
 
-def printable(text: str) -> str:
-    """Write control characters of a key as escapes where a terminal would obey them."""
-    if text.isprintable() or not sys.stdout.isatty():
+def printable(text: str, stream: TextIO | None = None) -> str:
+    """Write control characters of a key as escapes where a terminal would obey them: stdout, or another stream."""
+    if text.isprintable() or not _is_terminal(stream or sys.stdout):
         return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty()
 
 
 def moment(seconds: float | None) -> str | None:

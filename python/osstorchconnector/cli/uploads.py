@@ -13,7 +13,7 @@ import click
 
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.amounts import age, read_age, size
-from osstorchconnector.cli.tables import aligned
+from osstorchconnector.cli.tables import aligned, printable
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
@@ -53,7 +53,7 @@ def command(
         click.echo(json.dumps([_document(upload, removed=removed) for upload in shown], indent=1))
     else:
         for line in _report(shown, len(found) - len(shown), removed=removed):
-            click.echo(line)
+            print(line)
     return 0
 
 
@@ -77,6 +77,6 @@ def _row(upload: AbandonedUpload) -> tuple[str, ...]:
         size(upload.size_bytes),
         str(upload.part_count),
         cut_by,
-        upload.uri,
+        printable(upload.uri),
         upload.upload_id,
     )

@@ -15,7 +15,7 @@ from osstorchconnector.cli.cp.jobs import jobs_of
 from osstorchconnector.cli.cp.means import Means, Wanted
 from osstorchconnector.cli.cp.places import place
 from osstorchconnector.cli.cp.stopping import Stop, StoppedError
-from osstorchconnector.cli.failing import INTERRUPTED, misuse, said_in_one_line
+from osstorchconnector.cli.failing import INTERRUPTED, complain, misuse, said_in_one_line
 from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.stat import advise_of_keys_below
 from osstorchconnector.cli.tables import json_option
@@ -117,7 +117,7 @@ def _said(crew: Crew, failure: Exception | KeyboardInterrupt | None, *, is_quiet
         click.echo(report.document(tally, under_way, waiting))
     report.say_failures(tally)
     if isinstance(failure, Exception) and all(failed is not failure for _, failed in tally.failed):
-        click.echo(f"ossconnector: {said_in_one_line(failure)}", err=True)
+        complain(said_in_one_line(failure))
     if isinstance(failure, KeyboardInterrupt) or (failure is not None and tally.found > 1):
         report.say_what_remains(tally, under_way, waiting)
     elif not (is_quiet or as_json or (tally.failed and tally.found == 1)) and failure is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from osstorchconnector.cli.amounts import size
-from osstorchconnector.cli.failing import said_in_one_line
+from osstorchconnector.cli.failing import complain, said_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def progress(tally: Tally) -> str:
 def say_failures(tally: Tally) -> None:
     """Write a line for each failure, up to a number that can be read."""
     for _, failure in tally.failed[:_SHOWN_FAILURES]:
-        click.echo(f"ossconnector: {said_in_one_line(failure)}", err=True)
+        complain(said_in_one_line(failure))
     if len(tally.failed) > _SHOWN_FAILURES:
         click.echo(
             f"ossconnector: and {len(tally.failed) - _SHOWN_FAILURES} more; --json tells all", err=True
