@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import time
@@ -45,16 +46,22 @@ def metadata(name="__0_0.distcp", planner_data=None):
         f"t{number}": TensorStorageMetadata(TensorProperties(dtype=dtype), torch.Size([3, 4]), [chunk])
         for number, dtype in enumerate(kinds)
     }
-    return Metadata(
+    return _known(
+        Metadata,
         {**tensors, "o": BytesStorageMetadata()},
         planner_data or {"o": ("outer", "o"), "t0": ("t", 0)},
         {
             MetadataIndex("t0", [0, 0], 0): _StorageInfo(name, 0, 100),
             MetadataIndex("o"): _StorageInfo(name, 100, 5),
         },
-        StorageMeta("oss://bucket/run/step", "save", "load", ["module"]),
+        _known(StorageMeta, "oss://bucket/run/step", "save", "load", ["module"]),
         "1.0.0",
     )
+
+
+def _known(kind, *values):
+    """Make a dataclass of as many of the values as this torch has fields for."""
+    return kind(*values[: len(dataclasses.fields(kind))])
 
 
 class Marker:

@@ -117,12 +117,11 @@ def test_without_its_libraries_safetensors_names_what_to_install(library):
 
 def test_a_torch_that_is_too_old_for_distributed_checkpoints_is_named():
     program = (
-        "import sys, types, torch.distributed.checkpoint\n"
-        "home = 'torch.distributed.checkpoint.filesystem'\n"
-        "sys.modules[home] = types.ModuleType(home)\n"
-        "from osstorchconnector import OssDCPFileSystem\n"
+        "import torch\ntorch.__version__ = '2.3.1+cpu'\nfrom osstorchconnector import OssDCPFileSystem\n"
     )
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
     )
-    assert "OssDCPFileSystem needs torch 2.3 or newer, this is " in ran.stderr.splitlines()[-1]
+    assert (
+        "osstorchconnector.dcp needs torch 2.4 or newer, this is 2.3.1+cpu: " in ran.stderr.splitlines()[-1]
+    )

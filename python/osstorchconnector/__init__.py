@@ -86,13 +86,5 @@ def _imported(name: str) -> Any:
         raise ImportError(
             f"osstorchconnector.{name} needs {library}: pip install 'osstorchconnector[{extra}]'"
         ) from missing
-    except ImportError as missing:
-        if _HOMES[name] != "dcp" or not (missing.name or "").startswith("torch."):
-            raise
-        from torch import __version__ as torch_version
-
-        raise ImportError(
-            f"osstorchconnector.{name} needs torch 2.3 or newer, this is {torch_version}: pip install --upgrade torch"
-        ) from missing
     globals()[name] = value
     return value

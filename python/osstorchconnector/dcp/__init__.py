@@ -8,6 +8,15 @@ every object named there is whole, and only then fills tensors. docs/checkpoints
 
 from __future__ import annotations
 
+import torch
+from torch.torch_version import TorchVersion
+
+# The oldest that was tried. What it lacks stands in `older_torch`.
+if TorchVersion(torch.__version__) < "2.4":
+    raise ImportError(
+        f"osstorchconnector.dcp needs torch 2.4 or newer, this is {torch.__version__}: pip install --upgrade torch"
+    )
+
 from osstorchconnector.dcp.filesystem import OssDCPFileSystem
 from osstorchconnector.dcp.reader import OssStorageReader
 from osstorchconnector.dcp.writer import OssStorageWriter

@@ -22,7 +22,7 @@ from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.planner import LoadItemType
 
 from osstorchconnector.checksum import crc64_combine
-from osstorchconnector.dcp import memory
+from osstorchconnector.dcp import memory, older_torch
 from osstorchconnector.errors import FormatError, IntegrityError, ObjectChangedError
 from osstorchconnector.uri import as_uri
 
@@ -313,7 +313,7 @@ class Fetcher:
         return loaded
 
     def _plain(self, read: ReadItem, info: _StorageInfo, data: bytearray) -> Any:
-        return self._transform(read, info.transform_descriptors or (), io.BytesIO(data))
+        return self._transform(read, older_torch.descriptors(info), io.BytesIO(data))
 
     def _uri_of(self, wanted: Wanted) -> str:
         return as_uri(f"{self._path}/{wanted.info.relative_path}")
@@ -345,7 +345,7 @@ def _payload_type(wanted: Wanted) -> tuple[tuple[int, ...], torch.dtype] | None:
     """Return shape and dtype of the plain elements within an item, if the manifest and the metadata tell them."""
     if wanted.item is None or wanted.item.crc64 is None or wanted.item.payload is None:
         return None
-    if wanted.info.transform_descriptors or wanted.chunk is None:
+    if older_torch.descriptors(wanted.info) or wanted.chunk is None:
         return None
     payload = wanted.item.payload
     dtype = getattr(torch, payload.dtype, None)

@@ -12,7 +12,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 from torch.futures import Future
 
-from osstorchconnector.dcp import checkpoints, naming, unpickling
+from osstorchconnector.dcp import checkpoints, naming, older_torch, unpickling
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
 from osstorchconnector.dcp.progress import Progress
 from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
@@ -44,6 +44,10 @@ class OssStorageReader(FileSystemReader):
         ConfigError: an argument is wrong.
     """
 
+    # An older torch has collectives always, and does not tell a reader its rank.
+    use_collectives: bool = True
+    rank: int | None = None  # type: ignore[assignment]  # torch declares what it begins with
+
     def __init__(
         self,
         fs: OssDCPFileSystem,
@@ -57,6 +61,8 @@ class OssStorageReader(FileSystemReader):
         self.path = naming.checked_file_system(fs).init_path(path)
         self._allow_classes = unpickling.checked_classes(allow_classes)
         self._weights_only = weights_only
+        if weights_only:
+            older_torch.allowing(self._allow_classes)
         self._failure: Exception | None = None
         self._metadata: Metadata | None = None
         self._manifest: Manifest | None = None
@@ -128,7 +134,7 @@ class OssStorageReader(FileSystemReader):
                 self._location,
                 {shard.name: shard.size_bytes for shard in shards},
                 planner,
-                self.transforms.transform_load_stream,
+                older_torch.transforms(self).transform_load_stream,
                 self._check_object if self._weights_only else None,
                 progress,
             ).fetch(wanted)
@@ -192,7 +198,7 @@ class OssStorageReader(FileSystemReader):
 
     def _check_object(self, read: ReadItem, data: bytes) -> None:
         try:
-            with torch.serialization.safe_globals(list(self._allow_classes)):
+            with older_torch.allowing(self._allow_classes):
                 torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as refused:
             uri = as_uri(self._location)

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.checkpoint.filesystem import _OverlappingCpuLoader, _SerialCpuLoader, _StorageInfo
+from torch.distributed.checkpoint.filesystem import _OverlappingCpuLoader, _SerialCpuLoader
 from torch.distributed.checkpoint.planner import WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 
 from osstorchconnector.checksum import crc64_combine
 from osstorchconnector.dcp.manifest import Item, Payload
+from osstorchconnector.dcp.older_torch import storage_info
 from osstorchconnector.errors import OssError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from _typeshed import ReadableBuffer
+    from torch.distributed.checkpoint.filesystem import _StorageInfo
     from torch.distributed.checkpoint.planner import SavePlanner, WriteItem
 
     from osstorchconnector.dcp.progress import Progress
@@ -74,9 +76,9 @@ def item_bytes(item: WriteItem) -> int:
     if item.tensor_data is not None:
         chunk, dtype = item.tensor_data.chunk, item.tensor_data.properties.dtype
         return int(chunk.sizes.numel()) * dtype.itemsize
-    return (
-        item.bytes_io_data.nbytes if item.bytes_io_data is not None and item.bytes_io_data.nbytes > 0 else 0
-    )
+    # An older torch does not tell of objects.
+    told = getattr(item, "bytes_io_data", None)
+    return max(0, told.nbytes) if told is not None else 0
 
 
 class _Recorder(io.RawIOBase):
@@ -234,7 +236,7 @@ class ShardWriter:
         recorder.drain()
         size_bytes = recorder.tell() - offset
         crc64 = crc64_combine(crc64_before, 0, size_bytes) ^ stream.crc64
-        info = _StorageInfo(name, offset, size_bytes, transform_descriptors=descriptors or None)
+        info = storage_info(name, offset, size_bytes, descriptors)
         return item.index, info, Item(offset, size_bytes, crc64, payload)
 
     def _resolved(self, items: Sequence[WriteItem]) -> Iterator[tuple[WriteItem, io.BytesIO | torch.Tensor]]:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint import filesystem
-from torch.distributed.checkpoint.filesystem import FileSystemWriter, SerializationFormat
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.futures import Future
 
-from osstorchconnector.dcp import checkpoints, naming, retention
+from osstorchconnector.dcp import checkpoints, naming, older_torch, retention
 from osstorchconnector.dcp.checkpoints import SAVE_HEADER
 from osstorchconnector.dcp.manifest import Item, Manifest, Shard
 from osstorchconnector.dcp.naming import ShardNames
@@ -64,6 +64,10 @@ class OssStorageWriter(FileSystemWriter):
         ConfigError: an argument is wrong.
     """
 
+    # An older torch has collectives always, and does not tell a writer its rank.
+    use_collectives: bool = True
+    rank: int | None = None
+
     def __init__(
         self,
         fs: OssDCPFileSystem,
@@ -77,10 +81,7 @@ class OssStorageWriter(FileSystemWriter):
     ) -> None:
         # There is nothing to sync on OSS; the original passes this too.
         super().__init__(path=path, **{**kwargs, "sync_files": False})
-        if self.serialization_format is not SerializationFormat.TORCH_SAVE:
-            raise ConfigError(
-                "serialization_format must be TORCH_SAVE; OssSafetensor.save_file writes safetensors"
-            )
+        older_torch.refuse_other_formats(self)
         self.fs: OssDCPFileSystem = fs  # type: ignore[assignment]
         self.path = naming.checked_file_system(fs).init_path(path)
         self._prefix_strategy = naming.checked_strategy(prefix_strategy)
@@ -218,7 +219,7 @@ class OssStorageWriter(FileSystemWriter):
             writer = ShardWriter(
                 self._open_stream,
                 planner,
-                self.transforms,
+                older_torch.transforms(self),
                 copy_ahead_bytes,
                 progress,
                 self._location,
