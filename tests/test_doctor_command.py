@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from command_process import Shell
-from osstorchconnector.cli.doctor import surroundings
+from osstorchconnector.cli.doctor import migration, surroundings
 
 NAMES = [
     "packages",
@@ -221,6 +221,22 @@ def test_a_region_that_contradicts_the_endpoint_is_told(shell):
 )
 def test_hosts_are_sorted(host, kind):
     assert surroundings.kind_of(host) == kind
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://oss-accelerate.aliyuncs.com",
+        "oss-accelerate.aliyuncs.com",
+        "oss-accelerate-overseas.aliyuncs.com:443",
+        "HTTPS://OSS-ACCELERATE.aliyuncs.com",
+    ],
+)
+def test_migration_sees_an_accelerated_endpoint_however_it_is_written(endpoint, monkeypatch):
+    monkeypatch.delenv("OSS_REGION", raising=False)
+    *_, finding = migration._endpoint(endpoint, "")
+    assert (finding.name, finding.status) == ("endpoint", "wrong")
+    assert "accelerated" in finding.text
 
 
 def test_an_instance_knows_itself(tmp_path):

@@ -98,8 +98,8 @@ def kind_of(host: str) -> str:
 
 
 def host_of(url: str) -> str:
-    """Return the host of an endpoint."""
-    return urlsplit(url).hostname or ""
+    """Return the host of an endpoint, with or without a scheme."""
+    return urlsplit(url if "://" in url else f"//{url}").hostname or ""
 
 
 def is_address(host: str) -> bool:
