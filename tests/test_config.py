@@ -92,6 +92,13 @@ def test_our_own_fields_are_read():
     assert (read.missing, read.empty_prefix) == ("skip", "allow")
 
 
+@pytest.mark.parametrize(("given", "used"), [(1e10, 86_400), (1e-9, 0.001), (10**400, 86_400)])
+def test_seconds_between_lines_of_counters_have_bounds(given, used, caplog, monkeypatch):
+    monkeypatch.setattr(config, "_said", set())
+    assert parsed(network={"statsLogSeconds": given}).stats_log_seconds == used
+    assert f"{used} is used" in caplog.text
+
+
 @pytest.mark.parametrize(("given", "level"), [(0, 10), (3, 40), (9, 40), ("warn", 30), ("INFO", 20)])
 def test_levels_are_numbers_or_names(given, level):
     assert parsed(logLevel=given).log_level == level
@@ -112,6 +119,7 @@ def test_levels_are_numbers_or_names(given, level):
         ({"network": {"addressing": "sideways"}}, "network.addressing"),
         ({"network": {"deadlineSeconds": None}}, "network.deadlineSeconds"),
         ({"network": {"maxBytesInFlight": "64 MiB"}}, "network.maxBytesInFlight"),
+        ({"network": {"maxBytesInFlight": "9" * 5000}}, "network.maxBytesInFlight"),
         ({"compatibility": {"missing": "ignore"}}, "compatibility.missing"),
         ({"network": {"proxy": 3128}}, "network.proxy"),
     ],

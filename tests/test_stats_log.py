@@ -45,6 +45,22 @@ def test_the_first_interval_counts_and_a_forked_child_begins_its_own():
     assert stats_log._teller == [own]
 
 
+def test_counters_that_cannot_be_read_once_are_told_again():
+    looks = iter([OSError("no descriptors left"), {"requests": 3}])
+
+    def stats():
+        found = next(looks, {})
+        if isinstance(found, OSError):
+            raise found
+        return found
+
+    logger = "osstorchconnector.stats_log"
+    with listening_for("no descriptors left", logger) as failed, listening_for("requests=3", logger) as told:
+        stats_log.keep(0.01, stats)
+        assert failed.wait(20)
+        assert told.wait(20)
+
+
 def test_no_exit_waits_for_it(site):
     program = (
         "from osstorchconnector import OssClient; "

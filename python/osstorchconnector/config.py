@@ -8,6 +8,7 @@ the user's and binds nothing.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import logging
@@ -236,10 +237,22 @@ def _converted(source: str, name: str, key: Key, value: Any, remarks: _Remarks) 
         return None
     if key.original is not None and checked == key.original:
         return None
-    if isinstance(checked, int):
-        checked = min(checked, _LARGEST)
-    scaled = checked * key.scale
-    return min(int(scaled), _LARGEST) if isinstance(checked, int) and key.scale >= 1 else scaled
+    return _within(name, key, checked, remarks) if key.bounds else _scaled(key, checked)
+
+
+def _within(name: str, key: Key, number: float, remarks: _Remarks) -> float:
+    assert key.bounds is not None, "only a number with bounds"
+    within = min(max(number, key.bounds[0]), key.bounds[1])
+    if within != number:
+        remarks.warn(name, f"is {number}, outside of its bounds: {within} is used")
+    return within
+
+
+def _scaled(key: Key, number: float) -> float:
+    if isinstance(number, int):
+        number = min(number, _LARGEST)
+    scaled = number * key.scale
+    return min(int(scaled), _LARGEST) if isinstance(number, int) and key.scale >= 1 else scaled
 
 
 def _checked(source: str, name: str, key: Key, value: Any) -> Option:
@@ -258,7 +271,9 @@ def _checked(source: str, name: str, key: Key, value: Any) -> Option:
         return value
     number = value
     if key.kind == "bytes" and isinstance(value, str) and value.isascii() and value.isdecimal():
-        number = int(value)
+        # Python refuses thousands of digits; so does `_wrong`, then.
+        with contextlib.suppress(ValueError):
+            number = int(value)
     allowed = (int, float) if key.kind == "number" else (int,)
     if isinstance(number, bool) or not isinstance(number, allowed):
         _wrong(source, name, "a number" if key.kind == "number" else "a whole number", value)

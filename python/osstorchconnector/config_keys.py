@@ -23,6 +23,7 @@ class Key:
         does: what it does, for the page; "" where it has no effect.
         default: what holds without it, for the page; "" where the native side has a number for it.
         is_field: whether `target` is a field.
+        bounds: what a number outside of them is taken for; None where the native side has them.
         scale: factor from the file's unit to ours.
         original: the original's default where equal values are no choice.
         idle: the value that means nothing; any other is ignored with a warning.
@@ -35,6 +36,7 @@ class Key:
     does: str = ""
     default: str = ""
     is_field: bool = False
+    bounds: tuple[float, float] | None = None
     scale: float = 1
     original: int | None = None
     idle: Option | None = None
@@ -158,8 +160,13 @@ _OF_OURS: dict[str, Key] = {
         "with user information: the file is read again",
         "the environment",
     ),
-    "network.statsLogSeconds": _field(
-        "number", "stats_log_seconds", "logs `stats()` as one line that often", "off"
+    "network.statsLogSeconds": Key(
+        "number",
+        "stats_log_seconds",
+        "logs `stats()` as one line that often, from each millisecond to once a day",
+        "off",
+        is_field=True,
+        bounds=(0.001, 86_400),
     ),
     "network.auditAll": _field(
         "switch", "audit_all", "audits every request, not only slow and failed reads", "false"

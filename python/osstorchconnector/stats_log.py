@@ -38,7 +38,12 @@ class _Teller:
 
     def _tell(self) -> None:
         while not self._ended.wait(self._seconds):
-            _log.info("%s", line(shown(self._stats())))
+            try:
+                said = line(shown(self._stats()))
+            except Exception as failure:  # noqa: BLE001  (whatever it is, the next line may come)
+                _log.warning("stats of process %d cannot be told this time: %r", os.getpid(), failure)
+            else:
+                _log.info("%s", said)
 
 
 _teller: list[_Teller] = []
