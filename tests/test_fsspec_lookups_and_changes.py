@@ -299,6 +299,18 @@ def test_a_download_goes_through_a_link_and_into_a_pipe(fs, tmp_path):
     assert (tmp_path / "real").read_bytes() == (tmp_path / "new").read_bytes() == b"bytes"
 
 
+def test_a_download_goes_into_what_a_path_leads_to_without_a_name(fs):
+    fs.pipe("bucket/k", b"bytes")
+    reading, writing = os.pipe()
+    try:
+        # As /dev/stdout of a pipeline: a link to what has no path of its own.
+        fs.get_file("bucket/k", f"/dev/fd/{writing}")
+        assert os.read(reading, 100) == b"bytes"
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
 def test_a_download_has_its_name_when_all_bytes_are_in_the_file(fs, tmp_path, monkeypatch):
     fs.pipe("bucket/k", b"bytes")
     sizes_bytes = []

@@ -273,11 +273,11 @@ def _appearing(path: str) -> Iterator[IO[bytes]]:
 
     A link stays, and what it points to is replaced. A device or a pipe is written to, never replaced.
     """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as device:
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as device:
             yield device
         return
+    target = os.path.realpath(path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     # Not by `tempfile`, whose files are for their owner alone: the umask decides about this one.
     meanwhile = os.path.join(os.path.dirname(target), f".oss-{secrets.token_hex(8)}")
