@@ -342,6 +342,16 @@ def test_f62_a_dropped_writer_saves_nothing_and_says_so(sink, caplog):
     ]
 
 
+@pytest.mark.filterwarnings("default::ResourceWarning")
+@pytest.mark.parametrize(("wrapper", "half"), [(io.TextIOWrapper, "half"), (io.BufferedWriter, b"half")])
+def test_f62_a_dropped_wrapper_of_io_saves_nothing_either(wrapper, half, sink):
+    wrapped = wrapper(writer_on(sink))
+    wrapped.write(half)
+    with pytest.warns(ResourceWarning, match="NOTHING WAS SAVED"):
+        del wrapped
+    assert sink.calls == ["abandon"]
+
+
 DROPPED = """
 import sys
 from osstorchconnector.streams import ObjectWriter

@@ -518,6 +518,10 @@ class ObjectWriter(DataObject):
         _log.error(text)
         warnings.warn(text, ResourceWarning, source=self, stacklevel=2)
 
+    def _dealloc_warn(self, source: object) -> None:
+        """Abandon, as a text or buffered wrapper that was dropped is about to call `close`: the io module tells so."""
+        self.__del__()
+
     def _not_published(self, because: BaseException, what: str) -> UploadError:
         return UploadError(
             f"close {self.uri}: not published, because {type(because).__name__} {what}: NOTHING WAS SAVED; write "
