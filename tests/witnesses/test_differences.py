@@ -21,6 +21,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "migrating.md"
 START, END = "<!-- what the programs saw -->\n", "<!-- end -->\n"
 ROW = re.compile(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", re.MULTILINE)
 
+# Its forked workers hang now and then, whatever the program: what counts is what it does when they do not.
+TRIES_OF_THE_ORIGINAL = 3
+HANGS = {"ends": "does not end"}
+
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -43,9 +47,13 @@ def outcomes(both_packages, closed_port, oss_emulator, tmp_path):
     """Give a function that runs a program with both packages, each from the same start."""
 
     def run(name):
-        return [
-            once(process, name, tmp_path / side) for process, side in zip(both_packages, "ab", strict=True)
-        ]
+        theirs, our_own = both_packages
+        original = once(theirs, name, tmp_path / "a")
+        for attempt in range(TRIES_OF_THE_ORIGINAL - 1):
+            if original != HANGS:
+                break
+            original = once(theirs, name, tmp_path / f"a{attempt}")
+        return original, once(our_own, name, tmp_path / "b")
 
     def once(process, name, directory):
         asked = PROGRAMS[name]
