@@ -45,6 +45,16 @@ def test_sums_are_added_and_states_merged_by_their_kind():
     }
 
 
+@given(st.lists(st.floats(0, 1e5), max_size=12), st.randoms(use_true_random=False))
+def test_a_sum_is_the_same_in_whatever_order_and_groups_it_comes(seconds, dice):
+    parts = [{"request_seconds": value} for value in seconds]
+    expected = measures.total(parts)
+    while len(parts) > 1:
+        dice.shuffle(parts)
+        parts[:2] = [measures.total(parts[:2])]
+    assert measures.total(parts) == expected
+
+
 def test_what_is_gone_leaves_its_sums():
     stats = {"requests": 1, "in_flight": 2, "credentials_source.file x": 1, "first_byte#3": 1, "threads": 9}
     assert measures.lasting(stats) == {"requests": 1, "first_byte#3": 1}

@@ -228,6 +228,10 @@ MEASURES: dict[str, Measure] = {
 }
 
 
+# Decimal places that are kept of a number which is not whole: of seconds, nanoseconds.
+_DIGITS = 9
+
+
 def base_of(name: str) -> str:
     """Return the name of the table under which a name of `stats()` is described."""
     for start, (base, _) in FAMILIES.items():
@@ -237,10 +241,15 @@ def base_of(name: str) -> str:
 
 
 def total(parts: Iterable[Mapping[str, int | float]]) -> Stats:
-    """Make one of the raw numbers of several processes or clients, name by name."""
+    """Make one of the raw numbers of several processes or clients, name by name.
+
+    The order in which they come makes no difference, so a sum does not fall when one of them goes among those that are
+    gone: seconds are summed up in whole nanoseconds.
+    """
     result: Stats = {}
     for part in parts:
-        for name, value in part.items():
+        for name, given in part.items():
+            value = round(given, _DIGITS) if isinstance(given, float) else given
             result[name] = value if name not in result else _merged(name, result[name], value)
     return result
 
@@ -248,7 +257,7 @@ def total(parts: Iterable[Mapping[str, int | float]]) -> Stats:
 def _merged(name: str, one: float, other: float) -> int | float:
     measure = MEASURES.get(base_of(name))
     if measure is None or measure.merge == "sum":
-        return one + other
+        return round(one + other, _DIGITS)
     if measure.merge == "widest":
         return max(one, other, key=abs)
     return max(one, other) if measure.merge == "max" else min(one, other)
