@@ -132,17 +132,23 @@ def interrupted(running):
     return line
 
 
-def test_a_download_that_is_stopped_leaves_its_target_and_is_gone_on_with(shell, site):
-    site.fill({"big": BIG * 2})
-    (shell.directory / "big").write_bytes(b"old")
-    with begin_slowly(shell, "GetObject", 8, "cp", "oss://bucket/big", "big") as running:
+def stopped_download(shell, count):
+    """Stop a download of `big` when so many requests have been answered; return what it said, and its part."""
+    with begin_slowly(shell, "GetObject", count, "cp", "oss://bucket/big", "big") as running:
         while not any(path.stat().st_size for path in shell.directory.glob(".big.*.part")):
             assert running.poll() is None
         said = interrupted(running)
+    [part] = shell.directory.glob(".big.*.part")
+    return said, part
+
+
+def test_a_download_that_is_stopped_leaves_its_target_and_is_gone_on_with(shell, site):
+    site.fill({"big": BIG * 2})
+    (shell.directory / "big").write_bytes(b"old")
+    said, part = stopped_download(shell, 8)
     assert "0 of 1 copied; 1 under way given up" in said
     assert "--resume" in said
     assert (shell.directory / "big").read_bytes() == b"old"
-    [part] = shell.directory.glob(".big.*.part")
     assert BIG[: part.stat().st_size] == part.read_bytes()[: len(BIG)]
     shell.oss.shape()
     said = shell.printed("cp", "--resume", "oss://bucket/big", "big")
@@ -153,11 +159,7 @@ def test_a_download_that_is_stopped_leaves_its_target_and_is_gone_on_with(shell,
 
 def test_a_part_that_is_not_what_it_seems_is_not_trusted(shell, site):
     site.fill({"big": BIG})
-    with begin_slowly(shell, "GetObject", 4, "cp", "oss://bucket/big", "big") as running:
-        while not any(path.stat().st_size for path in shell.directory.glob(".big.*.part")):
-            assert running.poll() is None
-        interrupted(running)
-    [part] = shell.directory.glob(".big.*.part")
+    _, part = stopped_download(shell, 4)
     part.write_bytes(b"x" * part.stat().st_size)
     shell.oss.shape()
     shell.printed("cp", "--resume", "oss://bucket/big", "big")
@@ -166,11 +168,7 @@ def test_a_part_that_is_not_what_it_seems_is_not_trusted(shell, site):
 
 def test_what_replaces_a_part_that_was_not_trusted_is_compared_too(shell, site):
     site.fill({"big": BIG})
-    with begin_slowly(shell, "GetObject", 4, "cp", "oss://bucket/big", "big") as running:
-        while not any(path.stat().st_size for path in shell.directory.glob(".big.*.part")):
-            assert running.poll() is None
-        interrupted(running)
-    [part] = shell.directory.glob(".big.*.part")
+    _, part = stopped_download(shell, 4)
     part.write_bytes(b"x" * (16 * MIB))
     shell.oss.shape()
     # The end comes whole behind the part, which is then found out, and damaged when all is fetched.

@@ -220,8 +220,10 @@ impl<B: Lend> Prefetch<B> {
     /// Books the sizes that answers have told since the last look, and what is not told yet by what is usual now.
     fn book_what_was_told(&mut self) {
         let before = self.guesses;
-        let asked_before = if before > 0 { self.asked.len() } else { 0 };
-        for number in 0..asked_before {
+        if before == 0 {
+            return;
+        }
+        for number in 0..self.asked.len() {
             let asked = &mut self.asked[number];
             let Some(size_bytes) = asked.underway.size().filter(|_| asked.is_guess) else { continue };
             (asked.likely_bytes, asked.is_guess) = (size_bytes, false);
