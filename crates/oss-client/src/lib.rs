@@ -12,6 +12,7 @@ pub mod credentials;
 mod delete;
 pub mod error;
 pub mod fork;
+mod heap;
 mod http;
 pub mod index;
 pub mod interrupt;

@@ -21,6 +21,7 @@ use crate::client::Client;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
+use crate::heap;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::coalesce::{self, Span};
@@ -146,6 +147,7 @@ impl<B: Lend> Prefetch<B> {
         positions: Box<dyn Iterator<Item = u64> + Send>,
         missing: Missing,
     ) -> Result<Self, Error> {
+        heap::expect_traffic();
         let mut positions = positions;
         let next_position = positions.next();
         let max_bytes = engine.client().config().limits.max_bytes_in_flight;
