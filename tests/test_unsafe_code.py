@@ -13,7 +13,7 @@ CRATES = Path(__file__).parents[1] / "crates"
 DOORS = {
     "oss-client/src/credentials/process.rs": 1,
     "oss-client/src/fork.rs": 4,
-    "oss-client/src/http/socket.rs": 3,
+    "oss-client/src/http/socket.rs": 4,
     "oss-client/src/index/map.rs": 1,
     "oss-client/src/lend.rs": 4,
     "oss-client/src/sync.rs": 1,

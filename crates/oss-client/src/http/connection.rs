@@ -129,6 +129,7 @@ impl Connection {
         }
         // A server may answer and close before it has the whole body; that answer says why.
         self.keep_alive = !early;
+        self.stream.turn();
         watch.turn();
         Ok(())
     }

@@ -17,6 +17,11 @@ use crate::sync::Arc;
 /// How long a connect waits before it looks around.
 const CONNECT_SLICE: Duration = Duration::from_millis(50);
 
+/// What a connection may hold for its reader from the start, as the kernel counts without its own expenses: a part of a
+/// large object (`read/plan.rs`). The kernel's own start, 64 KiB, grows in steps that wait for the reader, so that a
+/// quick sender and its reader take turns.
+const ROOM_BYTES: i32 = 4 * 1024 * 1024;
+
 /// A connected TCP socket that closes itself quietly, and not at all in a forked child.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -90,6 +95,7 @@ impl Socket {
         stream.set_read_timeout(Some(tick))?;
         stream.set_write_timeout(Some(tick))?;
         stream.set_nodelay(true)?;
+        make_room(stream.as_raw_fd());
         Ok(Socket { shared: Arc::new(socket) })
     }
 
@@ -127,6 +133,20 @@ impl Stream for Socket {
         self.stream()?.write_vectored(pieces)
     }
 
+    /// Has what its reader took acknowledged at once, until the next request goes.
+    ///
+    /// A socket that has sent something is taken for one side of a dialogue, and keeps its acknowledgements for what it
+    /// will say next, 40 ms and more. A sender who may not have more on the way waits for them: one of 16 ranges that ended
+    /// 80 ms after the others (`docs/decisions/0022`).
+    #[cfg(target_os = "linux")]
+    fn turn(&mut self) {
+        use std::os::linux::net::TcpStreamExt;
+        if let Ok(stream) = self.stream() {
+            // A socket that cannot be told is broken, and says so when it is read.
+            let _ = stream.set_quickack(true);
+        }
+    }
+
     fn is_quiet(&mut self) -> bool {
         matches!(self.peek(), Ok(None))
     }
@@ -139,6 +159,32 @@ impl Stream for Socket {
         Arc::clone(&self.shared) as Arc<dyn Interrupt>
     }
 }
+
+/// Asks for [`ROOM_BYTES`], of which the kernel gives half of `tcp_rmem`'s largest at most.
+///
+/// `SO_RCVBUF` would do it too, but bounds the buffer by `rmem_max`, 208 KiB on most machines, and ends its growth.
+/// `SO_RCVLOWAT` (`tcp(7)`, Linux 4.18) makes the room for what it is to wait for, and leaves it there when it is to wait
+/// for a byte again.
+#[cfg(target_os = "linux")]
+fn make_room(descriptor: RawFd) {
+    for least_bytes in [ROOM_BYTES, 1] {
+        // SAFETY: the option is one int, of which the pointer and the size are given, and it lives through the call.
+        #[expect(unsafe_code, reason = "std has no SO_RCVLOWAT")]
+        let _unheeded = unsafe {
+            let size = size_of::<i32>() as libc::socklen_t;
+            libc::setsockopt(
+                descriptor,
+                libc::SOL_SOCKET,
+                libc::SO_RCVLOWAT,
+                (&raw const least_bytes).cast(),
+                size,
+            )
+        };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn make_room(_descriptor: RawFd) {}
 
 /// One `recv(2)`; returns the bytes at the front of `into` that it wrote.
 fn receive(descriptor: RawFd, into: &mut [MaybeUninit<u8>], flags: i32) -> io::Result<&[u8]> {
@@ -272,6 +318,50 @@ mod tests {
         assert!(socket.has_answer());
         drop(peer);
         assert!(!socket.is_quiet());
+    }
+
+    /// What the kernel holds for a reader at most, its own expenses included.
+    #[cfg(target_os = "linux")]
+    fn room_bytes(stream: &TcpStream) -> i32 {
+        let (mut bytes, mut size) = (0_i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: `bytes` is one int, as `size` says, and both live through the call.
+        #[expect(unsafe_code, reason = "std has no SO_RCVBUF")]
+        let outcome = unsafe {
+            let into = (&raw mut bytes).cast();
+            libc::getsockopt(stream.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, into, &raw mut size)
+        };
+        assert_eq!(outcome, 0);
+        bytes
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn there_is_room_for_a_part_from_the_start_and_every_byte_is_read_at_once() {
+        let (mut socket, mut peer) = pair();
+        let limits = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_rmem").expect("a Linux");
+        let largest: i32 =
+            limits.split_whitespace().nth(2).expect("three numbers").parse().expect("a number");
+        assert!(room_bytes(socket.stream().expect("open")) >= ROOM_BYTES.min(largest / 2));
+        peer.write_all(b"x").expect("sent");
+        assert_eq!(socket.read(&mut [0; 8]).expect("no waiting for more"), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_is_read_after_a_request_is_acknowledged_at_once() {
+        use std::os::linux::net::TcpStreamExt;
+        let (mut socket, mut peer) = pair();
+        let mut byte = [0; 1];
+        let is_dialogue = (0..100).any(|_| {
+            peer.write_all(b"x").expect("sent");
+            assert_eq!(socket.read(&mut byte).expect("a byte"), 1);
+            socket.send(&[IoSlice::new(b"y")]).expect("sent");
+            peer.read_exact(&mut byte).expect("a byte");
+            !socket.stream().expect("open").quickack().expect("open")
+        });
+        assert!(is_dialogue, "the kernel has stopped to tell a dialogue from a download");
+        socket.turn();
+        assert!(socket.stream().expect("open").quickack().expect("open"));
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(crate) trait Stream: Send + Debug {
         false
     }
 
+    /// Says that a request is out, and that its answer comes next.
+    fn turn(&mut self) {}
+
     /// Whether an idle stream is still open and silent. Does not wait.
     fn is_quiet(&mut self) -> bool;
 

@@ -242,6 +242,10 @@ impl Stream for TlsStream {
         self.connection.wants_write()
     }
 
+    fn turn(&mut self) {
+        self.socket.turn();
+    }
+
     fn is_quiet(&mut self) -> bool {
         !self.connection.wants_write() && self.socket.is_quiet()
     }
