@@ -4,10 +4,12 @@
 //! round (one round = as many completions as the window is wide) while each doubling brings at least 10 % more bytes a
 //! second, and goes back one step when it does not. A round that brings clearly less than the best is measured again
 //! before it is believed: more requests do not bring less, but a hiccup of a busy machine does, and must not hold a
-//! distant endpoint at a few requests for the next thousand objects. From then on it tries, in turn, a quarter more,
-//! which must pay, and a quarter less, which must cost nothing: the network may have changed. A trial compares some
-//! rounds with some rounds; it comes soon after the last success, and later after each failure. A throttle shrinks the
-//! window at once.
+//! distant endpoint at a few requests for the next thousand objects. The other way round, what begins grows faster by
+//! itself, with connections made and a listing that ends, and each doubling seems to pay. So half of the width that was
+//! found is tried at once, and half of that, for as long as a doubling would not be kept, measured like this. From then
+//! on the window tries, in turn, a quarter more, which must pay, and a quarter less, which must cost nothing: the
+//! network may have changed. A trial compares some rounds with some rounds; it comes soon after the last success, and
+//! later after each failure. A throttle shrinks the window at once.
 
 use std::time::{Duration, Instant};
 
@@ -82,6 +84,8 @@ pub struct Window {
     /// Rounds before the next trial.
     pause: u32,
     is_narrower_next: bool,
+    /// The width was doubled, one round compared with one, and half of it may do as well.
+    is_doubtful: bool,
     round_started: Instant,
     round_completions: usize,
     round_bytes: u64,
@@ -104,6 +108,7 @@ impl Window {
             measured: Stretch::default(),
             pause: TRIAL_ROUNDS,
             is_narrower_next: false,
+            is_doubtful: false,
             round_started: now,
             round_completions: 0,
             round_bytes: 0,
@@ -217,8 +222,15 @@ impl Window {
             self.phase = Phase::Doubling { before, doubts: doubts + 1 };
         } else {
             self.width = before.max(START.min(self.ceiling));
-            self.settle();
+            self.doubt();
         }
+    }
+
+    /// Ends doubling: the width is compared with half of it soon.
+    fn doubt(&mut self) {
+        self.is_doubtful = true;
+        self.pause = TRIAL_ROUNDS;
+        self.settle();
     }
 
     /// How many times the best rate the present width must bring, rather than `before`.
@@ -232,7 +244,7 @@ impl Window {
         let before = self.width;
         self.width = (before * 2).min(self.ceiling);
         if self.width == before {
-            self.settle();
+            self.doubt();
         } else {
             self.phase = Phase::Doubling { before, doubts: 0 };
         }
@@ -245,12 +257,12 @@ impl Window {
 
     fn try_another_width(&mut self) {
         let before = self.width;
-        let quarter = (before / 4).max(1);
-        let (wider, narrower) =
-            ((before + quarter).min(self.ceiling), (before - quarter).max(START.min(before)));
-        let is_narrower = narrower < before && (self.is_narrower_next || wider == before);
+        let step = (before / if self.is_doubtful { 2 } else { 4 }).max(1);
+        let (wider, narrower) = ((before + step).min(self.ceiling), (before - step).max(START.min(before)));
+        let is_narrower = narrower < before && (self.is_doubtful || self.is_narrower_next || wider == before);
         self.width = if is_narrower { narrower } else { wider };
         self.is_narrower_next = !is_narrower;
+        self.is_doubtful &= is_narrower;
         self.best_rate = self.measured.rate();
         if self.width == before {
             self.settle();
@@ -263,8 +275,13 @@ impl Window {
     fn end_trial(&mut self, before: usize) {
         let rate = self.measured.rate();
         let is_wider = self.width > before;
-        let enough = if is_wider { WIDER_WORTHWHILE } else { NARROWER_HARMLESS };
+        let enough = match (is_wider, self.is_doubtful) {
+            (true, _) => WIDER_WORTHWHILE,
+            (false, true) => 1.0 / (1.0 + WORTHWHILE),
+            (false, false) => NARROWER_HARMLESS,
+        };
         if rate < self.best_rate * enough {
+            self.is_doubtful = false;
             self.width = before;
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
             self.settle();
@@ -337,6 +354,22 @@ mod tests {
             server.run(&mut window, start, 200);
             assert!(window.width() >= ceiling / 2 + 10, "{} of {ceiling}", window.width());
         }
+    }
+
+    #[test]
+    fn a_start_that_gathers_speed_by_itself_does_not_leave_it_wide() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let mut server = Server::new(0.000_1, 0.0, 0.05);
+        let mut widest = 0;
+        for share in 1..=12 {
+            server.capacity = 1e8 * f64::from(share);
+            server.run(&mut window, start, 1);
+            widest = widest.max(window.width());
+        }
+        assert!(widest >= 128, "each doubling seemed to pay");
+        server.run(&mut window, start, 60);
+        assert!(window.width() <= 40, "16 are enough, not {}", window.width());
     }
 
     #[test]
