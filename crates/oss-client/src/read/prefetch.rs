@@ -29,6 +29,7 @@ use crate::read::course::{Course, Underway, nanoseconds_since};
 use crate::read::engine::ReadEngine;
 use crate::read::fetch::{self, Want};
 use crate::read::hedge::{self, Allowance};
+use crate::read::nap::{NAP, Naps};
 use crate::read::plan::{self, LikelySize};
 use crate::read::scatter::{self, Scattered};
 use crate::read::slot::{Bell, Slot};
@@ -123,6 +124,7 @@ pub struct Prefetch<B: Lend> {
     usual_bytes: Arc<AtomicU64>,
     /// Refusals for throttling that the window was told of.
     pacings: u64,
+    naps: Naps,
     generation: u32,
     notes: Arc<Stream>,
 }
@@ -174,6 +176,7 @@ impl<B: Lend> Prefetch<B> {
             likely: LikelySize::beginning_with(engine.usual_bytes().load(Ordering::Relaxed)),
             usual_bytes: Arc::clone(engine.usual_bytes()),
             pacings: engine.client().pressure().pacings,
+            naps: Naps::default(),
             generation: fork::generation(),
             notes,
         })
@@ -396,10 +399,20 @@ impl<B: Lend> Prefetch<B> {
     /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late. A wait also ends,
     /// with false, when there is room to [`Prefetch::top_up`].
     pub fn wait(&mut self, slice: Duration) -> bool {
-        self.notes.waits(SystemClock.now());
+        let begun = SystemClock.now();
+        self.notes.waits(begun);
         if self.asked.is_empty() || self.workers.run_one() {
             return true;
         }
+        if self.naps.are_due(self.asked.len(), self.workers.window()) {
+            SystemClock.sleep_until(begun + NAP.min(slice));
+        }
+        let is_there = self.deliverable().is_some() || self.wait_for_the_bell(slice);
+        self.naps.waited(SystemClock.now().saturating_duration_since(begun));
+        is_there
+    }
+
+    fn wait_for_the_bell(&mut self, slice: Duration) -> bool {
         let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
         match self.completion {
             Completion::InOrder => {
