@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from osstorchconnector import counters
+from osstorchconnector import counters, whole_file
 
 
 class Source:
@@ -52,7 +52,7 @@ def test_files_of_other_processes_are_added_and_outlive_them_in_the_owner(tmp_pa
 
 
 def test_threads_that_read_together_lose_no_worker(tmp_path):
-    (tmp_path / "name.1234567-1.stats").write_text('{"worker": 1, "stats": {"requests": 3}}')
+    counters.publish(f"{tmp_path}/name.1234567-1.stats", 1, {"requests": 3})
     seen, others = [], []
 
     def find():
@@ -69,14 +69,18 @@ def test_threads_that_read_together_lose_no_worker(tmp_path):
 
 
 def test_a_living_workers_file_stays(tmp_path):
-    (tmp_path / f"name.{os.getppid()}-1.stats").write_text(
-        '{"worker": 3, "stats": {"requests": 2, "threads": 4}}'
-    )
+    counters.publish(f"{tmp_path}/name.{os.getppid()}-1.stats", 3, {"requests": 2, "threads": 4})
     assert files_of(tmp_path, owner=True).read() == {3: {"requests": 2, "threads": 4}}
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"stats": {}}', '{"worker": 1}', ""])
+@pytest.mark.parametrize("document", [[], {"stats": {}}, {"worker": 1}, None])
+def test_a_file_that_is_not_ours_counts_nothing(tmp_path, document):
+    whole_file.write(f"{tmp_path}/name.1-1.stats", document)
+    assert files_of(tmp_path, owner=False).read() == {0: {}}
+
+
+@pytest.mark.parametrize("text", ["{", '{"worker": 1, "stats": {}}', "", "x" * 100])
 def test_a_broken_file_counts_nothing(tmp_path, text):
     (tmp_path / "name.1-1.stats").write_text(text)
     assert files_of(tmp_path, owner=False).read() == {0: {}}

@@ -1,6 +1,6 @@
 """Counters: of this process, and of the DataLoader workers that it feeds.
 
-A worker writes its counters into a small file of its own beside the dataset's index file, whole and by rename, after
+A worker writes its counters into a small file of its own beside the dataset's index file, whole (`whole_file`), after
 each batch or every fraction of a second. So the numbers survive the worker, and nobody waits for a queue. The next
 worker of the same number takes the file of one that is gone over, so workers made anew for each epoch leave no more
 files than live at once. All numbers here are raw (`measures`): the faces make of them what is shown.
@@ -9,7 +9,6 @@ files than live at once. All numbers here are raw (`measures`): the faces make o
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -17,14 +16,14 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from osstorchconnector import resources
+from osstorchconnector import resources, whole_file
 from osstorchconnector.measures import Stats, lasting, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-# A bar on a terminal looks alive at five updates a second; a file costs a worker some 100 us.
+# A bar on a terminal looks alive at five updates a second, and what a process takes of its machine is looked at as often.
 PUBLISH_SECONDS = 0.2
 
 # A file that is taken while one looks was listed under its old name; more often than this, it is another's trouble.
@@ -49,6 +48,7 @@ class _Own:
         is_summing: numbers are being added up, and the three above stay as they are.
         is_worker: it is a DataLoader worker.
         first: number and counters of the first dataset that published here, and its file, which tells of the process.
+        taken: what the process took of its machine when somebody looked last, and when to look again.
     """
 
     pid: int = field(default_factory=os.getpid)
@@ -59,6 +59,7 @@ class _Own:
     is_summing: bool = False
     is_worker: bool = False
     first: tuple[str, int, Stats] | None = None
+    taken: tuple[float, Stats] = (0.0, {})
 
 
 _own = [_Own()]
@@ -281,13 +282,8 @@ def publish(path: str, worker_id: int, stats: Stats) -> None:
         worker_id: its number in its DataLoader.
         stats: what it counted.
     """
-    temporary = f"{path}.new"
-    try:
-        with open(temporary, "w", encoding="ascii") as file:
-            json.dump({"worker": worker_id, "stats": stats}, file)
-        os.replace(temporary, path)
-    except OSError:
-        return
+    with contextlib.suppress(OSError):
+        whole_file.write(path, {"worker": worker_id, "stats": stats})
 
 
 def publish_own(path: str, worker_id: int, stats: Stats) -> None:
@@ -302,7 +298,10 @@ def publish_own(path: str, worker_id: int, stats: Stats) -> None:
     else:
         publish(path, worker_id, stats)
     first, number, counted = own.first
-    publish(first, number, total([counted, of_process()]))
+    # To look costs more than all else here, and this happens after each batch.
+    if time.monotonic() >= own.taken[0]:
+        own.taken = time.monotonic() + PUBLISH_SECONDS, resources.taken()
+    publish(first, number, total([counted, own.stats, own.taken[1]]))
 
 
 def own_suffix() -> str:
@@ -323,7 +322,7 @@ def _is_alive(pid: int) -> bool:
 def _read(file: Path) -> tuple[int, Stats] | None:
     """Return a worker's number and counters, nothing of a file that is broken; None if there is no file."""
     try:
-        document: Any = json.loads(file.read_text(encoding="ascii"))
+        document: Any = whole_file.read(file)
         stats: Stats = document["stats"]
         return int(document["worker"]), stats
     except FileNotFoundError:

@@ -329,7 +329,8 @@ class Delivery:
 
     def batch(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Fetch objects in parallel; a list in the order asked for, duplicates allowed."""
-        positions = [self.position(index) for index in indices]
+        count = self.count()
+        positions = [self._position(index, count) for index in indices]
         return list(self.run(positions)) if positions else []
 
     def one(self, index: SupportsIndex) -> Any:
@@ -386,7 +387,9 @@ class Delivery:
         Raises:
             IndexError: it is out of range.
         """
-        count = self.count()
+        return self._position(index, self.count())
+
+    def _position(self, index: SupportsIndex, count: int) -> int:
         number = operator.index(index)
         if not -count <= number < count:
             raise IndexError(f"index {number} is out of range for {count} objects of {self._source.name}")
