@@ -34,7 +34,9 @@ def test_f14_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(sit
     assert mixed_up(samples) == []
     stats = dataset.stats()
     assert 2 <= stats["hedges_won"] <= stats["hedges_sent"] <= 20
-    assert stats["in_flight"] == 0
+    # Those that lost are cut off, which their workers have to notice; a stall would last ten seconds.
+    while dataset.stats()["in_flight"]:
+        assert time.monotonic() - began < 8
 
 
 def test_f14_second_requests_cost_a_twentieth_at_most(site):

@@ -80,8 +80,11 @@ def test_readers_of_a_writer_that_is_killed_see_whole_documents_alone(path):
     whole_file.write(path, [0, "x"])
     child = os.fork()
     if child == 0:
-        for number in itertools.count(1):
-            whole_file.write(path, [number, "x" * (number * 37 % 5000)])
+        try:
+            for number in itertools.count(1):
+                whole_file.write(path, [number, "x" * (number * 37 % 5000)])
+        finally:
+            os._exit(1)
     try:
         seen = [whole_file.read(path) for _ in range(2000)]
     finally:

@@ -48,7 +48,7 @@ class _Own:
         is_summing: numbers are being added up, and the three above stay as they are.
         is_worker: it is a DataLoader worker.
         first: number and counters of the first dataset that published here, and its file, which tells of the process.
-        taken: what the process took of its machine when somebody looked last, and when to look again.
+        taken: when to look again at what the process takes of its machine, and what that was.
     """
 
     pid: int = field(default_factory=os.getpid)
@@ -190,6 +190,8 @@ class WorkerFiles:
                 is_whole = False
                 continue
             number, stats = read
+            if not stats:
+                continue
             found[number] = total([found.get(number, {}), lasting(stats) if is_gone else stats])
         for number, stats in self._gone.items():
             found[number] = total([stats, found.get(number, {})])
@@ -204,7 +206,8 @@ class WorkerFiles:
         except OSError:
             return False
         number, stats = _read(taken) or (0, {})
-        self._gone[number] = total([self._gone.get(number, {}), lasting(stats)])
+        if stats:
+            self._gone[number] = total([self._gone.get(number, {}), lasting(stats)])
         taken.unlink(missing_ok=True)
         return True
 

@@ -329,9 +329,11 @@ class Delivery:
 
     def batch(self, indices: Sequence[SupportsIndex]) -> list[Any]:
         """Fetch objects in parallel; a list in the order asked for, duplicates allowed."""
+        wanted = list(indices)
+        if not wanted:
+            return []
         count = self.count()
-        positions = [self._position(index, count) for index in indices]
-        return list(self.run(positions)) if positions else []
+        return list(self.run([self._position(index, count) for index in wanted]))
 
     def one(self, index: SupportsIndex) -> Any:
         """Fetch one object.

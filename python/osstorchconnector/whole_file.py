@@ -17,12 +17,15 @@ from typing import Any
 # The second place is a hole in the file up to there. A document that is longer is refused.
 _PLACE_BYTES = 1 << 20
 
-# Both places may be written one after the other between two looks at them, but not again and again.
+# A place that is not whole is being written, and looked at again; after so many times its writer is gone.
 _LOOKS = 8
 
 # Number, bytes, and CRC-32 of both and of the text.
 _HEAD = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
+
+# What a place holds that was never written, and one that is not whole; documents are numbered from 1.
+_NOTHING, _TORN = (0, b""), (-1, b"")
 
 
 def write(path: str, document: Any) -> None:
@@ -34,7 +37,7 @@ def write(path: str, document: Any) -> None:
     text = json.dumps(document).encode("ascii")
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        number = max(_at(file, place)[0] for place in (0, 1)) + 1
+        number = max(0, *(_at(file, place)[0] for place in (0, 1))) + 1
         head = _HEAD.pack(number, len(text))
         data = head + _CRC.pack(zlib.crc32(text, zlib.crc32(head))) + text
         if len(data) > _PLACE_BYTES or os.pwrite(file, data, number % 2 * _PLACE_BYTES) != len(data):
@@ -52,21 +55,28 @@ def read(path: str | os.PathLike[str]) -> Any:
     """
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        newest, text = _NOTHING
         for _ in range(_LOOKS):
-            number, text = max(_at(file, place) for place in (0, 1))
-            if number:
-                return json.loads(text)
+            found = [_at(file, place) for place in (0, 1)]
+            newest, text = max((newest, text), *found)
+            # Beside a place that is being written the other one may have been passed by meanwhile.
+            if _TORN not in found:
+                break
     finally:
         os.close(file)
-    raise ValueError(f"{os.fspath(path)} holds no whole document")
+    if newest < 1:
+        raise ValueError(f"{os.fspath(path)} holds no whole document")
+    return json.loads(text)
 
 
 def _at(file: int, place: int) -> tuple[int, bytes]:
-    """Return the number, 1 at least, and the text of the document in one of the two places; 0 if there is none."""
+    """Return number and text of the document in one of the two places, `_NOTHING` or `_TORN`."""
     prefix = os.pread(file, _HEAD.size + _CRC.size, place * _PLACE_BYTES)
+    if not any(prefix):
+        return _NOTHING
     if len(prefix) < _HEAD.size + _CRC.size:
-        return 0, b""
+        return _TORN
     head, (crc,) = prefix[: _HEAD.size], _CRC.unpack(prefix[_HEAD.size :])
     number, size_bytes = _HEAD.unpack(head)
     text = os.pread(file, min(size_bytes, _PLACE_BYTES), place * _PLACE_BYTES + len(prefix))
-    return (number, text) if zlib.crc32(text, zlib.crc32(head)) == crc and number else (0, b"")
+    return (number, text) if zlib.crc32(text, zlib.crc32(head)) == crc and number else _TORN

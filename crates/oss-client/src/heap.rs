@@ -17,6 +17,9 @@ static IS_TOLD: AtomicBool = AtomicBool::new(false);
 /// (`MALLOC_TRIM_THRESHOLD_`, `mallopt`) they stay, and another allocator does as it likes.
 pub(crate) fn expect_traffic() {
     if !IS_TOLD.swap(true, Ordering::Relaxed) {
-        drop(hint::black_box(Vec::<u8>::with_capacity(BLOCK_BYTES)));
+        let mut block = Vec::<u8>::new();
+        // Where there is no room for it there is none for batches either.
+        let _ = block.try_reserve_exact(BLOCK_BYTES);
+        drop(hint::black_box(block));
     }
 }

@@ -169,7 +169,9 @@ impl Window {
         )]
         let narrower = ((self.width as f64 * AFTER_THROTTLE) as usize).max(LEAST.min(self.width));
         let before = std::mem::replace(&mut self.width, narrower);
-        // The pace holds the rate from now on: if it needs more at a time than are left, that is soon found out.
+        // The pace holds the rate from now on: if it needs more at a time than are left, that is soon found out, and that
+        // half would do as well says nothing.
+        self.is_doubtful = false;
         self.pause = TRIAL_ROUNDS;
         self.settle();
         self.start_round(now);
@@ -215,7 +217,7 @@ impl Window {
 
     fn end_doubling(&mut self, before: usize, doubts: u32, rate: f64) {
         let is_few = self.width < START.min(self.ceiling);
-        if is_few || rate >= self.best_rate * self.worthwhile(before) {
+        if is_few || rate >= self.best_rate * Self::worthwhile(before, self.width) {
             self.best_rate = rate;
             self.double();
         } else if doubts < DOUBTS && rate < self.best_rate * HICCUP {
@@ -229,14 +231,15 @@ impl Window {
     /// Ends doubling: the width is compared with half of it soon.
     fn doubt(&mut self) {
         self.is_doubtful = true;
+        self.best_rate = 0.0;
         self.pause = TRIAL_ROUNDS;
         self.settle();
     }
 
-    /// How many times the best rate the present width must bring, rather than `before`.
+    /// How many times the rate of `narrower` a width must bring to be kept rather.
     #[expect(clippy::cast_precision_loss, reason = "a width is far below 2^52")]
-    fn worthwhile(&self, before: usize) -> f64 {
-        let step = self.width as f64 / before as f64 - 1.0;
+    fn worthwhile(narrower: usize, wider: usize) -> f64 {
+        let step = wider as f64 / narrower as f64 - 1.0;
         1.0 + WORTHWHILE * step.min(1.0)
     }
 
@@ -262,8 +265,10 @@ impl Window {
         let is_narrower = narrower < before && (self.is_doubtful || self.is_narrower_next || wider == before);
         self.width = if is_narrower { narrower } else { wider };
         self.is_narrower_next = !is_narrower;
+        // One half after the other is compared with the best of them, or small losses would add up.
+        let rate = self.measured.rate();
+        self.best_rate = if self.is_doubtful { rate.max(self.best_rate) } else { rate };
         self.is_doubtful &= is_narrower;
-        self.best_rate = self.measured.rate();
         if self.width == before {
             self.settle();
         } else {
@@ -277,7 +282,7 @@ impl Window {
         let is_wider = self.width > before;
         let enough = match (is_wider, self.is_doubtful) {
             (true, _) => WIDER_WORTHWHILE,
-            (false, true) => 1.0 / (1.0 + WORTHWHILE),
+            (false, true) => 1.0 / Self::worthwhile(self.width, before),
             (false, false) => NARROWER_HARMLESS,
         };
         if rate < self.best_rate * enough {

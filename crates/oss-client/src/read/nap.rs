@@ -9,10 +9,15 @@ use std::time::Duration;
 /// Some objects of a fast endpoint; far less than any window of requests lasts, and than a consumer would feel.
 pub(super) const NAP: Duration = Duration::from_micros(300);
 
+/// So many waits must have been short before one is a nap: where requests fail now and then, whoever waits for one of
+/// them is to be woken at once.
+const CALM_WAITS: u32 = 32;
+
 /// Whether the next wait is to be a nap.
 #[derive(Debug, Default)]
 pub(super) struct Naps {
-    was_short: bool,
+    /// Waits that were short since the last that was not.
+    short_waits: u32,
 }
 
 impl Naps {
@@ -20,12 +25,13 @@ impl Naps {
     ///
     /// Never for the last ones, or for the only one: nothing would come with it.
     pub(super) fn are_due(&self, asked: usize, width: usize) -> bool {
-        self.was_short && asked > width
+        self.short_waits >= CALM_WAITS && asked > width
     }
 
-    /// A wait took this long until the object was there.
-    pub(super) fn waited(&mut self, took: Duration) {
-        self.was_short = took < 2 * NAP;
+    /// A wait took this long until the object was there; None if it ended without.
+    pub(super) fn waited(&mut self, took: Option<Duration>) {
+        let is_short = took.is_some_and(|took| took < 2 * NAP);
+        self.short_waits = if is_short { self.short_waits.saturating_add(1) } else { 0 };
     }
 }
 
@@ -33,22 +39,37 @@ impl Naps {
 mod tests {
     use super::*;
 
+    fn calm() -> Naps {
+        let mut naps = Naps::default();
+        for _ in 0..CALM_WAITS {
+            assert!(!naps.are_due(32, 16), "it is not calm for long enough");
+            naps.waited(Some(NAP / 4));
+        }
+        naps
+    }
+
     #[test]
     fn who_waits_briefly_naps_and_who_waits_long_is_woken() {
-        let mut naps = Naps::default();
-        assert!(!naps.are_due(32, 16), "nobody knows yet how fast they come");
-        naps.waited(NAP / 4);
+        let mut naps = calm();
         assert!(naps.are_due(32, 16));
-        naps.waited(NAP + NAP / 2);
+        naps.waited(Some(NAP + NAP / 2));
         assert!(naps.are_due(32, 16), "a nap may be too short by a little");
-        naps.waited(Duration::from_millis(30));
+        naps.waited(Some(Duration::from_millis(30)));
         assert!(!naps.are_due(32, 16));
     }
 
     #[test]
+    fn nobody_naps_for_what_is_held_up() {
+        let mut naps = calm();
+        naps.waited(None);
+        assert!(!naps.are_due(32, 16));
+        naps.waited(Some(Duration::ZERO));
+        assert!(!naps.are_due(32, 16), "there may be more of it");
+    }
+
+    #[test]
     fn nobody_naps_before_the_last_objects() {
-        let mut naps = Naps::default();
-        naps.waited(Duration::ZERO);
+        let naps = calm();
         assert!(!naps.are_due(1, 1));
         assert!(!naps.are_due(16, 16));
         assert!(naps.are_due(17, 16));

@@ -404,19 +404,20 @@ impl<B: Lend> Prefetch<B> {
         if self.asked.is_empty() || self.workers.run_one() {
             return true;
         }
+        // Before a nap, so that what gets ready meanwhile counts.
+        let enough = self.wakes_when_ready();
         if self.naps.are_due(self.asked.len(), self.workers.window()) {
             SystemClock.sleep_until(begun + NAP.min(slice));
         }
-        let is_there = self.deliverable().is_some() || self.wait_for_the_bell(slice);
-        self.naps.waited(SystemClock.now().saturating_duration_since(begun));
+        let is_there = self.deliverable().is_some() || self.wait_for_the_bell(enough, slice);
+        self.naps.waited(is_there.then(|| SystemClock.now().saturating_duration_since(begun)));
         is_there
     }
 
-    fn wait_for_the_bell(&mut self, slice: Duration) -> bool {
+    fn wait_for_the_bell(&mut self, enough: u64, slice: Duration) -> bool {
         let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
         match self.completion {
             Completion::InOrder => {
-                let enough = self.wakes_when_ready();
                 self.asked.front().is_none_or(|first| first.slot.wait_while_few(enough, slice))
             }
             Completion::AsCompleted => self.bell.wait_any(slice, || self.deliverable().is_some()),
