@@ -47,7 +47,7 @@ enum Phase {
     Doubling { before: usize, doubts: u32 },
     /// Measuring what the present width brings, for so many more rounds.
     Settled { rounds_left: u32 },
-    /// Measuring a quarter more or less than `before`, for so many more rounds.
+    /// Measuring more or less than `before`, for so many more rounds.
     Trying { before: usize, rounds_left: u32 },
 }
 
@@ -260,15 +260,16 @@ impl Window {
 
     fn try_another_width(&mut self) {
         let before = self.width;
+        let least = START.min(before);
+        self.is_doubtful &= before > least;
         let step = (before / if self.is_doubtful { 2 } else { 4 }).max(1);
-        let (wider, narrower) = ((before + step).min(self.ceiling), (before - step).max(START.min(before)));
+        let (wider, narrower) = ((before + step).min(self.ceiling), (before - step).max(least));
         let is_narrower = narrower < before && (self.is_doubtful || self.is_narrower_next || wider == before);
         self.width = if is_narrower { narrower } else { wider };
         self.is_narrower_next = !is_narrower;
         // One half after the other is compared with the best of them, or small losses would add up.
         let rate = self.measured.rate();
         self.best_rate = if self.is_doubtful { rate.max(self.best_rate) } else { rate };
-        self.is_doubtful &= is_narrower;
         if self.width == before {
             self.settle();
         } else {
@@ -375,6 +376,69 @@ mod tests {
         assert!(widest >= 128, "each doubling seemed to pay");
         server.run(&mut window, start, 60);
         assert!(window.width() <= 40, "16 are enough, not {}", window.width());
+    }
+
+    /// Runs a window against a service whose rate grows with the width to the power of `exponent`.
+    fn run_growing(window: &mut Window, exponent: f64, start: Instant, rounds: usize) -> Instant {
+        let mut now = start;
+        for _ in 0..rounds {
+            let width = window.width();
+            now += Duration::from_millis(40);
+            let bytes = 4e6 * (width as f64).powf(exponent);
+            window.completed(width, bytes as u64, now);
+        }
+        now
+    }
+
+    #[test]
+    fn half_by_half_it_gives_away_no_more_than_one_half_may_cost() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        // A doubling brings 15 %, and then half of that.
+        let now = run_growing(&mut window, 0.2, start, 5);
+        assert_eq!(window.width(), 256);
+        run_growing(&mut window, 0.12, now, 100);
+        assert_eq!(window.width(), 128, "one half costs 8 %, the next one as much again");
+    }
+
+    #[test]
+    fn half_must_cost_what_a_step_of_its_size_would_not_bring() {
+        let start = SystemClock.now();
+        let mut window = Window::new(24, start);
+        // 24 bring 7 % more than 16, which is worth half a doubling.
+        run_growing(&mut window, 0.167, start, 100);
+        assert_eq!(window.width(), 24);
+    }
+
+    #[test]
+    fn a_throttled_window_is_not_halved_for_what_the_pace_holds() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let now = run_growing(&mut window, 1.0, start, 6);
+        assert!(window.throttled(now));
+        assert_eq!(window.width(), 179);
+        // Whatever the width, the pace admits as much.
+        let (mut now, mut narrowest) = (now, 256);
+        for _ in 0..40 {
+            now = run_growing(&mut window, 0.0, now, 1);
+            narrowest = narrowest.min(window.width());
+        }
+        assert!(narrowest >= 179 * 3 / 4, "a quarter less at a time, not {narrowest}");
+    }
+
+    #[test]
+    fn the_least_width_is_not_halved_and_a_quarter_more_is_tried() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let mut widths = Vec::new();
+        let mut now = start;
+        for _ in 0..40 {
+            now = run_growing(&mut window, 0.0, now, 1);
+            widths.push(window.width());
+        }
+        // 32 was the doubling that did not pay.
+        assert!(widths.iter().all(|width| [16, 20, 32].contains(width)), "{widths:?}");
+        assert!(widths.contains(&20));
     }
 
     #[test]
