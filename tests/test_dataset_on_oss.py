@@ -244,6 +244,12 @@ def test_map_positions_slices_and_batches(site):
             images[wrong]
 
 
+def test_an_empty_batch_asks_for_nothing(site):
+    dataset = OssMapDataset.from_prefix("oss://bucket/p/", **site.arguments)
+    assert dataset.__getitems__([]) == []
+    assert site.oss.requests() == []
+
+
 def test_a_batch_is_fetched_in_parallel(site):
     uris = site.fill({f"p/{number}": b"x" for number in range(16)})
     site.oss.shape(first_byte_ms=100)

@@ -37,6 +37,31 @@ class Counting(Protocol):
         """Return the raw numbers as they are now."""
 
 
+class Duty:
+    """Something to do now and then, by whoever passes by often: no thread waits for it.
+
+    Args:
+        seconds: at least so long between two times.
+        action: what to do.
+        at_once: whether the first time is now.
+    """
+
+    def __init__(self, seconds: float, action: Callable[[], None], *, at_once: bool) -> None:
+        self._seconds = seconds
+        self._action = action
+        self._next = 0.0 if at_once else time.monotonic() + seconds
+
+    def if_due(self) -> None:
+        """Do it, unless it was done a moment ago."""
+        if time.monotonic() >= self._next:
+            self.now()
+
+    def now(self) -> None:
+        """Do it."""
+        self._next = time.monotonic() + self._seconds
+        self._action()
+
+
 @dataclass
 class _Own:
     """What Python counted in one process, and what it is.
@@ -48,7 +73,8 @@ class _Own:
         is_summing: numbers are being added up, and the three above stay as they are.
         is_worker: it is a DataLoader worker.
         first: number and counters of the first dataset that published here, and its file, which tells of the process.
-        taken: when to look again at what the process takes of its machine, and what that was.
+        taken: what the process took of its machine when somebody looked last.
+        look: looks again; more costly than all else that a worker does after each batch.
     """
 
     pid: int = field(default_factory=os.getpid)
@@ -59,7 +85,14 @@ class _Own:
     is_summing: bool = False
     is_worker: bool = False
     first: tuple[str, int, Stats] | None = None
-    taken: tuple[float, Stats] = (0.0, {})
+    taken: Stats = field(default_factory=dict)
+    look: Duty = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.look = Duty(PUBLISH_SECONDS, self._look, at_once=True)
+
+    def _look(self) -> None:
+        self.taken = {**resources.taken()}
 
 
 _own = [_Own()]
@@ -252,31 +285,6 @@ _turn = [threading.RLock()]
 os.register_at_fork(after_in_child=lambda: _turn.__setitem__(0, threading.RLock()))
 
 
-class Duty:
-    """Something to do now and then, by whoever passes by often: no thread waits for it.
-
-    Args:
-        seconds: at least so long between two times.
-        action: what to do.
-        at_once: whether the first time is now.
-    """
-
-    def __init__(self, seconds: float, action: Callable[[], None], *, at_once: bool) -> None:
-        self._seconds = seconds
-        self._action = action
-        self._next = 0.0 if at_once else time.monotonic() + seconds
-
-    def if_due(self) -> None:
-        """Do it, unless it was done a moment ago."""
-        if time.monotonic() >= self._next:
-            self.now()
-
-    def now(self) -> None:
-        """Do it."""
-        self._next = time.monotonic() + self._seconds
-        self._action()
-
-
 def publish(path: str, worker_id: int, stats: Stats) -> None:
     """Write one worker's counters, whole; a disk that is full costs the numbers, not the data.
 
@@ -301,10 +309,8 @@ def publish_own(path: str, worker_id: int, stats: Stats) -> None:
     else:
         publish(path, worker_id, stats)
     first, number, counted = own.first
-    # To look costs more than all else here, and this happens after each batch.
-    if time.monotonic() >= own.taken[0]:
-        own.taken = time.monotonic() + PUBLISH_SECONDS, resources.taken()
-    publish(first, number, total([counted, own.stats, own.taken[1]]))
+    own.look.if_due()
+    publish(first, number, total([counted, own.stats, own.taken]))
 
 
 def own_suffix() -> str:

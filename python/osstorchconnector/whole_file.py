@@ -1,7 +1,7 @@
 """A small document that one process writes again and again, and others read whole.
 
-A rename would do that too, but some file systems write a file to the disk before it takes another's name: a
-millisecond, for numbers that nobody needs behind a crash of the machine. So the file has two places, and what is
+A rename would do that too, but some file systems write a file to the disk before it takes another's name (ext4,
+`auto_da_alloc`), for numbers that nobody needs behind a crash of the machine. So the file has two places, and what is
 written goes to the one that does not hold the newest document. Each document tells its number, its length and its
 checksum, so a place that is being written, or whose writer was killed, counts as empty and the other one is read.
 """

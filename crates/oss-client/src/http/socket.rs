@@ -163,8 +163,8 @@ impl Stream for Socket {
 /// Asks for [`ROOM_BYTES`], of which the kernel gives half of `tcp_rmem`'s largest at most.
 ///
 /// `SO_RCVBUF` would do it too, but bounds the buffer by `rmem_max`, 208 KiB on most machines, and ends its growth.
-/// `SO_RCVLOWAT` (`socket(7)`; since Linux 4.18) makes the room for what it is to wait for, and leaves it there when it is to wait
-/// for a byte again.
+/// `SO_RCVLOWAT` (`socket(7)`; since Linux 4.18) makes the room for what it is to wait for, and leaves it there when it
+/// is to wait for a byte again.
 #[cfg(target_os = "linux")]
 fn make_room(descriptor: RawFd) {
     for least_bytes in [ROOM_BYTES, 1] {

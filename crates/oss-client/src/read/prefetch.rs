@@ -405,8 +405,9 @@ impl<B: Lend> Prefetch<B> {
             return true;
         }
         // Before a nap, so that what gets ready meanwhile counts.
-        let enough = self.wakes_when_ready();
-        if self.naps.are_due(self.asked.len(), self.workers.window()) {
+        let width = self.workers.window();
+        let enough = self.wakes_when_ready(width);
+        if self.naps.are_due(self.asked.len(), width) {
             SystemClock.sleep_until(begun + NAP.min(slice));
         }
         let is_there = self.deliverable().is_some() || self.wait_for_the_bell(enough, slice);
@@ -425,13 +426,13 @@ impl<B: Lend> Prefetch<B> {
     }
 
     /// How many objects must be ready for a consumer that waits for another one to be woken, to ask for more.
-    fn wakes_when_ready(&self) -> u64 {
+    fn wakes_when_ready(&self, width: usize) -> u64 {
         let ready = self.bell.ready();
         let is_full = self.asked_bytes > self.max_bytes / 2 || self.next_position.is_none();
         if is_full || ready >= MOST_HELD_UP as u64 {
             return u64::MAX;
         }
-        ready + (self.workers.window() as u64 / 2).max(1)
+        ready + (width as u64 / 2).max(1)
     }
 
     /// Sends a second request for each object that is late; false if no object could be found late.
