@@ -16,6 +16,7 @@ use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
 use crate::telling;
 use crate::transport::{Outlook, Transport};
+use crate::usual::Times;
 
 /// A handle on one endpoint. Cheap to clone; usable from any thread and after fork. Making one opens nothing.
 #[derive(Clone)]
@@ -124,8 +125,8 @@ impl Client {
     }
 
     /// How long a body of about `bytes` usually takes, once this process has received enough of them.
-    pub(crate) fn usual_time(&self, bytes: u64) -> Option<Duration> {
-        self.shared.state.peek()?.usual.median(bytes)
+    pub(crate) fn usual_times(&self, bytes: u64) -> Option<Times> {
+        self.shared.state.peek()?.usual.times(bytes)
     }
 
     /// How hard the service pushes back at the moment.

@@ -28,7 +28,7 @@ pub(super) struct Underway {
 impl Underway {
     /// A worker begins with it now, in a stream that was `born` then.
     pub(super) fn begin(&self, born: Instant) {
-        self.begun.store(nanoseconds_since(born).max(1), Ordering::Relaxed);
+        self.begun.store(nanoseconds(born, SystemClock.now()).max(1), Ordering::Relaxed);
     }
 
     /// Nanoseconds of the stream's life when a worker began with it.
@@ -46,8 +46,8 @@ impl Underway {
     }
 }
 
-pub(super) fn nanoseconds_since(born: Instant) -> u64 {
-    u64::try_from(SystemClock.now().saturating_duration_since(born).as_nanos()).unwrap_or(u64::MAX)
+pub(super) fn nanoseconds(born: Instant, now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(born).as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The way of one object from its request to its slot.

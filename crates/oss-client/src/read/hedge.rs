@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::usual::Times;
 
 /// Larger objects are not asked for twice.
 pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Late is this much longer than the median at least.
-const LATE_BY: Duration = Duration::from_millis(20);
+/// Late is this much longer than the median at least: below that the machine is as likely the reason.
+const LATE_BY: Duration = Duration::from_millis(4);
 
 /// One byte may be asked for again for so many that arrived.
 const ARRIVED_PER_BYTE: u64 = 20;
@@ -20,9 +21,9 @@ const ARRIVED_PER_BYTE: u64 = 20;
 /// No more than this is saved up: two objects of the largest size.
 const MOST_SAVED: u64 = 2 * MAX_BYTES;
 
-/// When a request is late, if its like usually takes `median`.
-pub(crate) fn late_after(median: Duration) -> Duration {
-    (median * 2).max(median + LATE_BY)
+/// When a request is late: twice as long as most of its like take.
+pub(crate) fn late_after(times: Times) -> Duration {
+    (times.most * 2).max(times.median + LATE_BY)
 }
 
 /// Bytes that may still be asked for twice.
@@ -56,10 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn late_is_twice_the_median_and_twenty_milliseconds_at_least() {
-        let ms = Duration::from_millis;
-        assert_eq!(late_after(ms(1)), ms(21));
-        assert_eq!(late_after(ms(100)), ms(200));
+    fn late_is_twice_what_most_take_and_some_milliseconds_at_least() {
+        let late_after = |median, most| {
+            let ms = Duration::from_millis;
+            late_after(Times { median: ms(median), most: ms(most) }).as_millis()
+        };
+        assert_eq!(late_after(1, 1), 5);
+        assert_eq!(late_after(100, 120), 240);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::heap;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::coalesce::{self, Span};
-use crate::read::course::{Course, Underway, nanoseconds_since};
+use crate::read::course::{Course, Underway, nanoseconds};
 use crate::read::engine::ReadEngine;
 use crate::read::fetch::{self, Want};
 use crate::read::hedge::{self, Allowance};
@@ -125,6 +125,8 @@ pub struct Prefetch<B: Lend> {
     /// Refusals for throttling that the window was told of.
     pacings: u64,
     naps: Naps,
+    /// Until then no object is late, as the last look found.
+    none_late_before: Option<Instant>,
     generation: u32,
     notes: Arc<Stream>,
 }
@@ -177,6 +179,7 @@ impl<B: Lend> Prefetch<B> {
             usual_bytes: Arc::clone(engine.usual_bytes()),
             pacings: engine.client().pressure().pacings,
             naps: Naps::default(),
+            none_late_before: None,
             generation: fork::generation(),
             notes,
         })
@@ -416,7 +419,7 @@ impl<B: Lend> Prefetch<B> {
     }
 
     fn wait_for_the_bell(&mut self, enough: u64, slice: Duration) -> bool {
-        let slice = if self.ask_again_for_late() { slice.min(LOOK_AGAIN) } else { slice };
+        let slice = self.ask_again_for_late().map_or(slice, |next| next.min(slice));
         match self.completion {
             Completion::InOrder => {
                 self.asked.front().is_none_or(|first| first.slot.wait_while_few(enough, slice))
@@ -435,24 +438,34 @@ impl<B: Lend> Prefetch<B> {
         ready + (width as u64 / 2).max(1)
     }
 
-    /// Sends a second request for each object that is late; false if no object could be found late.
-    fn ask_again_for_late(&mut self) -> bool {
-        let now = nanoseconds_since(self.born);
-        let mut may_be_late = false;
+    /// Sends a second request for each object that is late; returns the time until another may be, if one may.
+    fn ask_again_for_late(&mut self) -> Option<Duration> {
+        let now = SystemClock.now();
+        if self.none_late_before.is_none_or(|moment| moment <= now) {
+            self.none_late_before = self.look_for_late(now).map(|left| now + left.max(LOOK_AGAIN));
+        }
+        self.none_late_before.map(|moment| moment.saturating_duration_since(now))
+    }
+
+    fn look_for_late(&mut self, now: Instant) -> Option<Duration> {
+        let age = nanoseconds(self.born, now);
+        let mut soonest = None;
         for number in 0..self.asked.len() {
             let asked = &self.asked[number];
-            let (Some(begun), bytes) = (asked.underway.begun(), asked.likely_bytes) else { continue };
+            let bytes = asked.likely_bytes;
             if asked.hedged || bytes > hedge::MAX_BYTES || asked.slot.is_done() {
                 continue;
             }
-            let Some(median) = self.client.usual_time(bytes) else { continue };
-            may_be_late = true;
-            let elapsed = Duration::from_nanos(now.saturating_sub(begun));
-            if elapsed > hedge::late_after(median) && self.may_hedge() && self.allowance.spend(bytes) {
+            let Some(times) = self.client.usual_times(bytes) else { continue };
+            let elapsed = asked.underway.begun().map_or(0, |begun| age.saturating_sub(begun));
+            let left = hedge::late_after(times).saturating_sub(Duration::from_nanos(elapsed));
+            if left.is_zero() && self.may_hedge() && self.allowance.spend(bytes) {
                 self.hedge(number);
+            } else {
+                soonest = Some(soonest.map_or(left, |soonest: Duration| soonest.min(left)));
             }
         }
-        may_be_late
+        soonest
     }
 
     /// A service that pushes back gets no second requests.
@@ -526,8 +539,8 @@ impl<B: Lend> Drop for Prefetch<B> {
 /// Objects that are there already do not count against the window, up to this many.
 const MOST_HELD_UP: usize = 2048;
 
-/// A wait during which something may become late ends after this long, to look again.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Time between two looks for objects that are late, at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 fn want(object: ObjectRef<'_>) -> Want {
     Want {

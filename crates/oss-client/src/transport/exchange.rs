@@ -280,13 +280,18 @@ impl<'t> Exchange<'t> {
     /// Gives the connection back, if it may be used again and is not slower than the others.
     pub(super) fn finish(mut self, call: &Call<'_>) {
         let now = call.clock().now();
-        let is_slow = self.received > 0
-            && self.transport.usual.note(self.received, now.saturating_duration_since(self.begun));
+        let took = now.saturating_duration_since(self.begun);
+        // An answer without a body says nothing of how fast its connection is.
+        let is_slow = (self.received > 0).then(|| self.transport.usual.note(self.received, took));
         let is_untouched = std::mem::take(&mut self.is_attached) && self.cancel.detach();
         if is_untouched
             && let Some(mut connection) = self.connection.take_if(|connection| connection.is_reusable())
         {
-            connection.slow_in_a_row = if is_slow { connection.slow_in_a_row + 1 } else { 0 };
+            connection.slow_in_a_row = match is_slow {
+                Some(true) => connection.slow_in_a_row + 1,
+                Some(false) => 0,
+                None => connection.slow_in_a_row,
+            };
             if connection.slow_in_a_row < SLOW_ENOUGH {
                 self.transport.pool.put(&self.origin, connection, now);
             } else {
