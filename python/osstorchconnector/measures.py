@@ -128,7 +128,8 @@ MEASURES: dict[str, Measure] = {
     "connections_idle": _state("connections", "that are open and carry none"),
     "hedges_sent": Measure(
         "requests",
-        "second requests for an object that took twice as long as usual; at most 5 % of the bytes delivered",
+        "second requests for an object that took twice as long as nine in ten of its size do; at most 5 % of the bytes "
+        "delivered",
     ),
     "hedges_won": Measure("requests", "second requests whose answer came first"),
     "retries_connect": _retries("after a connection that could not be made"),
