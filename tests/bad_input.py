@@ -334,8 +334,14 @@ MISTAKES = [
 
 
 def unknown_config_key(place: Place) -> None:
-    """Make the one mistake that is no error, so that a config file can serve several versions."""
+    """Make a mistake that is no error, so that a config file can serve several versions."""
     place.prepare(config_path=place.file("typo.json", '{"datasetConfig": {"prefetchConcurency": 48}}'))
+
+
+def contradicted_endpoint(place: Place) -> None:
+    """Make a mistake that is no error, as some zones sign with a name that their host does not have."""
+    elsewhere = {"endpoint": "https://oss-cn-beijing.aliyuncs.com", "region": "cn-hangzhou"}
+    OssCheckpoint(**{**place.arguments, **elsewhere}).store()
 
 
 class Mistakes(Dataset[None]):

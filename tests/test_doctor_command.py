@@ -11,6 +11,7 @@ import pytest
 from command_process import Shell
 from osstorchconnector.cli.doctor import migration, surroundings
 
+BEIJING = "https://oss-cn-beijing.aliyuncs.com"
 NAMES = [
     "packages",
     "config",
@@ -36,12 +37,21 @@ def shell(site, tmp_path):
     return Shell(site, tmp_path)
 
 
-def seen(shell, *arguments, status=0):
+def findings(shell, *arguments):
+    """Run the doctor; each line is ok, or says what to do. Return what ran, and the lines."""
     done = shell.run("doctor", "--json", *arguments)
+    rows = json.loads(done.stdout)
+    assert [row for row in rows if row["status"] not in ("ok", "skipped") and not row["remedy"]] == []
+    assert done.returncode == any(row["status"] == "wrong" for row in rows), done
+    return done, rows
+
+
+def seen(shell, *arguments, status=0):
+    done, rows = findings(shell, *arguments)
     assert done.returncode == status, done
     assert done.stderr == ""
     assert shell.variables["OSS_ACCESS_KEY_SECRET"] not in done.stdout
-    return {row["name"]: row for row in json.loads(done.stdout)}
+    return {row["name"]: row for row in rows}
 
 
 def statuses(rows):
@@ -132,8 +142,7 @@ def test_keys_that_end_say_when(shell):
         shell.variables[name + "_WAS"] = shell.variables.pop(name)
     shell.variables["OSS_ACCESS_KEY_SECRET"] = ""
     shell.variables |= {**shell.oss.identity_environ(), "HOME": "/nowhere"}
-    done = shell.run("doctor", "--json", "oss://bucket/")
-    rows = {row["name"]: row for row in json.loads(done.stdout)}
+    rows = {row["name"]: row for row in findings(shell, "oss://bucket/")[1]}
     assert "ECS metadata service" in rows["identity"]["facts"]["source"]
     assert rows["identity"]["facts"]["expires"].endswith("Z")
     assert rows["list"]["status"] == "ok"
@@ -158,6 +167,17 @@ def test_latency_says_what_concurrency_it_calls_for(shell, site):
     assert "datasetConfig.prefetchConcurrency holds a process to" in row["remedy"]
 
 
+@pytest.mark.parametrize("size_bytes", [100, 2 << 20])
+def test_a_quota_that_was_reached_says_what_to_do(shell, site, size_bytes):
+    site.fill({"run/a": b"1" * size_bytes})
+    slow = {"status": 503, "code": "DownloadTrafficRateLimitExceeded"}
+    shell.oss.rules([{"match": {"op": "GetObject", "nth": [1]}, "action": slow}])
+    row = seen(shell, "oss://bucket/run/")["quota"]
+    assert row["status"] == "look"
+    assert row["facts"]["throttled"] == 1
+    assert "asked to slow down 1 time" in row["text"]
+
+
 def test_ctrl_c_leaves_nothing_behind(shell):
     shell.oss.shape(first_byte_ms=200)
     with shell.begun("doctor", "oss://bucket/run/") as running:
@@ -180,6 +200,14 @@ def test_tls_is_tried_by_itself(secure_site, tmp_path):
     rows = seen(shell, "oss://bucket/", status=1)
     assert "network.caFile" in rows["tls"]["remedy"]
     assert rows["list"]["text"] == "TLS comes first"
+    for ca_file, said in (("/nowhere", "No such file"), (str(tmp_path / "empty"), "certificate")):
+        (tmp_path / "empty").touch()
+        config = secure_site.configured(network={"caFile": ca_file})["config_path"]
+        rows = seen(shell, "oss://bucket/", "--config-path", config, status=1)
+        assert rows["tls"]["text"].startswith(f"network.caFile in {config}: {ca_file}: ")
+        assert said in rows["tls"]["text"]
+        assert "PEM" in rows["tls"]["remedy"]
+    secure_site.configured()
     secure_site.oss.certificate("expired")
     try:
         assert "expired" in seen(shell, *trusting, status=1)["tls"]["text"]
@@ -191,17 +219,38 @@ def test_the_vendors_package_beside_ours_is_named(shell, tmp_path):
     (tmp_path / "layer" / "osstorchconnector" / "_oss_connector").mkdir(parents=True)
     before = shell.variables.get("PYTHONPATH", "")
     shell.variables["PYTHONPATH"] = f"{before}{os.pathsep}{tmp_path / 'layer'}"
-    done = shell.run("doctor", "--json")
+    done, rows = findings(shell)
     assert done.returncode == 0
-    [row] = [row for row in json.loads(done.stdout) if row["name"] == "packages"]
+    [row] = [row for row in rows if row["name"] == "packages"]
     assert (row["status"], row["facts"]["vendor"]) == ("look", [str(tmp_path / "layer")])
     assert "pip uninstall" in row["remedy"]
 
 
 def test_a_region_that_contradicts_the_endpoint_is_told(shell):
-    done = shell.run("doctor", "--json", "--endpoint", "https://oss-cn-beijing.aliyuncs.com")
-    row = {row["name"]: row for row in json.loads(done.stdout)}["region"]
+    _, rows = findings(shell, "--endpoint", BEIJING)
+    row = {row["name"]: row for row in rows}["region"]
     assert (row["status"], row["facts"]["region"]) == ("look", "cn-beijing")
+
+
+@pytest.mark.parametrize("given", ["cn-hangzhou", "oss-cn-hangzhou"])
+def test_a_region_that_is_given_and_contradicts_the_endpoint_is_told(shell, given):
+    _, rows = findings(shell, "--endpoint", BEIJING, "--region", given)
+    row = {row["name"]: row for row in rows}["region"]
+    assert (row["status"], row["facts"]["region"]) == ("look", "cn-hangzhou")
+    assert "whose region is cn-beijing" in row["text"]
+    assert "leave region out or correct the endpoint" in row["remedy"]
+
+
+def test_a_region_that_is_given_and_agrees_is_ok(shell):
+    _, rows = findings(shell, "--endpoint", BEIJING, "--region", "oss-cn-beijing")
+    assert {row["name"]: row["status"] for row in rows}["region"] == "ok"
+
+
+def test_a_local_directory_is_no_fault_of_the_config_file(shell):
+    rows = seen(shell, "oss://bucket/", "--endpoint", "", status=1)
+    assert (rows["config"]["status"], rows["endpoint"]["status"]) == ("ok", "wrong")
+    assert "local-directory mode" in rows["endpoint"]["text"]
+    assert rows["region"]["status"] == rows["list"]["status"] == "skipped"
 
 
 @pytest.mark.parametrize(
@@ -269,11 +318,10 @@ def differing(shell, config, credentials=None, status=0):
         secret.write_text(json.dumps(credentials))
         secret.chmod(0o600)
         arguments += ["--cred-path", secret]
-    done = shell.run("doctor", "--json", *arguments)
+    done, rows = findings(shell, *arguments)
     assert done.returncode == status, done
     assert "canary" not in done.stdout
     assert shell.oss.requests() == []
-    rows = json.loads(done.stdout)
     return {name: [row for row in rows if row["name"] == name] for name in {row["name"] for row in rows}}
 
 

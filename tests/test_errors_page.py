@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from torch.utils.data import DataLoader
 
-from bad_input import MISTAKES, Mistakes, Place, unknown_config_key
+from bad_input import MISTAKES, Mistakes, Place, contradicted_endpoint, unknown_config_key
+from osstorchconnector import connection
 from osstorchconnector.errors import OssError
 from torch_versions import need_checkpoints
 
@@ -36,13 +37,22 @@ an `OSError` and a `RuntimeError`. Where Python's own streams and dicts have a c
 `BufferError`, `KeyError`. `dcp.save` and `dcp.load` raise torch's `CheckpointException` on all ranks; it ends with the
 line shown.
 """
-TYPO = """
+REMARKS = """
 ## A config key that is not known
 
 `"prefetchConcurency": 48`; no error, so that a file can serve several versions: one line of the log, at WARNING.
 
 ```text
-osstorchconnector.config: {warning}
+{typo}
+```
+
+## A region that the endpoint contradicts
+
+`endpoint="https://oss-cn-beijing.aliyuncs.com", region="cn-hangzhou"`; no error, as some zones sign with a name that
+their host does not have: one line of the log, at WARNING.
+
+```text
+{region}
 ```
 """
 
@@ -116,12 +126,13 @@ def seen_in_worker(place, start_method):
         next(running)
 
 
-def warning_of(place, caplog):
-    """Return what is logged about the one mistake that is no error."""
-    unknown_config_key(place)
-    [record] = [record for record in caplog.records if record.name == "osstorchconnector.config"]
-    assert record.levelname == "WARNING"
-    return record.getMessage().replace(place.directory, "/path/to")
+def remark_on(mistake, place, caplog):
+    """Return the one line that is logged about a mistake that is no error."""
+    connection._warn_once.cache_clear()
+    caplog.clear()
+    mistake(place)
+    [record] = [record for record in caplog.records if record.levelname == "WARNING"]
+    return f"{record.name}: {record.getMessage()}".replace(place.directory, "/path/to")
 
 
 def page_of(seen, place):
@@ -146,10 +157,13 @@ def test_the_errors_page_shows_what_is_seen_everywhere(place, caplog):
         in_worker = list(seen_in_worker(place, start_method))
         assert [kind for kind, _ in in_worker] == [kind for kind, _ in plain]
         assert page_of(in_worker, place) == page_of(plain, place)
-    warning = warning_of(place, caplog)
-    assert "datasetConfig.prefetchConcurency" in warning
-    assert "the nearest known one is datasetConfig.prefetchConcurrency" in warning
-    page = page_of(plain, place) + TYPO.format(warning=warning)
+    typo = remark_on(unknown_config_key, place, caplog)
+    assert "datasetConfig.prefetchConcurency" in typo
+    assert "the nearest known one is datasetConfig.prefetchConcurrency" in typo
+    region = remark_on(contradicted_endpoint, place, caplog)
+    assert "region cn-hangzhou contradicts the endpoint oss-cn-beijing.aliyuncs.com" in region
+    assert "leave region out or correct the endpoint" in region
+    page = page_of(plain, place) + REMARKS.format(typo=typo, region=region)
     if os.environ.get("OSSTORCHCONNECTOR_WRITE_DOCS"):
         PAGE.write_text(page)
     assert PAGE.read_text() == page, "docs/errors.md is out of date; run `make docs`"

@@ -30,20 +30,23 @@ class Reaching:
 
         return OssClient(**asdict(self))
 
-    def connection(self) -> Connection:
-        """Make a connection to OSS.
+    def given(self) -> Connection:
+        """Take it as it was given.
 
         Raises:
-            ConfigError: the endpoint is "", a local directory.
+            ConfigError: the config file is wrong.
         """
         from osstorchconnector.connection import Connection
 
-        given = Connection(self.endpoint, self.cred_path, self.config_path, None, self.region)
-        return given.refuse_local("this command")
+        return Connection(self.endpoint, self.cred_path, self.config_path, None, self.region)
 
     def store(self) -> OssStore:
-        """Return where the objects are."""
-        return self.connection().oss_store()
+        """Return where the objects are.
+
+        Raises:
+            ConfigError: the config file is wrong, or the endpoint is "", a local directory.
+        """
+        return self.given().refuse_local("this command").oss_store()
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:

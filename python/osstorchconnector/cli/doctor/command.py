@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # A training may wait for minutes until a network comes back; who asks the doctor waits at a terminal.
 _PATIENCE = {"deadline_seconds": 20.0, "first_contact_seconds": 5.0}
+_NAME_ONE = "name one, as --endpoint https://oss-cn-hangzhou.aliyuncs.com, or set OSS_ENDPOINT"
 _PLACE = ("endpoint", "region", "proxy", "name", "tls", "identity")
 _REQUESTS = (*probe.NAMES, *judgement.NAMES)
 
@@ -56,7 +57,7 @@ def command(*, reaching: Reaching, prefix: str | None, read_only: bool, migrate:
 def _looked(reaching: Reaching, path: str | None, *, is_read_only: bool) -> Iterator[Finding]:
     yield surroundings.packages()
     try:
-        connection = reaching.connection()
+        connection = reaching.given()
     except OSError as failure:
         yield wrong("config", failure)
         yield from skipped((*_PLACE, *_REQUESTS), "the config file comes first")
@@ -65,9 +66,9 @@ def _looked(reaching: Reaching, path: str | None, *, is_read_only: bool) -> Iter
     options = {**_PATIENCE, **connection.config.options}
     connection.config = dataclasses.replace(connection.config, options=options)
     try:
-        store = connection.oss_store()
+        store = connection.refuse_local("doctor").oss_store()
     except OSError as failure:
-        yield wrong("endpoint", failure)
+        yield wrong("endpoint", failure, _NAME_ONE if connection.is_local else "")
         yield from skipped((*_PLACE[1:], *_REQUESTS), "the endpoint comes first")
         return
     yield surroundings.endpoint(store, reaching.endpoint, store.native.region)
@@ -81,7 +82,6 @@ def _reached(
 ) -> Iterator[Finding]:
     bucket = "" if path is None else split(path)[0]
     host, port = network.asked_host(store, bucket, connection.addressing)
-    ca_file = connection.config.options.get("ca_file")
     blocked = ""
     name = network.lookup(store, host)
     yield name
@@ -89,7 +89,7 @@ def _reached(
         blocked = "the name comes first"
         yield from skipped(("tls",), blocked)
     else:
-        secure = network.tls(store, host, port, None if ca_file is None else str(ca_file))
+        secure = network.tls(store, host, port, connection.config)
         yield secure
         blocked = "TLS comes first" if secure.status == "wrong" else ""
     who = tried("identity", lambda: identity(store, reaching.cred_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from osstorchconnector.cli.failing import said_in_one_line
+from osstorchconnector.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Status = Literal["ok", "look", "wrong", "skipped"]
 _COLOURS = {"ok": "green", "look": "yellow", "wrong": "red", "skipped": "bright_black"}
+# How an error of ours is said: what happened, what to do, and what OSS answered.
+_SAID = re.compile(r"(?P<what>.*); (?P<remedy>.+?)(?P<tail>(?: \[status=.*\])?)")
+_GO_ON = "docs/troubleshooting.md goes on from here; the support desk of OSS asks for the request id"
 _NAME_WIDTH = 12
 _STATUS_WIDTH = 7
 
@@ -27,7 +32,7 @@ class Finding:
         name: what was looked at.
         status: `look` works, and may surprise; `wrong` does not work.
         text: what was found.
-        remedy: what to do; "" where there is nothing.
+        remedy: what to do; "" only where nothing is to be done: ok, or skipped.
         facts: the same for programs.
     """
 
@@ -51,8 +56,14 @@ class Finding:
 
 
 def wrong(name: str, failure: Exception, remedy: str = "") -> Finding:
-    """Make the line of a failure, which mostly says itself what to do."""
-    return Finding(name, "wrong", said_in_one_line(failure), remedy)
+    """Make the line of a failure; without a remedy, what the failure itself says to do is taken from its line."""
+    line = said_in_one_line(failure)
+    if remedy:
+        return Finding(name, "wrong", line, remedy)
+    said = _SAID.fullmatch(line)
+    if said is not None:
+        return Finding(name, "wrong", said["what"] + said["tail"], said["remedy"])
+    return Finding(name, "wrong", line, "correct it" if isinstance(failure, ConfigError) else _GO_ON)
 
 
 def skipped(names: Iterable[str], because: str) -> Iterator[Finding]:

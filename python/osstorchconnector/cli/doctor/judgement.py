@@ -27,6 +27,7 @@ _QUOTA_PER_SECOND = 10_000
 _QUOTA_SEQUENTIAL = 2_000
 _DEFAULT_CONCURRENCY = 256
 _SMALL_BYTES = 1 << 20
+_PATIENT = "other jobs may use it up now: network.maxRequestsPerSecond holds each back; OSS raises a quota on request"
 
 
 def clock(probe: Probe) -> Finding:
@@ -106,7 +107,7 @@ def quota(probe: Probe) -> Finding:
         f"an account may send {_QUOTA_PER_SECOND:,} requests/s in a region by default, {_QUOTA_SEQUENTIAL:,} to keys "
         "that rise (dates, counters)"
     )
-    remedy = ""
+    remedy = _PATIENT if throttled else ""
     if sizes:
         mean = statistics.fmean(sizes)
         facts["mean_bytes"] = round(mean)
@@ -115,6 +116,6 @@ def quota(probe: Probe) -> Finding:
             remedy = "larger objects, a few MiB each, take the quota out of the way"
     if throttled:
         return Finding(
-            "quota", "look", f"{text}; OSS asked to slow down {throttled} times just now", remedy, facts
+            "quota", "look", f"{text}; OSS asked to slow down {throttled} time(s) just now", remedy, facts
         )
     return Finding("quota", "ok", text, remedy, facts)

@@ -63,7 +63,7 @@ def _config(given: str) -> Iterator[Finding]:
     path = given or config_file.DEFAULT_PATH
     if not given and not os.path.exists(path):
         yield Finding(
-            "config", "look", f"{path} is not there: the vendor's package needs it, here the defaults hold"
+            "config", "ok", f"{path} is not there: the vendor's package needs it, here the defaults hold"
         )
         yield from _log_files({}, path)
         return
@@ -111,7 +111,8 @@ def _key(path: str, name: str, value: Any) -> Iterator[Finding]:
         text = f"{name} = {value} is an upper bound here; below it the level is found by measuring"
         yield Finding("config", "look", text, "leave it out unless it is to hold the job back", {"key": name})
     elif name in _MEANS and alone.options:
-        yield Finding("config", "look", f"{name} = {value} {_MEANS[name]}", facts={"key": name})
+        remedy = f"take it out of {path}, unless this is what is wanted"
+        yield Finding("config", "look", f"{name} = {value} {_MEANS[name]}", remedy, {"key": name})
     elif name.startswith(("network.", "compatibility.")):
         yield Finding("config", "ok", f"{name} is a key of ours, which the vendor's package ignores")
 
@@ -123,7 +124,10 @@ def _log_files(flat: dict[str, Any], path: str) -> Iterator[Finding]:
             yield Finding("logs", "look", text, f"name a file in {path} if somebody reads it", {"key": name})
         elif name == "logPath" and flat[name] == "":
             yield Finding(
-                "logs", "look", 'logPath = "": lines went to stdout, here they go to Python\'s logging'
+                "logs",
+                "look",
+                'logPath = "": lines went to stdout, here they go to Python\'s logging',
+                "logging.basicConfig(stream=sys.stdout) sends them there",
             )
 
 
@@ -169,6 +173,7 @@ def _content(path: str, document: Any) -> Iterator[Finding]:
             "credentials",
             "look",
             f"{path} has no Expiration: it was read once, here it is read again when it changes",
+            "whoever changes it is to put the new file in its place by a rename, whole",
         )
         return
     try:
@@ -216,6 +221,7 @@ def _environment(reaching: Reaching) -> Iterator[Finding]:
             "environment",
             "look",
             f"{' and '.join(told)} set: endpoint=None takes it here, and was a local directory with the vendor's package",
+            'pass endpoint="" where a local directory is meant',
         )
     proxies = [
         name

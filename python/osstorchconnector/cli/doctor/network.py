@@ -14,6 +14,7 @@ from osstorchconnector.cli.doctor.findings import Finding
 from osstorchconnector.cli.doctor.surroundings import is_address, kind_of
 
 if TYPE_CHECKING:
+    from osstorchconnector.config import ClientConfig
     from osstorchconnector.connection import OssStore
 
 _LOOKUP_SECONDS = 5.0
@@ -79,14 +80,22 @@ def _remedy(host: str) -> str:
     return "check the endpoint's spelling, and /etc/resolv.conf of this machine or pod"
 
 
-def tls(store: OssStore, host: str, port: int, ca_file: str | None) -> Finding:
+def tls(store: OssStore, host: str, port: int, config: ClientConfig) -> Finding:
     """Shake hands, and look at the certificate."""
     if not store.endpoint.startswith("https://"):
         return Finding("tls", "ok", "not spoken: the endpoint is http://")
+    ca_file = config.options.get("ca_file")
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except OSError as failure:
+        key = f"{config.keys['ca_file']} in {config.source}"
+        reason = failure.strerror or str(failure)
+        return Finding(
+            "tls", "wrong", f"{key}: {ca_file}: {reason}", "name a file of certificates in PEM there"
+        )
     if store.native.proxy is not None:
         return Finding("tls", "ok", "spoken through the proxy: the requests below show it")
     try:
-        context = ssl.create_default_context(cafile=ca_file)
         with (
             socket.create_connection((host, port), _CONNECT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,

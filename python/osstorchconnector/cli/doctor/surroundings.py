@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # What an instance of Alibaba Cloud calls itself.
 _PRODUCT = "/sys/class/dmi/id/product_name"
+# What the native side remarks on a region that is not the host's; then comes what to do.
+_CONTRADICTION = " contradicts the endpoint "
 
 
 def packages() -> Finding:
@@ -124,6 +126,10 @@ def region(store: OssStore, given: str) -> Finding:
     name, said = store.native.region, os.environ.get("OSS_REGION", "")
     host = host_of(store.endpoint)
     facts = {"region": name}
+    contradiction = next((note for note in store.native.notes if _CONTRADICTION in note), "")
+    if contradiction:
+        what, _, remedy = contradiction.partition(": ")
+        return Finding("region", "look", f"{what}; --region names it", remedy, facts)
     if given:
         return Finding("region", "ok", f"{name}; --region names it", facts=facts)
     if name not in host:
