@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from osstorchconnector.dcp import manifest, naming
-from osstorchconnector.dcp.unpickling import MAX_BYTES, read_metadata, too_large
+from osstorchconnector.dcp.unpickling import MAX_BYTES, NotAllowedError, read_metadata, too_large
 from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
 from osstorchconnector.uri import as_uri
 
@@ -51,13 +51,18 @@ def load_metadata(store: OssStore, path: str, name: str, allow_classes: Iterable
     return read_metadata(data, as_uri(at), allow_classes)
 
 
-def load_manifest(store: OssStore, path: str, metadata: Metadata) -> Manifest | None:
-    """Read the manifest that belongs to this metadata; None if the checkpoint has none.
+def save_of(metadata: Metadata) -> str | None:
+    """Return the save whose manifest belongs to this metadata, as the metadata names it."""
+    save_id: str | None = getattr(metadata.storage_meta, "save_id", None)
+    return save_id
+
+
+def load_manifest(store: OssStore, path: str, save_id: str | None) -> Manifest | None:
+    """Read the manifest of the save that metadata names; None if the checkpoint has none.
 
     Raises:
         FormatError: it is malformed, or belongs to another save.
     """
-    save_id = getattr(metadata.storage_meta, "save_id", None)
     if save_id is None or not naming.is_save_id(save_id):
         _log.warning(
             "load %s: written by another tool, without a manifest: its checksums cannot be compared",
@@ -83,16 +88,24 @@ def load_manifest(store: OssStore, path: str, metadata: Metadata) -> Manifest | 
     return found
 
 
-def check_shards(store: OssStore, path: str, metadata: Metadata, found: Manifest | None) -> None:
-    """Look whether every data object that the metadata names is there and whole, 32 at a time.
-
-    Raises:
-        IntegrityError: one is missing, or its size or CRC-64 is not what was written.
-    """
+def named_shards(metadata: Metadata) -> dict[str, int]:
+    """Return the data objects that a metadata names, and how many bytes each must have at least."""
     least_bytes: dict[str, int] = {}
     for info in metadata.storage_data.values():
         end = info.offset + info.length
         least_bytes[info.relative_path] = max(end, least_bytes.get(info.relative_path, 0))
+    return least_bytes
+
+
+def check_shards(store: OssStore, path: str, least_bytes: dict[str, int], found: Manifest | None) -> None:
+    """Look whether every data object of a checkpoint is there and whole, 32 at a time.
+
+    Args:
+        least_bytes: the data objects, and how many bytes each must have at least.
+
+    Raises:
+        IntegrityError: one is missing, or its size or CRC-64 is not what was written.
+    """
     known = {shard.name: shard for shard in found.shards} if found is not None else {}
 
     def check(name: str) -> None:
@@ -236,19 +249,46 @@ def live_saves(
 def _saves_named(metadata: Metadata) -> set[str]:
     """Return the saves of the manifest and of the data objects that a metadata names."""
     named = {naming.save_of_shard(info.relative_path) for info in metadata.storage_data.values()}
-    named.add(getattr(metadata.storage_meta, "save_id", None))
+    named.add(save_of(metadata))
     return {save_id for save_id in named if save_id is not None}
 
 
 def is_loadable(store: OssStore, path: str, name: str, allow_classes: Iterable[type] = ()) -> bool:
-    """Say whether a load of this checkpoint would begin; what is wrong with it is logged."""
+    """Say whether a load of this checkpoint would begin; what is wrong with it is logged.
+
+    Raises:
+        NotAllowedError: its metadata asks for a class that is not allowed: that is not to be taken for damage.
+    """
     try:
         metadata = load_metadata(store, path, name, allow_classes)
-        check_shards(store, path, metadata, load_manifest(store, path, metadata))
+        check_shards(store, path, named_shards(metadata), load_manifest(store, path, save_of(metadata)))
+    except NotAllowedError:
+        raise
     except (FormatError, IntegrityError, NotFoundError) as wrong:
         _log.warning("%s is passed over: %s", as_uri(path), wrong)
         return False
     return True
+
+
+def is_whole(store: OssStore, path: str, name: str, allow_classes: Iterable[type] = ()) -> bool:
+    """Say whether a load of this checkpoint would begin for whoever may read its metadata.
+
+    Metadata that may not be read here is believed about nothing but the save that its header names, whose manifest
+    tells the data objects.
+    """
+    try:
+        return is_loadable(store, path, name, allow_classes)
+    except NotAllowedError as refused:
+        try:
+            found = load_manifest(store, path, store.head_object(f"{path}/{name}").metadata.get(SAVE_HEADER))
+            if found is not None:
+                check_shards(store, path, {shard.name: shard.size_bytes for shard in found.shards}, found)
+                return True
+        except (FormatError, IntegrityError, NotFoundError) as wrong:
+            _log.warning("%s is passed over: %s", as_uri(path), wrong)
+        else:
+            _log.warning("%s is passed over: %s", as_uri(path), refused)
+    return False
 
 
 def by_age(found: dict[str, Contents]) -> list[tuple[str, str]]:

@@ -57,6 +57,9 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
         """Find the newest checkpoint below a prefix that loads: its URI, or None if there is none.
 
         The data objects of each candidate are looked at, newest first, until one is whole.
+
+        Raises:
+            FormatError: the metadata of one asks for a class that is not in `allow_classes`, so nothing could be said.
         """
         return retention.latest(self.store(), naming.prefix_of(prefix), checked_classes(allow_classes))
 
@@ -72,7 +75,11 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
         )
 
     def garbage(
-        self, prefix: str | os.PathLike[str], *, grace_seconds: float = retention.GC_GRACE_SECONDS
+        self,
+        prefix: str | os.PathLike[str],
+        *,
+        grace_seconds: float = retention.GC_GRACE_SECONDS,
+        allow_classes: Iterable[type] = (),
     ) -> list[str]:
         """Name the objects of replaced and of dead saves below a prefix that no checkpoint needs any more.
 
@@ -81,21 +88,31 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
         Args:
             grace_seconds: how long ago a save must have been replaced, or a dead one must have written its last
                 object. A save that is running and publishes nothing for so long would be taken for dead.
+            allow_classes: further classes that metadata may hold.
         """
-        return [as_uri(path) for path in self._garbage(prefix, grace_seconds)]
+        return [as_uri(path) for path in self._garbage(prefix, grace_seconds, allow_classes)]
 
     def collect_garbage(
-        self, prefix: str | os.PathLike[str], *, grace_seconds: float = retention.GC_GRACE_SECONDS
+        self,
+        prefix: str | os.PathLike[str],
+        *,
+        grace_seconds: float = retention.GC_GRACE_SECONDS,
+        allow_classes: Iterable[type] = (),
     ) -> list[str]:
         """Remove what `garbage` names; return the URIs of what went."""
-        paths = self._garbage(prefix, grace_seconds)
+        paths = self._garbage(prefix, grace_seconds, allow_classes)
         if paths:
             self.store().remove_all(paths)
         return [as_uri(path) for path in paths]
 
-    def _garbage(self, prefix: str | os.PathLike[str], grace_seconds: float) -> list[str]:
+    def _garbage(
+        self, prefix: str | os.PathLike[str], grace_seconds: float, allow_classes: Iterable[type]
+    ) -> list[str]:
         found = retention.garbage(
-            self.store(), naming.prefix_of(prefix), retention.checked_grace(grace_seconds)
+            self.store(),
+            naming.prefix_of(prefix),
+            retention.checked_grace(grace_seconds),
+            checked_classes(allow_classes),
         )
         return [f"{path}/{name}" for path, names in found.items() for name in names]
 

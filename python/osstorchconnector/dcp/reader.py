@@ -119,9 +119,10 @@ class OssStorageReader(FileSystemReader):
         super().set_up_storage_reader(metadata, is_coordinator, *args, **kwargs)
         store = self.fs.store()
         self._metadata = metadata
-        self._manifest = checkpoints.load_manifest(store, self._location, metadata)
+        self._manifest = checkpoints.load_manifest(store, self._location, checkpoints.save_of(metadata))
         if is_coordinator or not self.use_collectives:
-            checkpoints.check_shards(store, self._location, metadata, self._manifest)
+            named = checkpoints.named_shards(metadata)
+            checkpoints.check_shards(store, self._location, named, self._manifest)
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         """Bring the items of the plan into the tensors of the model."""

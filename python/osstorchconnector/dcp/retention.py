@@ -36,11 +36,11 @@ class Before:
     live: set[str]
 
 
-def look_before(store: OssStore, path: str) -> Before | None:
+def look_before(store: OssStore, path: str, allow_classes: Iterable[type] = ()) -> Before | None:
     """Look below the path when a save begins; None, and a warning, if that cannot be done."""
     try:
         contents = checkpoints.look(store, path)
-        return Before(contents, checkpoints.live_saves(store, path, contents))
+        return Before(contents, checkpoints.live_saves(store, path, contents, allow_classes))
     except OssError as failure:
         _log.warning("save %s: old objects stay, because they cannot be told: %s", as_uri(path), failure)
         return None
@@ -141,7 +141,12 @@ def remove(store: OssStore, path: str, names: list[str]) -> None:
 
 
 def latest(store: OssStore, prefix: str, allow_classes: Iterable[type] = ()) -> str | None:
-    """Find the newest checkpoint below a prefix that loads; None if there is none."""
+    """Find the newest checkpoint below a prefix that loads; None if there is none.
+
+    Raises:
+        FormatError: the metadata of the newest that may load asks for a class that is not allowed. An older one, or
+            none, would be a training that goes back.
+    """
     for path, name in checkpoints.by_age(checkpoints.find(store, prefix)):
         if checkpoints.is_loadable(store, path, name, allow_classes):
             return as_uri(path)
@@ -171,7 +176,7 @@ def keep_last(
     aged = sorted(checkpoints.by_age(found), key=lambda entry: entry[0] != just_saved)
     kept = {path for path, _ in aged[: checked_count(count)]}
     for path, name in aged:
-        if checkpoints.is_loadable(store, path, name, allow_classes):
+        if checkpoints.is_whole(store, path, name, allow_classes):
             kept.add(path)
             break
     else:
@@ -210,7 +215,9 @@ def checked_grace(grace_seconds: float) -> float:
     return float(grace_seconds)
 
 
-def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, list[str]]:
+def garbage(
+    store: OssStore, prefix: str, grace_seconds: float, allow_classes: Iterable[type] = ()
+) -> dict[str, list[str]]:
     """Find what may go below a prefix, by the path of its checkpoint; nothing is removed.
 
     A checkpoint whose metadata cannot be read keeps everything.
@@ -218,7 +225,7 @@ def garbage(store: OssStore, prefix: str, grace_seconds: float) -> dict[str, lis
     found = {}
     for path, contents in sorted(checkpoints.find(store, prefix).items()):
         try:
-            live = checkpoints.live_saves(store, path, contents)
+            live = checkpoints.live_saves(store, path, contents, allow_classes)
         except FormatError as wrong:
             _log.warning("%s keeps everything: %s", as_uri(path), wrong)
             continue

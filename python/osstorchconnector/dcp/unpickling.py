@@ -55,7 +55,8 @@ def read_metadata(data: bytes, uri: str, allow_classes: Iterable[type] = ()) -> 
         allow_classes: further classes that it may hold, such as those of an own planner.
 
     Raises:
-        FormatError: it is too large, malformed, no metadata, or asks for a class that is not allowed.
+        NotAllowedError: it asks for a class that is not allowed.
+        FormatError: it is too large, malformed, or no metadata.
     """
     if len(data) > MAX_BYTES:
         raise too_large(len(data), uri)
@@ -63,11 +64,10 @@ def read_metadata(data: bytes, uri: str, allow_classes: Iterable[type] = ()) -> 
     try:
         _check_amounts(data)
         return _checked_shape(_AllowListUnpickler(data, allowed).load())
-    except _NotAllowedError as refused:
-        raise FormatError(
+    except _NotOnTheListError as refused:
+        raise NotAllowedError(
             f"load {uri}: the checkpoint's metadata asks for {refused}, which is no part of a checkpoint's metadata; "
-            "if you trust whoever wrote it, allow the class: "
-            f"fs.reader(path, allow_classes=[{str(refused).rpartition('.')[2]}])",
+            f"if you trust whoever wrote it, pass allow_classes=[{str(refused).rpartition('.')[2]}]",
             operation="load",
             uri=uri,
         ) from None
@@ -106,7 +106,11 @@ def checked_classes(allow_classes: Iterable[type]) -> tuple[type, ...]:
     return classes
 
 
-class _NotAllowedError(Exception):
+class NotAllowedError(FormatError):
+    """Metadata asks for a class that nobody allowed: whether the checkpoint is whole could not be looked at."""
+
+
+class _NotOnTheListError(Exception):
     """A name that is not on the list."""
 
 
@@ -124,10 +128,10 @@ class _AllowListUnpickler(pickle.Unpickler):
             dtype = getattr(torch, name, None)
             if isinstance(dtype, torch.dtype):
                 return dtype
-        raise _NotAllowedError(f"{module}.{name}")
+        raise _NotOnTheListError(f"{module}.{name}")
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _NotAllowedError(f"the persistent object {pid!r}"[:100])
+        raise _NotOnTheListError(f"the persistent object {pid!r}"[:100])
 
 
 def _checked_shape(metadata: Any) -> Metadata:

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.futures import Future
 
-from osstorchconnector.dcp import checkpoints, naming, older_torch, retention
+from osstorchconnector.dcp import checkpoints, naming, older_torch, retention, unpickling
 from osstorchconnector.dcp.checkpoints import SAVE_HEADER
 from osstorchconnector.dcp.manifest import Item, Manifest, Shard
 from osstorchconnector.dcp.naming import ShardNames
@@ -58,6 +58,8 @@ class OssStorageWriter(FileSystemWriter):
         grace_seconds: how long the data of a replaced save stays after it was replaced, for those who are loading it.
         keep_last: after a save, remove all but so many of the checkpoints beside this one; None keeps all.
         storage_class: OSS storage class of the data objects.
+        allow_classes: classes that `.metadata` may hold beside those of torch's checkpoints, such as an own planner's:
+            by them older saves are told apart.
         kwargs: those of torch's `FileSystemWriter`.
 
     Raises:
@@ -77,6 +79,7 @@ class OssStorageWriter(FileSystemWriter):
         grace_seconds: float = retention.GRACE_SECONDS,
         keep_last: int | None = None,
         storage_class: str | None = None,
+        allow_classes: Iterable[type] = (),
         **kwargs: Any,
     ) -> None:
         # There is nothing to sync on OSS; the original passes this too.
@@ -88,6 +91,7 @@ class OssStorageWriter(FileSystemWriter):
         self._grace_seconds = retention.checked_grace(grace_seconds)
         self._keep_last = None if keep_last is None else retention.checked_count(keep_last)
         self._storage_class = storage_class
+        self._allow_classes = unpickling.checked_classes(allow_classes)
         self._is_coordinator = False
         self._before: Before | None = None
         self._etag: str | None = None
@@ -139,7 +143,7 @@ class OssStorageWriter(FileSystemWriter):
         """Draw the name of the save, and tell it to all ranks in their plans."""
         self.save_id = naming.draw_save_id()
         if self.use_collectives:
-            self._before = retention.look_before(self.fs.store(), self._location)
+            self._before = retention.look_before(self.fs.store(), self._location, self._allow_classes)
             ranks: Iterable[int] = range(len(plans))
         else:
             self._before = None
@@ -316,7 +320,9 @@ class OssStorageWriter(FileSystemWriter):
         if self._keep_last is not None:
             try:
                 beside = f"{self._location.rpartition('/')[0]}/"
-                retention.keep_last(store, beside, self._keep_last, just_saved=self._location)
+                retention.keep_last(
+                    store, beside, self._keep_last, self._allow_classes, just_saved=self._location
+                )
             except OSError as failure:
                 _log.warning("save %s: old checkpoints could not be removed: %s", self._uri, failure)
 
