@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -76,6 +77,51 @@ def test_every_command_prints_one_document(shell, site, name):
     assert done.returncode == (1 if name == "checkpoints latest" else 0), done
     assert isinstance(json.loads(done.stdout), dict | list)
     assert done.stderr == ""
+
+
+def cut_short(shell, *arguments):
+    """Run a command that fails after it said something; return the document, which is whole, and the one line."""
+    done = shell.run(*arguments, "--json")
+    assert done.returncode == 1, done
+    assert done.stderr.count("\n") == 1, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def refuse(shell, operation, nth):
+    action = {"status": 403, "code": "AccessDenied"}
+    shell.oss.rules([{"match": {"op": operation, "nth": [nth]}, "action": action}])
+
+
+def test_a_listing_that_fails_on_its_second_page_is_a_document_still(shell):
+    shell.oss.fill("bucket", "many/", 1500, 1)
+    refuse(shell, "ListObjectsV2", 2)
+    rows, said = cut_short(shell, "ls", "-r", "oss://bucket/many/")
+    assert len(rows) == 1000
+    assert "AccessDenied" in said
+
+
+def test_objects_before_one_that_is_not_there_are_a_document_still(shell):
+    uris = ("oss://bucket/run/a", "oss://bucket/run/b", "oss://bucket/run/c")
+    for command in ("stat", "cat"):
+        rows, said = cut_short(shell, command, *uris)
+        assert [row["uri"] for row in rows] == list(uris[:2])
+        assert "oss://bucket/run/c" in said
+
+
+def test_bytes_that_break_off_are_told_as_such(shell):
+    shell.oss.put_object("bucket", "large", bytes(60_000_000))
+    refused = {"status": 403, "code": "AccessDenied"}
+    # Ranges that begin beyond 32 MB: after the first two pieces of 15 MiB.
+    late = [{"op": "GetObject", "range": f"bytes={million}??????-*"} for million in range(32, 60)]
+    shell.oss.rules([{"match": match, "action": refused} for match in late])
+    [row], said = cut_short(shell, "cat", "oss://bucket/large")
+    assert len(base64.b64decode(row["base64"])) == 30 << 20
+    assert said == f"ossconnector: {row['error']}\n"
+
+
+def test_a_failure_with_nothing_to_show_prints_nothing(shell):
+    done = shell.run("ls", "-r", "--json", "oss://no-such-bucket/")
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_the_emulator_prints_one_document_when_it_is_ready():

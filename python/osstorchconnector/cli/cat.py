@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import click
 
 from osstorchconnector.cli import reaching
+from osstorchconnector.cli.failing import said_in_one_line
 from osstorchconnector.cli.stat import advise_of_keys_below
-from osstorchconnector.errors import NotFoundError
-from osstorchconnector.uri import object_path
+from osstorchconnector.cli.tables import json_texts
+from osstorchconnector.errors import NotFoundError, OssError
+from osstorchconnector.uri import as_uri, object_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from osstorchconnector.cli.reaching import Reaching
     from osstorchconnector.connection import OssStore
@@ -47,25 +49,31 @@ def command(*, reaching: Reaching, uris: tuple[str, ...], span: tuple[int, int |
     """Write the bytes of objects to stdout, one after the other. What is read whole is compared with its CRC-64."""
     paths = [object_path(uri, "object") for uri in uris]
     store = reaching.store()
-    for number, path in enumerate(paths):
-        if as_json:
-            _print_document(store, path, span, "," if number else "[")
-        else:
-            for piece in _pieces(store, path, span):
-                click.echo(piece, nl=False)
     if as_json:
-        click.echo("\n]")
+        with json_texts() as begin:
+            for path in paths:
+                _print_document(begin, as_uri(path), _pieces(store, path, span))
+        return 0
+    for path in paths:
+        for piece in _pieces(store, path, span):
+            click.echo(piece, nl=False)
     return 0
 
 
-def _print_document(store: OssStore, path: str, span: tuple[int, int | None], before: str) -> None:
-    pieces = _pieces(store, path, span)
-    first = next(pieces, b"")
-    click.echo(f'{before}\n {{"uri": {json.dumps(f"oss:/{path}")}, "base64": "', nl=False)
-    while first:
-        click.echo(base64.b64encode(first).decode("ascii"), nl=False)
-        first = next(pieces, b"")
-    click.echo('"}', nl=False)
+def _print_document(begin: Callable[[str], None], uri: str, pieces: Iterator[bytes]) -> None:
+    """Print one object; bytes that broke off, or that are not those which were stored, are told by an `error`."""
+    piece = next(pieces, b"")
+    begin(f'{{"uri": {json.dumps(uri)}, "base64": "')
+    error = ""
+    try:
+        while piece:
+            click.echo(base64.b64encode(piece).decode("ascii"), nl=False)
+            piece = next(pieces, b"")
+    except OssError as failure:
+        error = f', "error": {json.dumps(said_in_one_line(failure))}'
+        raise
+    finally:
+        click.echo(f'"{error}}}', nl=False)
 
 
 def _pieces(store: OssStore, path: str, span: tuple[int, int | None]) -> Iterator[bytes]:

@@ -30,14 +30,32 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 @contextlib.contextmanager
 def json_array() -> Iterator[Callable[[Any], None]]:
     """Print one JSON array, each value as it comes: a listing of millions is never held in memory."""
+    with json_texts() as begin:
+        yield lambda value: begin(json.dumps(value))
+
+
+@contextlib.contextmanager
+def json_texts() -> Iterator[Callable[[str], None]]:
+    """Print one JSON array of values that the caller has written, or goes on with writing.
+
+    Cut short by a failure it is an array of what came before; the line on stderr and the status say that it is not all.
+    Where nothing came, nothing is printed.
+    """
     count = 0
 
-    def add(value: Any) -> None:
+    def begin(text: str) -> None:
         nonlocal count
-        click.echo(f"{',' if count else '['}\n {json.dumps(value)}", nl=False)
+        click.echo(f"{',' if count else '['}\n {text}", nl=False)
         count += 1
 
-    yield add
+    try:
+        yield begin
+    except BrokenPipeError:
+        raise
+    except BaseException:
+        if count:
+            click.echo("\n]")
+        raise
     click.echo("\n]" if count else "[]")
 
 
