@@ -22,6 +22,8 @@ NATIVE_SOURCES := Cargo.toml Cargo.lock pyproject.toml \
 	$(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null)
 # The native module links against the interpreter that loads it; test binaries of that crate cannot be linked.
 RUST_TESTS := --workspace --exclude oss-python --locked
+# The Python tests look at it, to count the rows of the fault matrix that tests in Rust inject.
+RUST_PASSED := .cache/rust-tests-passed
 
 export CARGO_TERM_COLOR ?= auto
 export PYO3_PYTHON := $(PY)
@@ -87,12 +89,14 @@ test: setup original test-rust test-python guard ## Run all tests, Rust then Pyt
 
 .PHONY: test-rust
 test-rust: toolchain $(TORCH) ## Run the Rust tests
-	@if cargo nextest --version >/dev/null 2>&1; then \
+	@rm -f $(RUST_PASSED)
+	if cargo nextest --version >/dev/null 2>&1; then \
 		cargo nextest run $(RUST_TESTS) --no-tests=pass --status-level=fail; \
 	else \
 		cargo test $(RUST_TESTS) --lib --bins --tests --quiet; \
 	fi
 	cargo test $(RUST_TESTS) --doc --quiet
+	mkdir -p $(dir $(RUST_PASSED)) && touch $(RUST_PASSED)
 
 .PHONY: test-python
 test-python: setup original ## Run the Python tests (pass arguments with ARGS='-k name')
