@@ -41,6 +41,7 @@ pub use statics::StaticProvider;
 pub use surroundings::Surroundings;
 pub use uri::UriProvider;
 
+use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::error::Error;
 
@@ -68,18 +69,18 @@ pub struct Identity {
 
 /// A source of credentials. Called by one thread at a time, with none of our locks held.
 pub trait CredentialsProvider: Send + Sync + Debug {
-    /// Gets the present credentials; may block, and is given up when `cancel` says so.
+    /// Gets the present credentials; may block, and is given up when `asker` is gone.
     ///
     /// # Errors
     /// `Credentials`, naming the source and never its content; anything, once it is given up.
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error>;
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error>;
 
     /// As [`CredentialsProvider::fetch_unless`], and never given up.
     ///
     /// # Errors
     /// As there.
     fn fetch(&self) -> Result<Fetched, Error> {
-        self.fetch_unless(&Cancel::new())
+        self.fetch_unless(&Asker::silent(&Cancel::new()))
     }
 
     /// The longest that a `fetch` takes by itself; the rest of the process waits for it as long.

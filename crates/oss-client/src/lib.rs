@@ -4,6 +4,7 @@
 //! on `transport`, the only place that repeats a request; that on `http`, `retry` and `credentials`; those on
 //! `config` and `error`. `sync`, `clock` and `fork` are doors that any of them may use.
 
+pub mod asker;
 pub mod cancel;
 pub mod client;
 pub mod clock;

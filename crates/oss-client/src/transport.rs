@@ -18,6 +18,7 @@ mod outlook;
 mod pacer;
 mod route;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use oss_protocol::error::ServiceError;
@@ -25,6 +26,7 @@ use oss_protocol::operation::Operation;
 use oss_protocol::sign::RequestParts;
 use oss_protocol::time::UtcTime;
 
+use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::clock::{Clock, ServerClock};
 use crate::config::ClientConfig;
@@ -32,10 +34,11 @@ use crate::credentials::{CredentialsCache, CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::http::dial::{Dial, NetworkDial};
 use crate::http::pool::Pool;
-use crate::http::watch::Ticks;
+use crate::http::watch::{Deadline, Doing, Ticks};
 use crate::random::Dice;
 use crate::retry::Cause;
 use crate::stats::{Counter, Outcome, Stats};
+use crate::subject::Subject;
 use crate::sync::Arc;
 use crate::sync::atomic::AtomicBool;
 use crate::telling::board::Board;
@@ -241,7 +244,8 @@ impl Transport {
         cancel: &Cancel,
     ) -> Result<String, Error> {
         let failed = |text: String| Error::new(ErrorKind::Config, "presign", text);
-        let current = self.credentials.get(self.clock.clock().now(), cancel)?;
+        let current =
+            self.asking("presign", cancel, |asker| self.credentials.get(self.clock.clock().now(), asker))?;
         let signer = current.signer.as_ref().ok_or_else(|| {
             failed("anonymous credentials cannot sign a URL; a public object needs none".to_owned())
         })?;
@@ -259,7 +263,31 @@ impl Transport {
 
     /// Whose credentials sign the requests.
     pub(crate) fn identity(&self, cancel: &Cancel) -> Result<Identity, Error> {
-        self.credentials.identity(cancel)
+        self.asking("identity", cancel, |asker| self.credentials.identity(asker))
+    }
+
+    /// Asks for credentials for `label`, which sends no request.
+    fn asking<T>(&self, label: &'static str, cancel: &Cancel, ask: impl FnOnce(&Asker<'_>) -> T) -> T {
+        let mut deadline = Deadline::fixed(self.clock.clock().now(), self.config.timeouts.deadline);
+        let subject = Subject { label, bucket: None, key: None, range: None };
+        let doing = Doing { subject, attempt: 1, last_cause: None, place: None };
+        self.while_asking(&mut deadline, &doing, cancel, ask)
+    }
+
+    /// Asks for credentials in the middle of `doing`. Every long wait says so, and this one on whom.
+    fn while_asking<T>(
+        &self,
+        deadline: &mut Deadline,
+        doing: &Doing<'_>,
+        cancel: &Cancel,
+        ask: impl FnOnce(&Asker<'_>) -> T,
+    ) -> T {
+        let deadline = RefCell::new(deadline);
+        let tell = || {
+            let what = format!("waiting for {}", self.provider.source());
+            deadline.borrow_mut().tell_silence(&self.ticks, self.clock.clock().now(), doing, &what);
+        };
+        ask(&Asker::telling(cancel, &tell))
     }
 
     /// Counts a checksum that the service did or did not have.

@@ -5,14 +5,16 @@ mod core_support;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use core_support::{Memory, World, client_with, config, get_whole, uri, world_with};
+use core_support::{Memory, World, client_by, client_with, config, get_whole, uri, world_with};
 use oss_client::cancel::Cancel;
 use oss_client::client::Client;
+use oss_client::clock::{Clock, SystemClock};
 use oss_client::config::{ClientConfig, Proxy};
+use oss_client::credentials::{CallbackProvider, Fetched};
 use oss_client::error::ErrorKind;
 use oss_client::logs;
 use oss_client::operations::GetObject;
-use oss_client::sync::Mutex;
+use oss_client::sync::{Arc, Mutex};
 use oss_emulator::Options;
 use oss_protocol::sign::Credentials;
 use serde_json::json;
@@ -91,7 +93,8 @@ fn a_pause_that_the_service_asks_for_is_told_by_who_must_wait_with_it() {
     world.rule(json!({"key": "paused", "op": "GetObject"}), action, 1);
     std::thread::scope(|scope| {
         let first = scope.spawn(|| get_whole(&world.client, "paused").map(drop));
-        while world.stat("throttled") == 0 {
+        // It tells of the pause itself, so the pause holds by then.
+        while lines_about("paused").is_empty() {
             std::thread::yield_now();
         }
         get_whole(&world.client, "other").unwrap();
@@ -99,6 +102,52 @@ fn a_pause_that_the_service_asks_for_is_told_by_who_must_wait_with_it() {
     });
     let line = told("other");
     assert!(line.contains("held back") && line.contains("attempt 1, last cause: none"), "{line}");
+}
+
+#[test]
+fn a_pause_that_the_service_asks_for_is_told_by_who_was_refused() {
+    let world = world(|_config| {});
+    world.put("refused", b"x");
+    let action = json!({"status": 503, "code": "ServiceBusy", "headers": {"x-oss-qos-delay-time": "700"}});
+    world.rule(json!({"key": "refused", "op": "GetObject"}), action, 1);
+    get_whole(&world.client, "refused").unwrap();
+    let line = told("refused");
+    assert!(line.contains("no progress for 0 s: failed, again in 0."), "{line}");
+    assert!(line.contains("; attempt 1, last cause: ") && line.contains("503 ServiceBusy"), "{line}");
+}
+
+/// A client of `world` whose keys come from a function that answers after `delay`.
+fn client_with_keys_after(world: &World, delay: Duration) -> Client {
+    let keys = world.emulator.credentials();
+    let provider = CallbackProvider::new("my.Vault", move || {
+        SystemClock.sleep_until(SystemClock.now() + delay);
+        Ok(Fetched { credentials: Some(keys.clone()), expires_at: None })
+    });
+    let mut config = config(&world.emulator.endpoint());
+    config.timeouts.tell_after = 100 * MS;
+    config.timeouts.tell_every = 10_000 * MS;
+    client_by(&config, Arc::new(provider))
+}
+
+#[test]
+fn waiting_for_keys_is_told_by_who_asks_and_by_who_waits_for_the_answer() {
+    let world = world(|_config| {});
+    let client = client_with_keys_after(&world, 800 * MS);
+    let keys = ["key-asker", "key-waiter"];
+    keys.iter().for_each(|key| world.put(key, b"x"));
+    std::thread::scope(|scope| {
+        for key in keys {
+            scope.spawn(|| get_whole(&client, key).map(drop).unwrap());
+        }
+    });
+    for key in keys {
+        let line = told(key);
+        let expected = format!(
+            "GetObject oss://bucket/{key}: no progress for 0 s: waiting for credentials provider my.Vault; attempt 1, "
+        );
+        assert!(line.starts_with(&expected), "{line}");
+        assert!(!line.contains(world.emulator.credentials().access_key_secret.expose()), "{line}");
+    }
 }
 
 #[test]

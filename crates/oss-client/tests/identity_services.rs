@@ -10,6 +10,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use core_support::{BUCKET, client_by, config, get_whole, world, world_with};
+use oss_client::asker::Asker;
 use oss_client::cancel::Cancel;
 use oss_client::client::Client;
 use oss_client::clock::{Clock, SystemClock};
@@ -340,7 +341,7 @@ fn a_question_that_nobody_waits_for_any_more_is_given_up() {
     stage.behave(json!({"delay_ms": 20_000}));
     let (chain, cancel) = (stage.chain(), Cancel::new());
     let given_up = std::thread::scope(|threads| {
-        let asker = threads.spawn(|| chain.fetch_unless(&cancel));
+        let asker = threads.spawn(|| chain.fetch_unless(&Asker::silent(&cancel)));
         while stage.asked("sts") == 0 {
             std::thread::yield_now();
         }

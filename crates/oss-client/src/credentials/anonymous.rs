@@ -1,7 +1,7 @@
 //! No credentials, by explicit request.
 
 use super::{CredentialsProvider, Fetched};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 /// Sends requests unsigned: for public buckets.
@@ -9,7 +9,7 @@ use crate::error::Error;
 pub struct AnonymousProvider;
 
 impl CredentialsProvider for AnonymousProvider {
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _asker: &Asker<'_>) -> Result<Fetched, Error> {
         Ok(Fetched { credentials: None, expires_at: None })
     }
 

@@ -15,7 +15,7 @@ use oss_protocol::time::UtcTime;
 
 use super::statics::check_characters;
 use super::{CredentialsProvider, Fetched, Identity};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::clock::ServerClock;
 use crate::error::{Error, ErrorKind};
 use crate::panics;
@@ -111,22 +111,22 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// `Credentials`, naming the source, when there is nothing valid; `Cancelled`.
-    pub fn get(&self, now: Instant, cancel: &Cancel) -> Result<Arc<Current>, Error> {
+    pub fn get(&self, now: Instant, asker: &Asker<'_>) -> Result<Arc<Current>, Error> {
         let state = self.state.lock();
         if now < state.quiet_until
             && let Some(current) = &state.current
         {
             return Ok(Arc::clone(current));
         }
-        self.look(state, now, cancel)
+        self.look(state, now, asker)
     }
 
     /// Whose credentials these are; fetches them if there are none yet.
     ///
     /// # Errors
     /// As [`CredentialsCache::get`].
-    pub fn identity(&self, cancel: &Cancel) -> Result<Identity, Error> {
-        let current = self.get(self.clock.clock().now(), cancel)?;
+    pub fn identity(&self, asker: &Asker<'_>) -> Result<Identity, Error> {
+        let current = self.get(self.clock.clock().now(), asker)?;
         Ok(Identity {
             source: self.provider.source(),
             reason: self.provider.reason(),
@@ -147,16 +147,16 @@ impl CredentialsCache {
     ///
     /// # Errors
     /// `Cancelled`.
-    pub fn refused(&self, generation: u64, cancel: &Cancel) -> Result<AfterRefusal, Error> {
-        let mut state = self.while_refreshing(self.state.lock(), cancel, |_state| self.longest_wait());
-        if !cancel.is_cancelled() && self.may_ask_for(&state, generation) {
+    pub fn refused(&self, generation: u64, asker: &Asker<'_>) -> Result<AfterRefusal, Error> {
+        let mut state = self.while_refreshing(self.state.lock(), asker, |_state| self.longest_wait());
+        if !asker.is_gone() && self.may_ask_for(&state, generation) {
             let has_answered;
-            (state, has_answered) = self.refresh(state, cancel);
+            (state, has_answered) = self.refresh(state, asker);
             if has_answered {
                 state.confirmed = state.confirmed.max(generation);
             }
         }
-        if cancel.is_cancelled() {
+        if asker.is_gone() {
             return Err(Error::cancelled("credentials"));
         }
         Ok(self.after_refusal(&state, generation))
@@ -186,7 +186,7 @@ impl CredentialsCache {
         &'a self,
         mut state: MutexGuard<'a, State>,
         now: Instant,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
     ) -> Result<Arc<Current>, Error> {
         let mut wanted = self.is_due(&state);
         if !wanted && state.current.is_some() {
@@ -196,16 +196,15 @@ impl CredentialsCache {
             state = self.state.lock();
         }
         if wanted && state.refreshing {
-            state = self.while_refreshing(state, cancel, |state| self.worth_waiting(state));
+            state = self.while_refreshing(state, asker, |state| self.worth_waiting(state));
             // Whoever refreshed may have been given up meanwhile.
             wanted = self.is_due(&state);
         }
-        let may_ask =
-            !state.refreshing && !cancel.is_cancelled() && self.clock.clock().now() >= state.next_try;
+        let may_ask = !state.refreshing && !asker.is_gone() && self.clock.clock().now() >= state.next_try;
         if wanted && may_ask {
-            (state, _) = self.refresh(state, cancel);
+            (state, _) = self.refresh(state, asker);
         }
-        if cancel.is_cancelled() {
+        if asker.is_gone() {
             return Err(Error::cancelled("credentials"));
         }
         self.valid(&state)
@@ -256,12 +255,12 @@ impl CredentialsCache {
     fn while_refreshing<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
         limit: impl Fn(&State) -> Duration,
     ) -> MutexGuard<'a, State> {
         let begun = self.clock.clock().now();
         let waited = || self.clock.clock().now().saturating_duration_since(begun);
-        while state.refreshing && !cancel.is_cancelled() && waited() < limit(&state) {
+        while state.refreshing && !asker.is_gone() && waited() < limit(&state) {
             state = self.refreshed.wait_for(state, SLICE);
         }
         state
@@ -291,11 +290,11 @@ impl CredentialsCache {
     fn refresh<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
     ) -> (MutexGuard<'a, State>, bool) {
         state.refreshing = true;
         drop(state);
-        let fetched = self.fetch_valid(cancel);
+        let fetched = self.fetch_valid(asker);
         let now = self.clock.clock().now();
         let mut state = self.state.lock();
         state.refreshing = false;
@@ -316,20 +315,20 @@ impl CredentialsCache {
     }
 
     /// Fetches, once more if what came had expired already: a file may just be being rewritten.
-    fn fetch_valid(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        let fetched = self.fetch(cancel)?;
+    fn fetch_valid(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        let fetched = self.fetch(asker)?;
         if self.is_alive(&fetched) {
             return Ok(fetched);
         }
-        let again = self.fetch(cancel)?;
+        let again = self.fetch(asker)?;
         if self.is_alive(&again) { Ok(again) } else { Err(self.expired_error(again.expires_at)) }
     }
 
-    fn fetch(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        let fetched = panics::as_error("credentials", || self.provider.fetch_unless(cancel));
+    fn fetch(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        let fetched = panics::as_error("credentials", || self.provider.fetch_unless(asker));
         // Whoever gave up says nothing about the source, whatever came of it.
-        let fetched = fetched
-            .map_err(|why| if cancel.is_cancelled() { Error::cancelled("credentials") } else { why })?;
+        let fetched =
+            fetched.map_err(|why| if asker.is_gone() { Error::cancelled("credentials") } else { why })?;
         if let Some(credentials) = &fetched.credentials {
             check_characters(credentials, &self.provider.source())?;
         }
@@ -366,6 +365,7 @@ mod tests {
     use oss_protocol::sign::Credentials;
 
     use super::*;
+    use crate::cancel::Cancel;
     use crate::clock::{Clock, ManualClock};
     use crate::sync::atomic::{AtomicUsize, Ordering};
     use crate::sync::spawn;
@@ -380,7 +380,7 @@ mod tests {
     }
 
     impl CredentialsProvider for Scripted {
-        fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+        fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
             let number = self.fetches.fetch_add(1, Ordering::SeqCst);
             let id = self.script.lock().get(number).copied().unwrap_or("same");
             assert_ne!(id, "panic", "on purpose");
@@ -388,7 +388,7 @@ mod tests {
                 return Err(Error::new(ErrorKind::Credentials, "credentials", "scripted failure"));
             }
             if id == "cancelled meanwhile" {
-                cancel.cancel();
+                asker.cancel().cancel();
                 return Err(Error::cancelled("credentials"));
             }
             let expires_at = self.lifetime.map(|seconds| UtcTime(self.clock.wall().0 + seconds));
@@ -419,14 +419,14 @@ mod tests {
 
     impl Stage {
         fn get(&self) -> Result<(u64, String), Error> {
-            let current = self.cache.get(self.clock.now(), &Cancel::new())?;
+            let current = self.cache.get(self.clock.now(), &Asker::silent(&Cancel::new()))?;
             let id = current.signer.as_ref().map(|signer| signer.credentials().access_key_id.clone());
             Ok((current.generation, id.unwrap_or_default()))
         }
 
         /// Whether there is something newer after a refusal of the first generation.
         fn refused(&self, cancel: &Cancel) -> Result<bool, Error> {
-            Ok(matches!(self.cache.refused(1, cancel)?, AfterRefusal::Newer))
+            Ok(matches!(self.cache.refused(1, &Asker::silent(cancel))?, AfterRefusal::Newer))
         }
 
         fn advance(&self, seconds: u64) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::statics::check_complete;
 use super::{CredentialsProvider, Fetched};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
@@ -79,14 +79,14 @@ impl CallbackProvider {
         }
     }
 
-    fn wait(&self, call: &Call, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn wait(&self, call: &Call, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let end = SystemClock.now() + self.patience;
         let mut state = call.state.lock();
         loop {
             if let Some(answer) = state.answer.take() {
                 return answer;
             }
-            if cancel.is_cancelled() {
+            if asker.is_gone() {
                 return Err(Error::cancelled("credentials"));
             }
             let left = end.saturating_duration_since(SystemClock.now());
@@ -118,13 +118,13 @@ impl fmt::Debug for CallbackProvider {
 }
 
 impl CredentialsProvider for CallbackProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let call = self.calls.get(Call::default).ok_or_else(|| {
             let text = "this client was passed through too many nested forks; make a new one";
             Error::new(ErrorKind::Forked, "credentials", text)
         })?;
         self.begin(call);
-        let fetched = self.wait(call, cancel)?;
+        let fetched = self.wait(call, asker)?;
         if let Some(credentials) = &fetched.credentials {
             check_complete(credentials, &self.source())?;
         }

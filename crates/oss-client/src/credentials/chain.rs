@@ -14,7 +14,7 @@ use super::profile::{PROFILE, ProfileProvider};
 use super::statics::broken;
 use super::uri::UriProvider;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::{Error, ErrorKind};
 use crate::sync::OnceLock;
 
@@ -86,19 +86,19 @@ impl ChainProvider {
         Ok(None)
     }
 
-    fn fetch_from(&self, link: Link, cancel: &Cancel) -> Result<Fetched, Error> {
-        self.chosen.get_or_init(|| link).fetch_unless(cancel)
+    fn fetch_from(&self, link: Link, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        self.chosen.get_or_init(|| link).fetch_unless(asker)
     }
 
     /// Nothing is configured: the machine may have a role.
-    fn ask_metadata(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn ask_metadata(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let service =
             if self.asks_metadata { EcsRoleProvider::from_environment(&self.around)? } else { None };
         let Some(service) = service else { return Err(self.nothing_found(None)) };
         if service.is_named() {
-            return self.fetch_from(boxed(service), cancel);
+            return self.fetch_from(boxed(service), asker);
         }
-        let fetched = service.fetch_unless(cancel).map_err(|error| self.nothing_found(Some(&error)))?;
+        let fetched = service.fetch_unless(asker).map_err(|error| self.nothing_found(Some(&error)))?;
         // Another thread may have been here before: then its choice stands, and it is the same.
         self.chosen.get_or_init(|| boxed(service));
         Ok(fetched)
@@ -136,13 +136,13 @@ impl ChainProvider {
 }
 
 impl CredentialsProvider for ChainProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         if let Some(chosen) = self.chosen.get() {
-            return chosen.fetch_unless(cancel);
+            return chosen.fetch_unless(asker);
         }
         match self.configured()? {
-            Some(link) => self.fetch_from(link, cancel),
-            None => self.ask_metadata(cancel),
+            Some(link) => self.fetch_from(link, asker),
+            None => self.ask_metadata(asker),
         }
     }
 

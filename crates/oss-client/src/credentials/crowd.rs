@@ -7,6 +7,7 @@ use oss_protocol::sign::Credentials;
 use oss_protocol::time::UtcTime;
 
 use super::{CallbackProvider, CredentialsCache, CredentialsProvider, Fetched};
+use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::clock::{Clock, ManualClock, ServerClock};
 use crate::error::{Error, ErrorKind};
@@ -36,8 +37,8 @@ struct Watched {
 }
 
 impl CredentialsProvider for Watched {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        self.function.fetch_unless(cancel)
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        self.function.fetch_unless(asker)
     }
 
     fn patience(&self) -> Duration {
@@ -73,7 +74,7 @@ impl Stage {
     fn ask(&self, cancel: &Cancel) -> JoinHandle<Got> {
         let (cache, cancel, now) = (Arc::clone(&self.cache), cancel.clone(), self.clock.now());
         let get = move || {
-            let current = cache.get(now, &cancel)?;
+            let current = cache.get(now, &Asker::silent(&cancel))?;
             let id = current.signer.as_ref().map(|signer| signer.credentials().access_key_id.clone());
             Ok(id.unwrap_or_default())
         };
@@ -155,7 +156,10 @@ fn a_refusal_waits_for_a_refresh_under_way_and_begins_none_beside_it() {
     let [asking, waiting] = stage.two(&Cancel::new());
     let given_up = Cancel::new();
     given_up.cancel();
-    assert_eq!(stage.cache.refused(1, &given_up).expect_err("given up").kind, ErrorKind::Cancelled);
+    assert_eq!(
+        stage.cache.refused(1, &Asker::silent(&given_up)).expect_err("given up").kind,
+        ErrorKind::Cancelled
+    );
     assert!(stage.calls.try_recv().is_err(), "nobody else asks");
     stage.let_go(Some(50));
     for thread in [asking, waiting] {

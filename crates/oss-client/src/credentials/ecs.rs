@@ -10,7 +10,7 @@ use oss_protocol::uri::Endpoint;
 use super::document::{answered, printable};
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 use crate::http::ask::{Patience, Question, Reply, Service};
 
@@ -74,17 +74,17 @@ impl EcsRoleProvider {
         self.role.is_some()
     }
 
-    fn ask(&self, question: Question<'_>, cancel: &Cancel) -> Result<Reply, Error> {
-        self.service.ask(question, cancel).map_err(|why| {
+    fn ask(&self, question: Question<'_>, asker: &Asker<'_>) -> Result<Reply, Error> {
+        self.service.ask(question, asker).map_err(|why| {
             broken(&self.source(), &format!("no answer ({why}); on a machine without it set {DISABLED}=true"))
         })
     }
 
     /// The token to ask with; `None` where the service knows none.
-    fn token(&self, cancel: &Cancel) -> Result<Option<String>, Error> {
+    fn token(&self, asker: &Asker<'_>) -> Result<Option<String>, Error> {
         let lifetime = [("X-aliyun-ecs-metadata-token-ttl-seconds", "21600")];
         let question = Question { method: "PUT", target: "/latest/api/token", headers: &lifetime, body: b"" };
-        let reply = self.ask(question, cancel)?;
+        let reply = self.ask(question, asker)?;
         let text = String::from_utf8(reply.body).unwrap_or_default();
         let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
         match reply.status {
@@ -94,10 +94,10 @@ impl EcsRoleProvider {
         }
     }
 
-    fn get(&self, target: &str, token: Option<&str>, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+    fn get(&self, target: &str, token: Option<&str>, asker: &Asker<'_>) -> Result<Vec<u8>, Error> {
         let header = token.map(|token| ("X-aliyun-ecs-metadata-token", token));
         let question = Question { method: "GET", target, headers: header.as_slice(), body: b"" };
-        let reply = self.ask(question, cancel)?;
+        let reply = self.ask(question, asker)?;
         match reply.status {
             200 => Ok(reply.body),
             404 => {
@@ -107,11 +107,11 @@ impl EcsRoleProvider {
         }
     }
 
-    fn role(&self, token: Option<&str>, cancel: &Cancel) -> Result<String, Error> {
+    fn role(&self, token: Option<&str>, asker: &Asker<'_>) -> Result<String, Error> {
         if let Some(role) = &self.role {
             return Ok(role.clone());
         }
-        let body = self.get(KEYS, token, cancel)?;
+        let body = self.get(KEYS, token, asker)?;
         let name = std::str::from_utf8(&body).unwrap_or_default().trim();
         if is_role(name) {
             return Ok(name.to_owned());
@@ -121,10 +121,10 @@ impl EcsRoleProvider {
 }
 
 impl CredentialsProvider for EcsRoleProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        let token = self.token(cancel)?;
-        let role = self.role(token.as_deref(), cancel)?;
-        let keys = self.get(&format!("{KEYS}{role}"), token.as_deref(), cancel)?;
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        let token = self.token(asker)?;
+        let role = self.role(token.as_deref(), asker)?;
+        let keys = self.get(&format!("{KEYS}{role}"), token.as_deref(), asker)?;
         answered(&keys, &self.source())
     }
 

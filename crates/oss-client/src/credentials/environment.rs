@@ -4,7 +4,7 @@ use oss_protocol::sign::{Credentials, Secret};
 
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 /// Which variables are read.
@@ -51,7 +51,7 @@ impl EnvironmentProvider {
 }
 
 impl CredentialsProvider for EnvironmentProvider {
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _asker: &Asker<'_>) -> Result<Fetched, Error> {
         let [id_name, secret_name, token_name] = self.pair.names();
         let get = |name: &'static str| {
             self.around

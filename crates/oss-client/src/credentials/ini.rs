@@ -12,7 +12,7 @@ use super::statics::broken;
 use super::sts::{Place, Role};
 use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 const FILE: &str = "ALIBABA_CLOUD_CREDENTIALS_FILE";
@@ -104,11 +104,11 @@ impl IniProvider {
 }
 
 impl CredentialsProvider for IniProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let source = self.source();
         let remedy = format!("correct {FILE} or the file");
         let plan = self.file.read(&source, &remedy, |content| self.plan(&self.section(content)?))?;
-        plan.fetch(&self.around, &source, cancel)
+        plan.fetch(&self.around, &source, asker)
     }
 
     fn source(&self) -> String {

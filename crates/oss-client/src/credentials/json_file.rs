@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::document::{self, USUAL};
 use super::watched_file::{self, WatchedFile};
 use super::{CredentialsProvider, Fetched};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 /// Reads `{"AccessKeyId", "AccessKeySecret", "SecurityToken"?, "Expiration"?}` from a file.
@@ -36,7 +36,7 @@ fn source_of(path: &Path) -> String {
 }
 
 impl CredentialsProvider for JsonFileProvider {
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _asker: &Asker<'_>) -> Result<Fetched, Error> {
         let source = self.source();
         self.file.read(&source, "correct cred_path or the file", |content| {
             document::credentials(&document::parse(content, &source)?, &USUAL, &source)

@@ -4,7 +4,7 @@ use super::statics::broken;
 use super::sts::{Place, Role, Sts};
 use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 const ROLE_ARN: &str = "ALIBABA_CLOUD_ROLE_ARN";
@@ -52,8 +52,8 @@ impl OidcProvider {
 }
 
 impl CredentialsProvider for OidcProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
-        self.sts.assume_role_with_oidc(&self.role, &self.provider_arn, &self.read_token()?, cancel)
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
+        self.sts.assume_role_with_oidc(&self.role, &self.provider_arn, &self.read_token()?, asker)
     }
 
     fn source(&self) -> String {

@@ -7,7 +7,7 @@ use super::statics::{broken, check_complete};
 use super::sts::{Place, Role, Sts};
 use super::uri::UriProvider;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 /// How to come by keys.
@@ -32,27 +32,27 @@ impl Plan {
         &self,
         around: &Surroundings,
         source: &str,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
     ) -> Result<Fetched, Error> {
         match self {
             Plan::Keys(fetched) => Ok(fetched.clone()),
             Plan::Role { base, role, place } => {
                 let sts = Sts::new(around, place, source)?;
-                let base = base.fetch(around, source, cancel)?;
+                let base = base.fetch(around, source, asker)?;
                 let Some(keys) = base.credentials else {
                     return Err(broken(source, "there are no keys to assume the role with"));
                 };
                 check_complete(&keys, source)?;
-                sts.assume_role(&keys, role, cancel)
+                sts.assume_role(&keys, role, asker)
             }
-            Plan::Ecs { role } => EcsRoleProvider::new(around, role.clone())?.fetch_unless(cancel),
+            Plan::Ecs { role } => EcsRoleProvider::new(around, role.clone())?.fetch_unless(asker),
             Plan::Oidc { role, provider_arn, token_file, place } => {
                 let sts = Sts::new(around, place, source)?;
                 let (role, provider) = (role.clone(), provider_arn.clone());
-                OidcProvider::new(role, provider, token_file, sts, source.to_owned()).fetch_unless(cancel)
+                OidcProvider::new(role, provider, token_file, sts, source.to_owned()).fetch_unless(asker)
             }
-            Plan::Uri { url } => UriProvider::parse(around, url)?.fetch_unless(cancel),
-            Plan::Process { command } => ProcessProvider::new(command)?.fetch_unless(cancel),
+            Plan::Uri { url } => UriProvider::parse(around, url)?.fetch_unless(asker),
+            Plan::Process { command } => ProcessProvider::new(command)?.fetch_unless(asker),
         }
         .map_err(|error| named(error, source))
     }

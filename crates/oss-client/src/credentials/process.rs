@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::document::{self, Names, USUAL};
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::http::socket::is_readable;
@@ -51,7 +51,7 @@ impl ProcessProvider {
         Ok(ProcessProvider { command: CommandLine(command.to_owned()), limit: LIMIT })
     }
 
-    fn run(&self, cancel: &Cancel) -> Result<Vec<u8>, Error> {
+    fn run(&self, asker: &Asker<'_>) -> Result<Vec<u8>, Error> {
         let failed = |what: String| broken(&self.source(), &what);
         let unwatched = |error: io::Error| failed(format!("cannot be waited for ({})", error.kind()));
         let mut program = Program::start(&self.command.0)
@@ -72,7 +72,7 @@ impl ProcessProvider {
                 Some(status) => {
                     return Err(failed(format!("failed ({status}); run the command by hand to see why")));
                 }
-                None if cancel.is_cancelled() => return Err(Error::cancelled("credentials")),
+                None if asker.is_gone() => return Err(Error::cancelled("credentials")),
                 None if SystemClock.now() >= end => {
                     let seconds = self.limit.as_secs();
                     return Err(failed(format!("had not ended after {seconds} s; correct the command")));
@@ -151,9 +151,9 @@ fn kill_group(leader: &Child) {
 }
 
 impl CredentialsProvider for ProcessProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let source = format!("output of {}", self.source());
-        let document = document::parse(&self.run(cancel)?, &source)?;
+        let document = document::parse(&self.run(asker)?, &source)?;
         let names = if document.contains_key("AccessKeyId") { &USUAL } else { &PROFILE };
         document::credentials(&document, names, &source)
     }
@@ -175,6 +175,7 @@ fn program_of(command: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
     use crate::error::ErrorKind;
     use crate::sync::spawn;
 
@@ -246,7 +247,8 @@ mod tests {
         let cancel = Cancel::new();
         let given_up = cancel.clone();
         let hanging = ProcessProvider::new("sleep 60.0732 | cat").expect("a command");
-        let asker = spawn("asker", move || hanging.fetch_unless(&given_up)).expect("a thread");
+        let asker =
+            spawn("asker", move || hanging.fetch_unless(&Asker::silent(&given_up))).expect("a thread");
         wait_until("shell and program run", || processes_with("60.0732") >= 2);
         cancel.cancel();
         let error = asker.join().expect("no panic").expect_err("given up");

@@ -12,7 +12,7 @@ use super::statics::broken;
 use super::sts::{Place, Role};
 use super::watched_file::WatchedFile;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 
 /// Names the profile, here and in the ini file.
@@ -81,9 +81,9 @@ impl ProfileProvider {
 }
 
 impl CredentialsProvider for ProfileProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let (source, plan) = self.with_document(|document| self.plan(document))?;
-        plan.fetch(&self.around, &source, cancel)
+        plan.fetch(&self.around, &source, asker)
     }
 
     fn source(&self) -> String {

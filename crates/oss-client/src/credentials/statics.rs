@@ -3,7 +3,7 @@
 use oss_protocol::sign::Credentials;
 
 use super::{CredentialsProvider, Fetched};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::{Error, ErrorKind};
 
 /// Always the same credentials; their Debug shows no secret.
@@ -24,7 +24,7 @@ impl StaticProvider {
 }
 
 impl CredentialsProvider for StaticProvider {
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _asker: &Asker<'_>) -> Result<Fetched, Error> {
         Ok(Fetched { credentials: Some(self.credentials.clone()), expires_at: None })
     }
 

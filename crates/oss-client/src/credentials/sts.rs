@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::document::{self, Document, USUAL, printable};
 use super::statics::broken;
 use super::{Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 use crate::http::ask::{Question, Reply, Service};
 use crate::sync::Arc;
@@ -99,13 +99,13 @@ impl Sts {
         &self,
         base: &Credentials,
         role: &Role,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
     ) -> Result<Fetched, Error> {
         let duration = role.duration_seconds.unwrap_or(DURATION_SECONDS).to_string();
         let mut parameters = common("AssumeRole", role, &duration);
         parameters.extend(role.external_id.as_deref().map(|id| ("ExternalId", id)));
         let form = rpc::sign(base, "POST", &parameters, &nonce(&*self.clock), &self.timestamp());
-        self.post(&form, cancel)
+        self.post(&form, asker)
     }
 
     /// Keys of `role` against the token of an OIDC provider.
@@ -117,7 +117,7 @@ impl Sts {
         role: &Role,
         provider_arn: &str,
         token: &str,
-        cancel: &Cancel,
+        asker: &Asker<'_>,
     ) -> Result<Fetched, Error> {
         let duration = role.duration_seconds.unwrap_or(DURATION_SECONDS).to_string();
         let (nonce, timestamp) = (nonce(&*self.clock), self.timestamp());
@@ -128,17 +128,17 @@ impl Sts {
             ("SignatureNonce", &nonce),
             ("Timestamp", &timestamp),
         ]);
-        self.post(&write_query(&parameters), cancel)
+        self.post(&write_query(&parameters), asker)
     }
 
     fn timestamp(&self) -> String {
         self.clock.wall().to_iso_extended()
     }
 
-    fn post(&self, form: &str, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn post(&self, form: &str, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let headers = [("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json")];
         let question = Question { method: "POST", target: "/", headers: &headers, body: form.as_bytes() };
-        let reply = self.service.ask(question, cancel).map_err(|why| {
+        let reply = self.service.ask(question, asker).map_err(|why| {
             broken(&self.source, &format!("STS was not reached ({why}); check the network and {ENDPOINT}"))
         })?;
         self.read(&reply)

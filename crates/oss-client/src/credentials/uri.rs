@@ -5,7 +5,7 @@ use oss_protocol::uri::{Addressing, Endpoint};
 use super::document::answered;
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched, Surroundings};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::error::Error;
 use crate::http::ask::{Question, Service};
 
@@ -50,9 +50,9 @@ impl UriProvider {
 }
 
 impl CredentialsProvider for UriProvider {
-    fn fetch_unless(&self, cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
         let question = Question { method: "GET", target: &self.target, headers: &[], body: b"" };
-        let reply = self.service.ask(question, cancel).map_err(|why| {
+        let reply = self.service.ask(question, asker).map_err(|why| {
             broken(&self.source(), &format!("no answer ({why}); start the service or unset {VARIABLE}"))
         })?;
         match reply.status {

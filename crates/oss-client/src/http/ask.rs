@@ -13,7 +13,7 @@ use oss_protocol::uri::{Addressing, Endpoint, Scheme};
 use super::connection::Connection;
 use super::dial::{Dial, DialFailure, NetworkDial, Origin};
 use super::watch::{Deadline, Doing, Ticks, Watch};
-use crate::cancel::Cancel;
+use crate::asker::Asker;
 use crate::clock::Clock;
 use crate::config::{ClientConfig, Proxy, Timeouts};
 use crate::stats::Stats;
@@ -49,6 +49,8 @@ impl Patience {
             write_stall: self.read,
             deadline: self.connect + 2 * self.read,
             tick: Duration::from_millis(50),
+            // Who asks knows what the answer is for, and says so.
+            tell_after: Duration::MAX,
             ..Timeouts::default()
         }
     }
@@ -122,32 +124,37 @@ impl Service {
         &self.host_header
     }
 
-    /// Asks, at most as often as patience allows, and no longer once `cancel` says so.
+    /// Asks, at most as often as patience allows, and no longer once `asker` is gone.
     ///
     /// # Errors
     /// Why no answer came, in words without any content.
-    pub(crate) fn ask(&self, question: Question<'_>, cancel: &Cancel) -> Result<Reply, String> {
+    pub(crate) fn ask(&self, question: Question<'_>, asker: &Asker<'_>) -> Result<Reply, String> {
         // Made anew: a fork in the middle of a lookup would leave the child waiting for a thread that it has not.
         let dial = NetworkDial::new(&self.config, Arc::clone(&self.clock));
         let mut pause = PAUSE;
         for _ in 1..self.patience.tries {
-            match self.ask_once(&dial, question, cancel) {
+            match self.ask_once(&dial, question, asker) {
                 Ok(reply) if reply.status < 500 && reply.status != 429 => return Ok(reply),
                 Ok(_at_fault) => {}
                 Err(Failed::ForGood(why)) => return Err(why),
                 Err(Failed::ForNow(_why)) => {}
             }
-            if cancel.wait_until(self.clock.now() + pause, &*self.clock) {
+            if asker.cancel().wait_until(self.clock.now() + pause, &*self.clock) {
                 return Err(GIVEN_UP.to_owned());
             }
             pause *= 2;
         }
-        self.ask_once(&dial, question, cancel).map_err(|failed| match failed {
+        self.ask_once(&dial, question, asker).map_err(|failed| match failed {
             Failed::ForGood(why) | Failed::ForNow(why) => why,
         })
     }
 
-    fn ask_once(&self, dial: &NetworkDial, question: Question<'_>, cancel: &Cancel) -> Result<Reply, Failed> {
+    fn ask_once(
+        &self,
+        dial: &NetworkDial,
+        question: Question<'_>,
+        asker: &Asker<'_>,
+    ) -> Result<Reply, Failed> {
         let now = self.clock.now();
         let mut deadline = Deadline::fixed(now, self.config.timeouts.deadline);
         let doing = Doing {
@@ -156,13 +163,12 @@ impl Service {
             last_cause: None,
             place: None,
         };
-        let stream = dial.dial(&self.origin, deadline.end(), &mut |step| {
-            deadline.tell_silence(&self.ticks, self.clock.now(), &doing, step.as_str());
-            cancel.is_cancelled()
-        });
+        let stream = dial.dial(&self.origin, deadline.end(), &mut |_step| asker.is_gone());
         let mut connection = Connection::new(stream.map_err(not_dialled)?, now);
         self.write_head(question, &mut connection.outbox)?;
-        let mut watch = Watch::new(&self.ticks, &*self.clock, cancel, &mut deadline, &self.stats, doing);
+        let mut watch =
+            Watch::new(&self.ticks, &*self.clock, asker.cancel(), &mut deadline, &self.stats, doing);
+        watch.asker = Some(*asker);
         let broken = |broken: super::Broken| Failed::ForNow(format!("{}: {broken}", self.host_header));
         let body: &[&[u8]] = if question.body.is_empty() { &[] } else { &[question.body] };
         connection.send(body, &mut watch, &mut false).map_err(broken)?;

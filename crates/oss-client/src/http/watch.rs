@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Broken;
+use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::config::{Limits, RetryPolicy, Timeouts};
@@ -149,6 +150,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) slow_start: bool,
     /// What is being done, for the log.
     pub(crate) doing: Doing<'a>,
+    /// Who waits for this exchange in the middle of another operation, and tells of it.
+    pub(crate) asker: Option<Asker<'a>>,
     window: Window,
 }
 
@@ -197,7 +200,17 @@ impl<'a> Watch<'a> {
         stats: &'a Stats,
         doing: Doing<'a>,
     ) -> Self {
-        Watch { ticks, clock, cancel, deadline, stats, slow_start: false, doing, window: Window::default() }
+        Watch {
+            ticks,
+            clock,
+            cancel,
+            deadline,
+            stats,
+            slow_start: false,
+            doing,
+            asker: None,
+            window: Window::default(),
+        }
     }
 
     /// `bytes` came or went; `whole` says that the call got all it asked for, so no tick passed.
@@ -260,6 +273,9 @@ impl<'a> Watch<'a> {
     pub(crate) fn look(&mut self) -> Result<(), Broken> {
         if self.cancel.is_cancelled() {
             return Err(Broken::Cancelled);
+        }
+        if let Some(asker) = &self.asker {
+            asker.tell();
         }
         let now = self.clock.now();
         if self.window.silent > 0 {
@@ -376,6 +392,19 @@ mod tests {
             watch.silent(Phase::FirstByte).err().map(|broken| (second, broken))
         });
         assert_eq!(seen, Some((60, Broken::SilentAfterRequest)), "twice the time of the floor");
+    }
+
+    #[test]
+    fn silence_is_told_after_five_seconds_and_then_every_thirty() {
+        let stage = Stage::new();
+        let mut deadline = Deadline::fixed(stage.clock.now(), Duration::from_secs(180));
+        let told: Vec<u32> = (1..=100)
+            .filter(|_second| {
+                stage.clock.advance(Duration::from_secs(1));
+                deadline.silence_to_tell(&stage.ticks, stage.clock.now()).is_some()
+            })
+            .collect();
+        assert_eq!(told, [5, 35, 65, 95]);
     }
 
     #[test]

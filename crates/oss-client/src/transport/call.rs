@@ -9,6 +9,7 @@ use oss_protocol::time::UtcTime;
 use super::account::Account;
 use super::gate::Turn;
 use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
+use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::credentials::AfterRefusal;
@@ -222,8 +223,7 @@ impl<'c> Call<'c> {
                 return Err(Failure::last(self.paused_too_long()));
             }
             self.tell_silence(now, "held back, as the service refuses requests for their rate or fails them");
-            let until = turn.opens.min(now + LOOK_AT_THE_PACE.min(self.transport.ticks.tell_after()));
-            if self.cancel.wait_until(until, self.clock()) {
+            if self.cancel.wait_until(self.next_look(now, turn.opens), self.clock()) {
                 self.transport.gate.give_back(&turn);
                 return Err(self.given_up());
             }
@@ -243,6 +243,17 @@ impl<'c> Call<'c> {
             place: None,
         };
         self.deadline.tell_silence(&self.transport.ticks, now, &doing, what);
+    }
+
+    /// Asks for credentials, saying so when that is long.
+    pub(super) fn while_asking<T>(&mut self, ask: impl FnOnce(&Asker<'_>) -> T) -> T {
+        let doing = Doing {
+            subject: self.subject,
+            attempt: self.attempts,
+            last_cause: self.causes.last().map(String::as_str),
+            place: None,
+        };
+        self.transport.while_asking(&mut self.deadline, &doing, self.cancel, ask)
     }
 
     /// What failed last says what to do; the pause is only why there is no other attempt.
@@ -324,20 +335,32 @@ impl<'c> Call<'c> {
                 self.transport.stats.add_time(pauses, after);
                 self.remember(&error);
                 self.place.failed(&error.message, now);
-                self.tell_silence(now, &format!("failed, again in {:.1} s", after.as_secs_f64()));
                 self.pause(now + after, hint.is_some() && cause == Cause::Throttled)
             }
         }
     }
 
-    fn pause(&self, until: Instant, for_everybody: bool) -> Result<(), Error> {
+    /// Waits until `until`, saying so when that is long.
+    fn pause(&mut self, until: Instant, for_everybody: bool) -> Result<(), Error> {
         if for_everybody {
             self.transport.gate.close_until(until, self.clock().now());
         }
-        if self.cancel.wait_until(until, self.clock()) {
-            return Err(self.finish(Error::cancelled(self.subject.label), None));
+        loop {
+            let now = self.clock().now();
+            let left_seconds = until.saturating_duration_since(now).as_secs_f64();
+            self.tell_silence(now, &format!("failed, again in {left_seconds:.1} s"));
+            if now >= until {
+                return Ok(());
+            }
+            if self.cancel.wait_until(self.next_look(now, until), self.clock()) {
+                return Err(self.finish(Error::cancelled(self.subject.label), None));
+            }
         }
-        Ok(())
+    }
+
+    /// When who waits until `until` looks around next.
+    fn next_look(&self, now: Instant, until: Instant) -> Instant {
+        until.min(now + LOOK_AT_THE_PACE.min(self.transport.ticks.tell_after()))
     }
 
     fn first_contact_left(&self, now: Instant) -> Option<Duration> {
@@ -353,7 +376,8 @@ impl<'c> Call<'c> {
         date: Option<UtcTime>,
         signed_with: SignedWith,
     ) -> Result<Cause, Error> {
-        let after = self.transport.credentials.refused(signed_with.generation, self.cancel);
+        let credentials = &self.transport.credentials;
+        let after = self.while_asking(|asker| credentials.refused(signed_with.generation, asker));
         match after.map_err(|error| self.finish(error, None))? {
             AfterRefusal::Newer => {
                 self.transport.stats.add(Counter::CredentialRefreshes, 1);

@@ -63,7 +63,8 @@ impl<'t> Exchange<'t> {
         let (transport, cancel) = (call.transport, call.cancel);
         let now = call.clock().now();
         let route = transport.routes.of(request.bucket, &transport.config);
-        let current = transport.credentials.get(now, cancel).map_err(Failure::last)?;
+        let current =
+            call.while_asking(|asker| transport.credentials.get(now, asker)).map_err(Failure::last)?;
         let is_careful = request.on_ambiguous == OnAmbiguous::Return;
         let (slot, mut connection, reused) = connect(call, &route.origin, is_careful, now)?;
         transport.stats.add(if reused { Counter::ConnectionsReused } else { Counter::ConnectionsOpened }, 1);

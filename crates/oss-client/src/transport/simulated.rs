@@ -16,6 +16,7 @@ use oss_protocol::uri::{Endpoint, ObjectUri};
 
 use super::Transport;
 use super::fetch::{BodySink, GetObject};
+use crate::asker::Asker;
 use crate::cancel::{Cancel, Interrupt};
 use crate::clock::{Clock, SystemClock};
 use crate::config::ClientConfig;
@@ -244,7 +245,7 @@ fn credentials(id: &str) -> Credentials {
 struct Vault(Arc<World>);
 
 impl CredentialsProvider for Vault {
-    fn fetch_unless(&self, _cancel: &Cancel) -> Result<Fetched, Error> {
+    fn fetch_unless(&self, _asker: &Asker<'_>) -> Result<Fetched, Error> {
         self.0.clock.advance(Duration::from_millis(100));
         let mut keys = self.0.keys.lock();
         if !keys.is_empty() && self.0.happens(0.1) {
