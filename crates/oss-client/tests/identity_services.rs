@@ -139,6 +139,16 @@ fn a_machine_with_a_role_needs_nothing_else() {
 }
 
 #[test]
+fn a_machine_with_a_role_is_asked_again_when_its_first_answer_is_a_fault() {
+    for role in ["", "emulator-role"] {
+        let stage = Stage::new(&[("ALIBABA_CLOUD_ECS_METADATA", role)]);
+        stage.behave(json!({"status": 500, "times": 2}));
+        assert_eq!(stage.read().unwrap(), b"whole");
+        assert_eq!((stage.asked("token"), stage.asked("keys")), (3, 1));
+    }
+}
+
+#[test]
 fn a_metadata_service_without_tokens_is_asked_without_unless_that_is_forbidden() {
     let stage = Stage::new(&[]);
     stage.behave(json!({"without_token": true}));

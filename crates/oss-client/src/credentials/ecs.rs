@@ -26,8 +26,6 @@ const KEYS: &str = "/latest/meta-data/ram/security-credentials/";
 /// It is on the same machine: 1 s to connect, 1 s to read, 3 tries (`faults.md`, 6.7).
 const PATIENCE: Patience =
     Patience { connect: Duration::from_secs(1), read: Duration::from_secs(1), tries: 3 };
-/// Nobody said that this machine has a metadata service: one try finds out.
-const CURIOSITY: Patience = Patience { tries: 1, ..PATIENCE };
 
 /// Asks the metadata service.
 #[derive(Debug)]
@@ -47,17 +45,11 @@ impl EcsRoleProvider {
         if around.is_on(DISABLED) {
             return Ok(None);
         }
-        let role = around.variable(ROLE);
-        let patience = if role.is_some() { PATIENCE } else { CURIOSITY };
-        EcsRoleProvider::with_patience(around, role, patience).map(Some)
+        EcsRoleProvider::new(around, around.variable(ROLE)).map(Some)
     }
 
     /// A role that somebody named, or any.
     pub(super) fn new(around: &Surroundings, role: Option<String>) -> Result<Self, Error> {
-        EcsRoleProvider::with_patience(around, role, PATIENCE)
-    }
-
-    fn with_patience(around: &Surroundings, role: Option<String>, patience: Patience) -> Result<Self, Error> {
         if let Some(role) = role.as_deref().filter(|role| !is_role(role)) {
             let what = format!("{:?} is no name of a RAM role; correct {ROLE}", printable(role));
             return Err(broken("ECS metadata service", &what));
@@ -65,7 +57,7 @@ impl EcsRoleProvider {
         let usual =
             || Endpoint::parse(ADDRESS).map_err(|error| broken("ECS metadata service", &error.to_string()));
         let endpoint = around.endpoint_from(ENDPOINT)?.map_or_else(usual, Ok)?;
-        let service = around.server_with(&endpoint, patience);
+        let service = around.server_with(&endpoint, PATIENCE);
         Ok(EcsRoleProvider { role, service, needs_token: around.is_on(TOKEN_REQUIRED) })
     }
 
