@@ -4,11 +4,12 @@
 mod read_support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use oss_client::error::{Error, ErrorKind};
 use oss_client::read::object::ObjectReader;
 use oss_protocol::crc64::crc64;
-use read_support::{Loan, Tracked, World, bytes_of, content, lend, world};
+use read_support::{Loan, Tracked, World, bytes_of, content, lend, world, world_by};
 use serde_json::{Value, json};
 
 const MIB: usize = 1024 * 1024;
@@ -139,6 +140,72 @@ fn damage_in_what_was_read_before_is_told() {
     let error = read_ranges(&mut reader, &[(MIB, 8 * MIB)]).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Integrity);
     assert!(error.to_string().contains("read before"), "{error}");
+}
+
+/// Reads `size_bytes` from the position on, straight into the caller's memory.
+fn read_on(reader: &mut ObjectReader, size_bytes: usize) -> Result<Vec<u8>, Error> {
+    reader.read_into(lend(size_bytes).unwrap(), &mut || Ok(())).map(bytes_of)
+}
+
+#[test]
+fn ranges_are_good_again_once_damage_in_what_was_read_before_was_told() {
+    let world = world();
+    let whole = content(7, 9 * MIB);
+    world.put("k", &whole);
+    set_rules(&world, json!([{"match": {"op": "GetObject"}, "action": {"flip_bit": 77}, "times": 1}]));
+    let mut reader = world.reader("k");
+    read_ranges(&mut reader, &[(0, MIB)]).unwrap();
+    read_ranges(&mut reader, &[(MIB, 8 * MIB)]).unwrap_err();
+    read_and_compare(&mut reader, &whole, &[(0, MIB), (MIB, 8 * MIB)]);
+    read_and_compare(&mut reader, &whole, &[(2 * MIB, 3 * MIB)]);
+    // The object as it was fetched again, and the ranges that make it.
+    assert_eq!((counter(&world, "crc_mismatched"), counter(&world, "crc_checked")), (1, 2));
+}
+
+#[test]
+fn a_stream_whose_start_came_damaged_is_read_anew_from_its_start_alone() {
+    let world = world();
+    let whole = content(9, 8 * MIB);
+    world.put("k", &whole);
+    set_rules(
+        &world,
+        // What is read ahead meanwhile is asked for as well.
+        json!([{"match": {"op": "GetObject", "range": "bytes=0-*"}, "action": {"flip_bit": 77}, "times": 1}]),
+    );
+    let mut reader = world.reader("k");
+    assert!(read_on(&mut reader, 4 * MIB).unwrap() != whole[..4 * MIB]);
+    for _ in 0..2 {
+        let error = read_on(&mut reader, 4 * MIB).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Integrity, "{error}");
+        assert!(error.to_string().contains("read before"), "{error}");
+    }
+    reader.seek(0);
+    assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[..4 * MIB]);
+    assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[4 * MIB..]);
+    assert_eq!((counter(&world, "crc_mismatched"), counter(&world, "crc_checked")), (1, 2));
+}
+
+#[test]
+fn damage_that_nobody_was_given_is_not_told_as_that_of_an_earlier_read() {
+    let world = world_by(|config| config.timeouts.deadline = Duration::from_millis(300));
+    let whole = content(10, 8 * MIB);
+    world.put("k", &whole);
+    let mut reader = world.reader("k");
+    assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[..4 * MIB]);
+    reader.close();
+    // What is left comes damaged, and the whole object, fetched to tell who is right, does not come.
+    set_rules(
+        &world,
+        json!([
+            {"match": {"op": "GetObject", "range": "bytes=4194304-*"}, "action": {"flip_bit": 77}, "times": 1},
+            {"match": {"op": "GetObject"}, "action": {"status": 500}},
+        ]),
+    );
+    let error = read_on(&mut reader, 4 * MIB).unwrap_err();
+    assert_ne!(error.kind, ErrorKind::Integrity, "{error}");
+    set_rules(&world, json!([]));
+    assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[4 * MIB..]);
+    assert_eq!(counter(&world, "crc_mismatched"), 1);
 }
 
 #[test]

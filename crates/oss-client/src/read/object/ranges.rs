@@ -1,5 +1,6 @@
 //! Many ranges of the version that is read, into many buffers at once.
 
+use std::mem;
 use std::ops::Range;
 
 use super::ObjectReader;
@@ -43,7 +44,10 @@ impl ObjectReader {
             spans.push(Span { range, buffer: number, at: 0 });
             buffers.push(buffer);
         }
-        let filled = self.fill_spans(buffers, spans, None, &version, watch)?;
+        let filled = self.fill_spans(buffers, spans, None, &version, watch);
+        // Ranges stand each for themselves: damage was told, and no later one goes on behind it.
+        self.damage = None;
+        let filled = filled?;
         self.is_told = true;
         Ok(filled.buffers.into_iter().zip(filled.crc64).collect())
     }
@@ -106,7 +110,7 @@ impl ObjectReader {
             self.tiles = Tiles::default();
             return Ok(filled);
         }
-        self.settle(filled, spans, &before, version, watch)
+        self.settle(filled, spans, before, version, watch)
     }
 
     /// Ends the caller's share and waits for the others; the loans are back also when something breaks this off.
@@ -151,12 +155,13 @@ impl ObjectReader {
 
     /// Takes note of what was received; when the object is whole and its CRC-64 differs, fetches it again.
     ///
-    /// `before` is what had been received before this read.
+    /// `before` is what had been received before this read. If that proves to be damaged it is told once: the proof
+    /// begins anew, and a stream is read again from its start.
     fn settle<B: Lend>(
         &mut self,
         scattered: Scattered<B>,
         spans: Vec<Span>,
-        before: &Tiles,
+        before: Tiles,
         version: &Version,
         watch: Watch<'_>,
     ) -> Result<Scattered<B>, Error> {
@@ -173,18 +178,22 @@ impl ObjectReader {
         self.client.count(Counter::CrcMismatched);
         self.close();
         let stretches = coalesce::whole(spans, version.size, &before.edges(), self.ahead.part_bytes());
+        // Nobody was given anything of this read: if the object does not come again, the proof stands where it stood.
+        self.tiles = before;
         let want = version.want(&self.uri, None).after_damage();
         let again = Scattering::new(self, want, scattered.buffers, stretches, Vec::new());
         let again = self.wait_for(again, Ok(()), watch)?;
-        if !before.agree_with(&again.marks) {
-            return Err(self.damaged_earlier());
+        if mem::take(&mut self.tiles).agree_with(&again.marks) {
+            return Ok(again);
         }
-        self.tiles = Tiles::default();
-        Ok(again)
+        let damage = self.damaged_earlier();
+        self.damage = Some(damage.clone());
+        Err(damage)
     }
 
     fn damaged_earlier(&self) -> Error {
-        let text = "bytes that were read before differ from what OSS keeps: they were damaged on the way; read again";
+        let text = "bytes that were read before differ from what OSS keeps: they were damaged on the way; \
+                    read again from the start";
         Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string())
     }
 }
