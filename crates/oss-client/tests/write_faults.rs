@@ -224,6 +224,26 @@ fn test_f59_a_put_that_was_not_carried_out_is_sent_again() {
 }
 
 #[test]
+fn test_f59_a_try_met_with_silence_leaves_the_fate_open_whatever_the_next_are_told() {
+    for (operation, size) in [("PutObject", 1000), ("CompleteMultipartUpload", LARGE)] {
+        for refusal in [json!({"status": 503}), json!({"status": 403, "code": "AccessDenied"})] {
+            let scene = Scene::with(|config| config.timeouts.deadline = Duration::from_millis(600));
+            // A request that is still somewhere on the way looks like one that was lost.
+            scene.rules(json!([
+                {"match": {"op": operation, "nth": 1}, "action": {"fail_without_commit": "reset"}},
+                {"match": {"op": operation}, "action": refusal},
+            ]));
+            let (mut upload, error) =
+                *scene.save("key", &bytes(size, 1), plain()).map(drop).expect_err("never carried out");
+            assert_eq!(state_of(&error), Some(UploadState::Unknown), "{operation}, {refusal}: {error}");
+            assert!(error.message.contains("met with silence"), "{error}");
+            let again = upload.abort(&mut || Ok(())).expect_err("it cannot be called back");
+            assert_eq!((&again.message, scene.count("AbortMultipartUpload")), (&error.message, 0));
+        }
+    }
+}
+
+#[test]
 fn test_f59_our_own_409_is_recognised_and_another_writers_is_not() {
     // The answer of the first try is lost, and the key looks empty at the first look: the second try
     // then meets the object of the first.

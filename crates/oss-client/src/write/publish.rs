@@ -40,6 +40,8 @@ struct Tries {
     pause: Duration,
     /// An answer was lost before: a refusal may be the echo of our own success.
     has_lost: bool,
+    /// A try was met with silence: it may be carried out at any time yet, whatever those after it are told.
+    may_land: bool,
 }
 
 impl Upload {
@@ -141,23 +143,25 @@ impl Upload {
             give_up: SystemClock.now() + config.timeouts.deadline,
             pause: config.retry.base,
             has_lost: false,
+            may_land: false,
         };
         loop {
             let sent = self.send_commit(&tries, &mut *watch)?;
             let lost = match sent {
                 Ok(written) => return self.check_answer(written, watch),
                 Err(error) if is_lost(&error, tries.has_lost) => error,
+                Err(error) if tries.may_land => return Err(Stop::Failed(self.still_open(error))),
                 Err(error) => return Err(Stop::Failed(not_committed(error, self.upload_id.as_deref()))),
             };
+            tries.may_land |= lost.status.is_none();
             match self.settle(&tries, &mut *watch)? {
                 (Step::Published, found) => return Ok(settled(&tries.intent, found, &lost)),
                 (Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
                 (Step::SendAgain, _) if SystemClock.now() + tries.pause < tries.give_up => {}
-                (Step::SendAgain, _) => return Err(Stop::Failed(self.out_of_time(lost))),
+                (Step::SendAgain, _) => return Err(Stop::Failed(self.out_of_time(lost, tries.may_land))),
                 (_, found) => return Err(Stop::Failed(self.unknown(lost, &tries.intent, found.as_ref()))),
             }
-            // Until the next answer, a request that was met with silence may still be carried out.
-            self.stage = if lost.status.is_some() { Stage::Publishing } else { Stage::Unknown };
+            self.stage = if tries.may_land { Stage::Unknown } else { Stage::Publishing };
             pause(tries.pause, &mut *watch).map_err(Stop::Interrupt)?;
             self.stage = Stage::Publishing;
             tries.has_lost = true;
@@ -199,10 +203,10 @@ impl Upload {
                 self.stage = Stage::Published;
                 self.written = Some(checked);
             }
-            Err(error) if error.ambiguous || error.own_repeat || error.request_sent => {
-                self.stage = Stage::Unknown
+            Err(error) => {
+                let may_land = error.ambiguous || error.own_repeat || error.request_sent || tries.may_land;
+                self.stage = if may_land { Stage::Unknown } else { Stage::Sealed };
             }
-            Err(_) => self.stage = Stage::Sealed,
         }
         Err(Stop::Interrupt(interrupt))
     }
@@ -318,11 +322,18 @@ impl Upload {
         lost
     }
 
-    /// The last look proved that nothing of ours is visible. An answer that was merely silent may still be
-    /// carried out later; one that refused will not.
-    fn out_of_time(&self, lost: Error) -> Error {
-        let state = if lost.status.is_some() { UploadState::NotCommitted } else { UploadState::Unknown };
-        upload(lost, state, self.upload_id.as_deref())
+    /// The last look proved that nothing of ours is visible. A try that was refused will not be carried out later.
+    fn out_of_time(&self, lost: Error, may_land: bool) -> Error {
+        if may_land {
+            return self.still_open(lost);
+        }
+        upload(lost, UploadState::NotCommitted, self.upload_id.as_deref())
+    }
+
+    /// What the last of several tries failed with. Nothing of ours is visible now, and it may not stay so.
+    fn still_open(&self, mut last: Error) -> Error {
+        last.message.push_str("; a try that was met with silence may still be carried out");
+        upload(last, UploadState::Unknown, self.upload_id.as_deref())
     }
 
     fn unknown(&self, mut lost: Error, intent: &Intent, found: Option<&Found>) -> Error {
