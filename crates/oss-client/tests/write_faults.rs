@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oss_client::cancel::Cancel;
 use oss_client::clock::{Clock, SystemClock};
-use oss_client::config::Timeouts;
+use oss_client::config::{Timeouts, Verify};
 use oss_client::error::{Error, ErrorKind, UploadState};
 use oss_client::operations::ListedPart;
 use oss_client::write::orphans::shape_of;
@@ -268,13 +268,24 @@ fn test_f59_our_own_409_is_recognised_and_another_writers_is_not() {
 #[test]
 fn without_a_crc_at_oss_a_lost_answer_is_settled_by_md5_or_by_date() {
     for (operation, size) in [("PutObject", 1000), ("CompleteMultipartUpload", LARGE)] {
-        let scene = Scene::new();
-        let rules = json!([
-            {"match": {"op": operation}, "action": {"commit_then_reset": true}},
-            {"match": {"op": "HeadObject"}, "action": {"drop_headers": "x-oss-hash-crc64ecma"}},
-        ]);
-        save_under(&scene, rules, size, plain()).expect("settled");
-        assert_eq!(scene.count(operation), 1);
+        for verify in [Verify::Check, Verify::Require] {
+            let scene = Scene::with(|config| config.verify = verify);
+            let rules = json!([
+                {"match": {"op": operation}, "action": {"commit_then_reset": true}},
+                {"match": {"op": "HeadObject"}, "action": {"drop_headers": "x-oss-hash-crc64ecma"}},
+            ]);
+            let saved = save_under(&scene, rules, size, plain());
+            let stats = scene.client.stats();
+            assert_eq!((scene.count(operation), stats.get("crc_mismatched")), (1, 0));
+            if verify == Verify::Require {
+                let error = saved.expect_err("unverified");
+                assert_eq!(state_of(&error), Some(UploadState::Committed), "{error}");
+                assert!(error.message.contains("CRC-64") && error.message.contains("verify"), "{error}");
+            } else {
+                saved.expect("settled");
+                assert_eq!(stats.get("crc_unchecked"), 1, "{operation}");
+            }
+        }
     }
 }
 
@@ -442,7 +453,7 @@ fn a_missing_crc_is_accepted_unless_it_is_required() {
     for size in [1000, LARGE] {
         let scene = Scene::new();
         save_under(&scene, rules.clone(), size, plain()).expect("accepted");
-        let strict = Scene::with(|config| config.verify = oss_client::config::Verify::Require);
+        let strict = Scene::with(|config| config.verify = Verify::Require);
         let error = save_under(&strict, rules.clone(), size, plain()).expect_err("refused");
         assert!(state_of(&error).is_some(), "{error}");
     }

@@ -155,7 +155,7 @@ impl Upload {
             };
             tries.may_land |= lost.status.is_none();
             match self.settle(&tries, &mut *watch)? {
-                (Step::Published, found) => return Ok(settled(&tries.intent, found, &lost)),
+                (Step::Published, found) => return self.check_answer(settled(found, &lost), watch),
                 (Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
                 (Step::SendAgain, _) if SystemClock.now() + tries.pause < tries.give_up => {}
                 (Step::SendAgain, _) => return Err(Stop::Failed(self.out_of_time(lost, tries.may_land))),
@@ -284,7 +284,11 @@ impl Upload {
                 self.client.count(Counter::CrcUnchecked);
                 return Ok(written);
             }
-            None => "OSS sent no CRC-64 for it, which verify=\"require\" asks for".to_owned(),
+            None => {
+                let text = "OSS sent no CRC-64 for it, which verify=\"require\" asks for: let the header \
+                            x-oss-hash-crc64ecma pass, or save with verify=\"check\"";
+                text.to_owned()
+            }
             Some(crc64) => {
                 self.client.count(Counter::CrcMismatched);
                 format!("its CRC-64 is {crc64} at OSS and {ours} here")
@@ -387,11 +391,11 @@ fn is_lost(error: &Error, has_lost: bool) -> bool {
 }
 
 /// What a lost answer would have said.
-fn settled(intent: &Intent, found: Option<Found>, lost: &Error) -> Written {
+fn settled(found: Option<Found>, lost: &Error) -> Written {
     let found = found.unwrap_or(Found { size_bytes: 0, crc64: None, etag: None, last_modified: None });
     Written {
         etag: found.etag,
-        crc64: found.crc64.or(Some(intent.crc64)),
+        crc64: found.crc64,
         version_id: None,
         request_id: lost.request_id.clone(),
         date: found.last_modified,
