@@ -78,6 +78,21 @@ def test_what_a_killed_save_left_is_listed_and_removed_by_age(environment, capsy
     assert left.uri == "oss://bucket/other/b"
 
 
+def test_uploads_of_a_writer_with_little_memory_are_ours(environment, capsys):
+    config = {"checkpointConfig": {"uploadBufferSizeMB": 16}}
+    writer = OssCheckpoint(**environment.configured(**config)).writer("oss://bucket/ckpt/x")
+    writer.write(bytes(20 * MIB))
+    client = OssClient(**environment.arguments)
+    # Half of the memory each.
+    wait_for_parts(client, "oss://bucket/ckpt/x", 2)
+    path = environment.oss.write_config(environment.directory, config)
+    status, printed = said(capsys, "oss://bucket/ckpt/", "--abort-older-than", "0s", "--config-path", path)
+    assert status == 0
+    assert "1 upload(s), 16.0 MiB, removed" in printed.out
+    assert client.abandoned_uploads("oss://bucket/ckpt/") == []
+    writer.abort()
+
+
 def test_uploads_cut_by_others_are_left_alone_unless_all_are_wanted(environment, capsys):
     wider = environment.configured(checkpointConfig={"uploadIoSizeMB": 1})
     writer = OssCheckpoint(**wider).writer("oss://bucket/ckpt/x")

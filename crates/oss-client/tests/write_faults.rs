@@ -10,6 +10,7 @@ use oss_client::config::{Timeouts, Verify};
 use oss_client::error::{Error, ErrorKind, UploadState};
 use oss_client::operations::ListedPart;
 use oss_client::write::orphans::shape_of;
+use oss_client::write::parts::PartSchedule;
 use oss_client::write::{Shape, Stage, UploadOptions, abandoned_uploads, remove_abandoned};
 use serde_json::{Value, json};
 use write_support::{PART, Scene, bytes, uri};
@@ -482,11 +483,15 @@ fn test_f60_an_orphan_of_a_lost_initiate_is_found_and_removed() {
 fn uploads_are_told_apart_by_the_sizes_of_their_parts() {
     let part = |part_number, size| ListedPart { part_number, etag: String::new(), size, crc64: None };
     let first = 16 << 20;
-    assert_eq!(shape_of(&[], first), Shape::Empty);
-    assert_eq!(shape_of(&[part(1, first), part(3, 5)], first), Shape::Ours);
-    assert_eq!(shape_of(&[part(999, first), part(1001, 2 * first)], first), Shape::Ours);
-    assert_eq!(shape_of(&[part(1, first - 1), part(2, 5)], first), Shape::Other);
-    assert_eq!(shape_of(&[part(1, first + 1)], first), Shape::Other);
+    let uncapped = PartSchedule::new(first, None, None);
+    assert_eq!(shape_of(&[], uncapped), Shape::Empty);
+    assert_eq!(shape_of(&[part(1, first), part(3, 5)], uncapped), Shape::Ours);
+    assert_eq!(shape_of(&[part(999, first), part(1001, 2 * first)], uncapped), Shape::Ours);
+    assert_eq!(shape_of(&[part(1, first - 1), part(2, 5)], uncapped), Shape::Other);
+    assert_eq!(shape_of(&[part(1, first + 1)], uncapped), Shape::Other);
+    let capped = PartSchedule::new(first, None, Some(first));
+    assert_eq!(shape_of(&[part(1, first / 2), part(1001, first / 2), part(1002, 5)], capped), Shape::Ours);
+    assert_eq!(shape_of(&[part(1, first), part(2, 5)], capped), Shape::Other);
 }
 
 #[test]

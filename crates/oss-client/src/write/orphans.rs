@@ -72,6 +72,8 @@ pub fn abandoned_uploads(
     older_than: Duration,
     cancel: &Cancel,
 ) -> Result<Vec<AbandonedUpload>, Error> {
+    let limits = &client.config().limits;
+    let schedule = PartSchedule::new(limits.part_size_bytes, None, limits.upload_buffer_bytes);
     let mut found = Vec::new();
     let mut after = None;
     loop {
@@ -96,7 +98,7 @@ pub fn abandoned_uploads(
                 age_seconds,
                 part_count: parts.len(),
                 size_bytes: parts.iter().map(|part| part.size).sum(),
-                shape: shape_of(&parts, client.config().limits.part_size_bytes),
+                shape: shape_of(&parts, schedule),
             });
         }
         match page.next {
@@ -114,10 +116,9 @@ pub fn remove_abandoned(client: &Client, upload: &AbandonedUpload, cancel: &Canc
     client.abort_multipart_upload(&upload.uri, &upload.upload_id, cancel)
 }
 
-/// Judges parts by the schedule that begins with `first_part_bytes`.
+/// Judges parts by the schedule that an upload of ours would have.
 #[must_use]
-pub fn shape_of(parts: &[ListedPart], first_part_bytes: u64) -> Shape {
-    let schedule = PartSchedule::new(first_part_bytes, None, None);
+pub fn shape_of(parts: &[ListedPart], schedule: PartSchedule) -> Shape {
     let Some(last) = parts.iter().map(|part| part.part_number).max() else { return Shape::Empty };
     let fits = |part: &ListedPart| match schedule.part_size_bytes(part.part_number) {
         Some(planned) if part.part_number == last => part.size <= planned,
