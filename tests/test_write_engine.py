@@ -116,10 +116,14 @@ from pathlib import Path
 def status(field):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
-piece, times, uri = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-data = bytearray(piece)
-data[::4096] = bytes([1]) * len(data[::4096])
-checkpoint = OssCheckpoint()
+piece, times, uri, config, kind = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+if kind == "strided":
+    import numpy as np
+    data = np.ones((piece // 8, 2))[:, ::2]
+else:
+    data = bytearray(piece)
+    data[::4096] = bytes([1]) * len(data[::4096])
+checkpoint = OssCheckpoint(config_path=config)
 with checkpoint.writer("oss://bucket/warm") as writer:
     writer.write(b"the first save starts threads and connections")
 Path("/proc/self/clear_refs").write_text("5")
@@ -131,10 +135,10 @@ print(status("VmHWM") - before)
 """
 
 
-def peak_of_a_save(site, piece, times):
+def peak_of_a_save(site, piece, times, config="", kind="contiguous"):
     """Save `times` pieces in a fresh process; return the memory it took above what it had with one piece made."""
     run = subprocess.run(
-        [sys.executable, "-c", MEASURED, str(piece), str(times), URI],
+        [sys.executable, "-c", MEASURED, str(piece), str(times), URI, config, kind],
         env={**os.environ, **site.oss.environ()}, capture_output=True, text=True, timeout=50, check=True,
     )  # fmt: skip
     return int(run.stdout)
@@ -155,6 +159,13 @@ def test_a_write_larger_than_the_window_goes_from_the_callers_memory(site):
     assert operations(site).count("UploadPart") == 19
 
 
+def test_a_strided_write_takes_little_memory_beside_the_window(site):
+    site.fill({"there": b"an object"})
+    config = site.oss.write_config(site.directory, {"checkpointConfig": IN_PARTS})
+    assert peak_of_a_save(site, 64 * MIB, 1, config, "strided") < 40 * MIB
+    assert operations(site).count("UploadPart") == 64
+
+
 BUFFERS = {
     "bytes": pattern(5000),
     "bytearray": bytearray(pattern(5000)),
@@ -166,6 +177,8 @@ BUFFERS = {
     "complex": np.arange(1000) * 1j,
     "records": np.zeros(100, dtype=[("a", "<i4"), ("b", "<f8")]),
     "columns": np.arange(5000, dtype="u2").reshape(50, 100)[:, ::2],
+    "many columns": np.arange(1_600_000, dtype="f8").reshape(2, 800_000)[:, ::2],
+    "many rows": np.arange(1_600_000, dtype="f8").reshape(800_000, 2)[:, ::2],
     "transposed": np.arange(6000, dtype="u1").reshape(60, 100).T,
     "a number": np.float64(2.5),
     "empty": np.zeros((3, 0)),

@@ -5,8 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from _typeshed import ReadableBuffer
     from typing_extensions import TypeIs
+
+
+# Bytes of a strided buffer that are copied at once: little beside the window of a writer.
+_COPIED_BYTES = 4 << 20
 
 
 class HostStorage(Protocol):
@@ -41,6 +47,15 @@ def viewed(data: ReadableBuffer | HostStorage) -> memoryview:
 
     octets = (ctypes.c_ubyte * size_bytes).from_address(data.data_ptr())
     return memoryview(octets).cast("B").toreadonly()
+
+
+def copied(view: memoryview) -> Iterator[bytes]:
+    """Copy a buffer that is not contiguous, in C order: some megabytes at a time, a row of its first dimension at least."""
+    rows = len(view)
+    step = max(1, _COPIED_BYTES * rows // view.nbytes)
+    for first in range(0, rows, step):
+        with view[first : first + step] as piece:
+            yield piece.tobytes()
 
 
 def _buffer_of(data: ReadableBuffer) -> memoryview:

@@ -28,7 +28,7 @@ from osstorchconnector.errors import (
     OssError,
     UploadError,
 )
-from osstorchconnector.memory import viewed
+from osstorchconnector.memory import copied, viewed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -388,8 +388,10 @@ class ObjectWriter(DataObject):
         """
         self._refuse_if_closed()
         with self._viewed(data) as view:
-            if view.nbytes == 0 or not view.c_contiguous:
-                return self._send(view.tobytes())
+            if view.nbytes == 0:
+                return self._send(b"")
+            if not view.c_contiguous:
+                return sum(self._send(piece) for piece in copied(view))
             with view.cast("B") as octets:
                 return self._send(octets)
 
