@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 
@@ -98,6 +99,22 @@ def test_a_process_that_holds_the_gil_for_ever_tells_what_it_waits_for(site, cap
         assert site.oss.access_key_secret not in told
         assert main(["dump", str(process.pid), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)[0]["pid"] == process.pid
+
+
+def test_a_process_answers_where_the_temporary_directory_has_a_long_name(site, tmp_path, monkeypatch, capsys):
+    site.fill({"a": b"data"})
+    # As a scheduler gives one to each job: the name of a socket has 107 characters at most.
+    far = str(tmp_path / "job".ljust(120, "-"))
+    os.mkdir(far)
+    monkeypatch.setenv("TMPDIR", far)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    program = (
+        f"from osstorchconnector import OssClient; OssClient(**{site.arguments!r}).head_object('bucket', 'a'); "
+        "print('ready', flush=True); input()"
+    )
+    with running(program) as process:
+        assert main(["dump", str(process.pid)]) == 0
+    assert f"process {process.pid}\n" in capsys.readouterr().out
 
 
 def test_what_backs_off_says_why(site):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,8 +166,8 @@ def _sockets(pid: int) -> list[Path]:
         ]
     if not found:
         raise NotFoundError(
-            f"dump process {pid}: it is not there, has sent no request yet, or is another user's or another container's; "
-            "ask as its user, with its TMPDIR, in its container"
+            f"dump process {pid}: it is not there, has sent no request yet, could make no socket in its TMPDIR (its log "
+            "says so at level DEBUG), or is another user's or another container's; ask as its user, with its TMPDIR, in its container"
         )
     return found
 
@@ -190,14 +191,25 @@ def _parent(process: Path) -> int:
         return 0
 
 
+@contextmanager
+def _short_name(path: Path) -> Iterator[str]:
+    """Name a socket in no more than the 107 characters there are, while this lasts: by a descriptor of its directory."""
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        place = f"/proc/self/fd/{directory}"
+        yield f"{place}/{path.name}" if os.path.exists(place) else str(path)
+    finally:
+        os.close(directory)
+
+
 def _asked(path: Path, question: str, patience_seconds: float) -> bytes:
     """Ask one process; nothing comes from one that has just ended."""
     import socket
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
+    with _short_name(path) as address, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
         asker.settimeout(patience_seconds)
         try:
-            asker.connect(str(path))
+            asker.connect(address)
             asker.sendall(f"{question}\n".encode())
             return b"".join(iter(lambda: asker.recv(1 << 16), b""))
         except (ConnectionError, FileNotFoundError):

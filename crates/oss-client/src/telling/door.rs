@@ -4,8 +4,8 @@
 //! before. The prefix carries the process that owns the files: a child's socket is removed by the parent, or by the next
 //! process that comes to the directory. One line is asked: `state`, or `trace <seconds>`.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(super) fn open(prefix: &str) {
     let me = std::process::id();
     let path = PathBuf::from(format!("{prefix}.{me}-{}", start_time(me)));
     let _ = fs::remove_file(&path);
-    let opened = UnixListener::bind(&path).and_then(|listener| {
+    let opened = bind(&path).and_then(|listener| {
         // A forked child closes its copy and opens a door of its own.
         let registered = Registered::new(listener.as_raw_fd());
         sync::spawn("oss-telling", move || answer_all(&listener, &registered))
@@ -42,6 +42,19 @@ pub(super) fn open(prefix: &str) {
         logs::push(Level::Debug, "telling", text);
         let _ = fs::remove_file(&path);
     }
+}
+
+/// Binds a socket at `path`, however long that is.
+///
+/// The name of a socket ends at 107 bytes, and a scheduler's temporary directory alone may take most of them: the
+/// directory is named by a descriptor of it, where the system knows such names.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return UnixListener::bind(path);
+    };
+    let opened = File::open(directory)?;
+    let short = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    if short.exists() { UnixListener::bind(short.join(name)) } else { UnixListener::bind(path) }
 }
 
 fn answer_all(listener: &UnixListener, _registered: &Registered) {
