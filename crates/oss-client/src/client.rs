@@ -43,8 +43,8 @@ impl fmt::Debug for Client {
 pub struct Pressure {
     /// How often refusals began to hold the pace.
     pub pacings: u64,
-    /// Requests a second that go at most; None while nothing holds them back.
-    pub requests_per_second: Option<f64>,
+    /// Refusals found a pace, or requests wait now for the user's bound.
+    pub holds_back: bool,
     /// The retry budget is empty: two requests a second.
     pub slow_mode: bool,
     /// Seconds until requests may go again; 0 = now.
@@ -133,8 +133,8 @@ impl Client {
     pub fn pressure(&self) -> Pressure {
         let Some(transport) = self.shared.state.peek() else { return Pressure::default() };
         let (pacings, slow_mode, pause) = transport.pressure();
-        let requests_per_second = transport.pace();
-        Pressure { pacings, requests_per_second, slow_mode, pause_seconds: pause.as_secs_f64() }
+        let holds_back = transport.holds_back();
+        Pressure { pacings, holds_back, slow_mode, pause_seconds: pause.as_secs_f64() }
     }
 
     /// The service's clock as far as this process has learned it.

@@ -305,9 +305,9 @@ impl Transport {
         self.gate.pressure(self.clock.clock().now())
     }
 
-    /// Requests a second that go at most; None while nothing holds them back.
-    pub(crate) fn pace(&self) -> Option<f64> {
-        self.gate.pace()
+    /// Whether refusals found a pace, or requests wait now for the user's bound.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.gate.holds_back(self.clock.clock().now())
     }
 
     fn count_request(&self, operation: Operation, outcome: Outcome) {

@@ -464,7 +464,18 @@ fn an_object_that_is_held_up_does_not_stop_those_behind_it() {
 
 #[test]
 fn test_f14_what_arrived_pays_for_the_second_request_of_the_first_object() {
-    let world = world();
+    late_objects_are_asked_for_again(&world());
+}
+
+#[test]
+fn test_f14_a_bound_that_holds_nothing_back_forbids_no_second_request() {
+    late_objects_are_asked_for_again(&world_by(|config| {
+        config.limits.max_requests_per_second = Some(100_000.0);
+    }));
+}
+
+/// The first object comes only when it is asked for a second time, and that is done.
+fn late_objects_are_asked_for_again(world: &World) {
     world.put("k", &content(1, 10_000));
     world
         .emulator
@@ -473,7 +484,7 @@ fn test_f14_what_arrived_pays_for_the_second_request_of_the_first_object() {
         ]}))
         .unwrap();
     let objects = (0..400).map(|_| listed("k", Some(10_000))).collect();
-    assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 400);
+    assert_eq!(deliver(&mut prefetch(world, objects, Missing::Raise)).len(), 400);
     let stats = world.engine.client().stats();
     // A busy machine may make others late as well.
     assert!(stats.get("hedges_won") >= 2, "both stalled before anything was delivered");

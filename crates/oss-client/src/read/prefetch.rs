@@ -468,10 +468,10 @@ impl<B: Lend> Prefetch<B> {
         soonest
     }
 
-    /// A service that pushes back gets no second requests.
+    /// A service that pushes back gets no second requests, nor does a bound of the user that holds requests back.
     fn may_hedge(&self) -> bool {
         let pressure = self.client.pressure();
-        !pressure.slow_mode && pressure.requests_per_second.is_none()
+        !pressure.slow_mode && !pressure.holds_back
     }
 
     fn hedge(&mut self, number: usize) {

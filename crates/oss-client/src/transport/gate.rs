@@ -123,6 +123,11 @@ impl Gate {
         if self.paced.load(Ordering::Acquire) { self.pacer.lock().rate() } else { None }
     }
 
+    /// Whether refusals found a pace, or requests wait now for the user's bound.
+    pub(super) fn holds_back(&self, now: Instant) -> bool {
+        self.paced.load(Ordering::Acquire) && self.pacer.lock().holds_back(now)
+    }
+
     /// Requests a second that succeeded lately.
     pub(super) fn admitted(&self, now: Instant) -> f64 {
         self.admitted.rate(now)

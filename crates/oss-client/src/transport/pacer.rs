@@ -90,6 +90,12 @@ impl Pacer {
         self.bound.is_some() && self.rate() == self.bound
     }
 
+    /// Whether refusals taught a rate, or some of the turns that were taken have not come yet.
+    pub(super) fn holds_back(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.found.is_some() || self.taken - 1.0 > self.come + 0.001
+    }
+
     /// Takes a turn.
     pub(super) fn take(&mut self, now: Instant) -> Number {
         self.advance(now);
@@ -189,6 +195,21 @@ mod tests {
         let now = SystemClock.now();
         let mut pacer = Pacer::new(None, now);
         assert!((0..1000).all(|_| admit(&mut pacer, now) == now));
+    }
+
+    #[test]
+    fn a_bound_holds_back_while_turns_are_waited_for_and_a_refusal_until_it_is_forgotten() {
+        let now = SystemClock.now();
+        let mut pacer = Pacer::new(Some(100.0), now);
+        pacer.take(now);
+        assert!(!pacer.holds_back(now), "the first turn is there");
+        pacer.take(now);
+        assert!(pacer.holds_back(now));
+        let later = now + Duration::from_millis(10);
+        assert!(!pacer.holds_back(later));
+        pacer.refused(50.0, later, later);
+        assert!(pacer.holds_back(later + SECOND));
+        assert!(!pacer.holds_back(later + FORGOTTEN));
     }
 
     #[test]
