@@ -196,7 +196,8 @@ audit: toolchain $(DEV) ## Compare licences; look for known holes in what is bui
 	else
 		echo "audit: WARNING: cargo-deny is not installed, the crates' known holes were not looked for (cargo install --locked cargo-deny)"
 	fi
-	$(PY) -m venv .cache/audit && .cache/audit/bin/python -m pip install --quiet pip-audit
+	$(PY) -m venv .cache/audit
+	.cache/audit/bin/python -m pip install --disable-pip-version-check --quiet -r requirements/audit.txt || true
 	$(PY) scripts/audit_packages.py .cache/audit/bin/pip-audit
 
 .PHONY: docs

@@ -74,6 +74,55 @@ def test_the_bill_of_materials_names_what_is_built_in_and_what_is_needed(tmp_pat
     assert str(ROOT) not in written.read_text()
 
 
+def audited(tmp_path, program, *files):
+    """Run the audit with a program in the place of pip-audit."""
+    stand_in = tmp_path / "pip-audit"
+    if program is not None:
+        stand_in.write_text(f"#!/bin/sh\n{program}\n")
+        stand_in.chmod(0o755)
+    command = [sys.executable, ROOT / "scripts" / "audit_packages.py", stand_in, *files]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+
+
+# It writes what it was asked into its report, as a package.
+HOLED = """
+for word; do case $word in --output=*) out=${word#--output=};; --requirement=*) name=${word##*/};; esac; done
+echo '{"dependencies": [{"name": "'$name'", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": []}]}]}' > $out
+exit 1
+"""
+
+
+def test_an_audit_looks_at_every_file_of_requirements_and_fails_on_a_hole(tmp_path):
+    ran = audited(tmp_path, HOLED)
+    assert ran.returncode == 1
+    for name in ("dev", "torch", "wheels", "original", "peers", "audit"):
+        assert f"{name}.txt 1 has PYSEC-1, mended in none" in ran.stderr
+
+
+@pytest.mark.parametrize("program", [None, "echo 'no route to host' >&2; exit 1"])
+def test_an_audit_without_data_is_one_warning(program, tmp_path):
+    ran = audited(tmp_path, program)
+    assert (ran.returncode, ran.stderr, ran.stdout.count("\n")) == (0, "", 1)
+    assert ran.stdout.startswith("audit: WARNING: the packages' known holes were not looked for: audit.txt: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fine==1.0\n??\n", "'??', which is no requirement"),
+        ("torch>=2.0\n", "which version of 'torch>=2.0'"),
+        ("torch\n", "which version of 'torch'"),
+        ("a==1 \\\n    --hash=sha256:00\nb==2\n", "no hash for 'b==2'"),
+    ],
+)
+def test_a_broken_file_of_requirements_fails_an_audit_with_data_or_without(text, said, tmp_path):
+    file = tmp_path / "given.txt"
+    file.write_text(text)
+    ran = audited(tmp_path, None, file)
+    assert ran.returncode == 1
+    assert said in ran.stderr
+
+
 def test_an_audit_tells_holes_from_what_it_does_not_know():
     hole = {"id": "PYSEC-1", "fix_versions": ["1.1"]}
     sound = {"name": "sound", "version": "1", "vulns": []}
