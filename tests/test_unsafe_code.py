@@ -55,6 +55,16 @@ def test_s19_unsafe_code_is_behind_its_doors_alone():
     assert {name: len(numbers) for name, numbers in found().items()} == DOORS
 
 
+def test_s19_the_page_of_faults_counts_them_right():
+    page = (CRATES.parent / "docs" / "faults.md").read_text(encoding="utf-8")
+    assert f"{sum(DOORS.values())} places in {len(DOORS)} files" in page
+    told = page.partition("## Unsafe code")[2].partition("Each is")[0]
+    assert f"there are {sum(DOORS.values())} places: " in told
+    numbers = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+    parts = [numbers[word] for word in re.findall(r"\w+", told.partition("places: ")[2]) if word in numbers]
+    assert sorted(parts) == sorted(DOORS.values())
+
+
 @pytest.mark.parametrize("name", DOORS)
 def test_s19_every_unsafe_place_says_why_it_is_sound(name):
     lines = shipped_lines(CRATES / name)
