@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
+import itertools
 import json
 import logging
 import os
 import pickle
 import stat
 import tempfile
+import threading
 import traceback
+import types
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -304,7 +308,33 @@ def test_s15_no_file_of_ours_is_readable_by_others_whatever_the_umask(tmp_path, 
     assert [path for path in ours if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
 
 
+# Stands for an index of the site.
+INDEX = object()
+# What is right at some door, so that calls get beyond the first look at their arguments.
+PLAUSIBLE = st.sampled_from(
+    [
+        "oss://bucket/a",
+        "/bucket/new",
+        "oss://bucket/",
+        "file",
+        INDEX,
+        b"octets",
+        bytearray(8),
+        memoryview(bytes(30))[::2],
+        0,
+        7,
+        -1,
+        2**63 - 1,
+        True,
+        None,
+        [0, 2**62],
+        [(0, bytearray(8)), (2**62, bytearray(8))],
+        _native.Order(2**62, "f" * 16, 2**63, 2**62),
+        _native.Share(2**61, 2**61, 3, 1, 2, 0, 2**62),
+    ]
+)
 RUBBISH = st.one_of(
+    PLAUSIBLE,
     st.none(),
     st.booleans(),
     st.integers(),
@@ -323,32 +353,106 @@ NOT_CALLED = {"emulator_main", "show_logs_by"}
 
 
 def doors():
-    """Return the functions of the native module, and the makers of its classes."""
-    found = []
+    """Return the functions of the native module, the makers of its classes, and their methods, by name."""
+    found = {}
     for name, thing in vars(_native).items():
         if name.startswith("__") or name in NOT_CALLED:
             continue
-        found.append((name, thing))
+        found[name] = thing
         if inspect.isclass(thing):
-            methods = inspect.getmembers(
-                thing, lambda member: isinstance(member, staticmethod) or callable(member)
-            )
-            found += [
-                (f"{name}.{method}", function)
-                for method, function in methods
-                if not method.startswith("__") and inspect.isbuiltin(function)
-            ]
+            methods = inspect.getmembers(thing, inspect.isroutine)
+            found |= {f"{name}.{method}": door for method, door in methods if not method.startswith("__")}
     return found
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(given_to=st.lists(RUBBISH, max_size=6))
-@pytest.mark.parametrize("door", [door for _, door in doors()], ids=[name for name, _ in doors()])
+DOORS = doors()
+
+
+def counts_of(door):
+    """Return how many arguments by position a door wants at least, and takes at most."""
+    parameters = inspect.signature(door).parameters.values()
+    by_position = [found for found in parameters if found.kind is not inspect.Parameter.KEYWORD_ONLY]
+    wanted = [found for found in by_position if found.default is inspect.Parameter.empty]
+    return len(wanted), len(by_position)
+
+
+class Living:
+    """Objects of the native classes, to call methods of."""
+
+    def __init__(self, site, directory):
+        self._site, self._directory = site, directory
+
+    @functools.cached_property
+    def client(self):
+        self._site.fill({"a": b"data\n" * 1000})
+        return OssClient(**self._site.configured(network=QUICK))._connection.native()
+
+    @functools.cached_property
+    def index(self):
+        return _native.Index.build(
+            str(self._directory / "rows"), [("oss://bucket/a", 5000, None, "label")] * 3
+        )
+
+    @functools.cached_property
+    def read_along(self):
+        """The tail of a listing that goes on, and its first piece."""
+        oss, path = self._site.oss, str(self._directory / "listed")
+        oss.fill("bucket", "many/", 2500, 1)
+        oss.rules([{"match": {"op": "ListObjectsV2"}, "action": {"delay_ms": 50}}])
+        lister = threading.Thread(target=self.client.build_index, args=("oss://bucket/many/", path, True))
+        lister.start()
+        tail = piece = None
+        while lister.is_alive() and piece is None:
+            tail = tail or _native.Tail.open(path, "bucket", 1)
+            piece = tail and tail.next_piece()
+        lister.join()
+        oss.rules([])
+        assert piece is not None
+        return tail, piece
+
+    def of(self, kind):
+        """Return one; those that a call may use up are made anew."""
+        return {
+            "Client": lambda: self.client,
+            "Index": lambda: self.index,
+            "Order": lambda: _native.Order(1000, "f" * 16, 7, 1),
+            "Piece": lambda: self.read_along[1],
+            "Prefetch": lambda: self.client.prefetch(self.index, [0, 0]),
+            "Reader": lambda: self.client.open_reader("oss://bucket/a"),
+            "Tail": lambda: self.read_along[0],
+            "Writer": lambda: self.client.open_writer("oss://bucket/new"),
+        }[kind]()
+
+
+@pytest.fixture
+def living(site, tmp_path):
+    return Living(site, tmp_path)
+
+
+def test_s20_the_doors_are_all_there_methods_included():
+    assert {"crc64", "Client", "Index.open", "Client.prefetch", "Reader.readinto", "Writer.write"} <= set(
+        DOORS
+    )
+    assert {"Index.row", "Order.row_at", "Piece.row", "Prefetch.close", "Tail.is_beginning_of"} <= set(DOORS)
+    assert len(DOORS) > 60
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.parametrize("name", DOORS)
 def test_s20_rubbish_at_the_native_door_is_an_exception_and_never_a_panic(
-    door, given_to, tmp_path, monkeypatch
+    name, data, living, tmp_path, monkeypatch
 ):
     # Paths among the rubbish are relative: nothing is written but here.
     monkeypatch.chdir(tmp_path)
+    door = DOORS[name]
+    if isinstance(door, types.MethodDescriptorType):
+        door = functools.partial(door, living.of(name.partition(".")[0]))
+    least, most = counts_of(door)
+    as_many = [st.lists(kind, min_size=least, max_size=most) for kind in (PLAUSIBLE, RUBBISH)]
+    given_to = data.draw(st.one_of(*as_many, st.lists(RUBBISH, max_size=6)))
     # A panic is no `Exception`: it comes through.
     with contextlib.suppress(Exception):
-        door(*given_to)
+        given_back = door(*(living.of("Index") if thing is INDEX else thing for thing in given_to))
+        if hasattr(given_back, "__next__"):
+            list(itertools.islice(given_back, 3))
