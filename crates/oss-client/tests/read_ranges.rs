@@ -6,6 +6,7 @@ mod read_support;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oss_client::clock::{Clock as _, SystemClock};
 use oss_client::error::{Error, ErrorKind};
 use oss_client::read::object::ObjectReader;
 use oss_protocol::crc64::crc64;
@@ -206,6 +207,39 @@ fn damage_that_nobody_was_given_is_not_told_as_that_of_an_earlier_read() {
     set_rules(&world, json!([]));
     assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[4 * MIB..]);
     assert_eq!(counter(&world, "crc_mismatched"), 1);
+}
+
+/// What was asked for with a range: where it starts and ends, sorted.
+fn asked(world: &World) -> Vec<(usize, usize)> {
+    let journal = world.emulator.journal(0);
+    let ranges =
+        journal["entries"].as_array().unwrap().iter().filter_map(|entry| entry["headers"]["range"].as_str());
+    let numbers = ranges.map(|range| range.trim_start_matches("bytes=").split_once('-').unwrap());
+    let mut asked: Vec<(usize, usize)> =
+        numbers.map(|(start, last)| (start.parse().unwrap(), last.parse::<usize>().unwrap() + 1)).collect();
+    asked.sort_unstable();
+    asked
+}
+
+#[test]
+fn large_reads_in_order_find_what_follows_them_on_its_way() {
+    let world = world();
+    let whole = content(11, 24 * MIB);
+    world.put("k", &whole);
+    let mut reader = world.reader("k");
+    for number in 0..2 {
+        let range = number * 4 * MIB..(number + 1) * 4 * MIB;
+        assert!(read_on(&mut reader, 4 * MIB).unwrap() == whole[range.clone()]);
+        // No further call: 16 MiB behind this one are asked for, and nothing twice.
+        let expected: Vec<_> =
+            (0..range.end / MIB + 16).step_by(4).map(|at| (at * MIB, (at + 4) * MIB)).collect();
+        let began = SystemClock.now();
+        while asked(&world) != expected {
+            let waited = SystemClock.now() - began;
+            assert!(waited < Duration::from_secs(20), "{:?} were asked for", asked(&world));
+            SystemClock.sleep_until(SystemClock.now() + Duration::from_millis(5));
+        }
+    }
 }
 
 #[test]

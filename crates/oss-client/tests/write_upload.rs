@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use oss_client::cancel::Cancel;
 use oss_client::clock::{Clock, SystemClock};
+use oss_client::config::Timeouts;
 use oss_client::error::{Error, ErrorKind, UploadState};
 use oss_client::write::{Stage, UploadOptions};
+use oss_protocol::crc64::crc64;
+use proptest::prelude::*;
 use serde_json::json;
 use write_support::{PART, Scene, bytes, uri};
 
@@ -191,6 +194,52 @@ fn buffers_are_used_again() {
     let data = bytes(20 * PART, 9);
     scene.save("key", &data, UploadOptions::default()).expect("saved");
     assert_eq!(scene.object("key"), Some(data));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn writes_of_any_sizes_are_one_object_byte_by_byte(
+        // Of nothing up to three windows: copied, sent from the caller's memory, and both in any order.
+        sizes in proptest::collection::vec(
+            prop_oneof![0..100_usize, 0..2 * PART, 0..12 * PART, Just(PART), Just(4 * PART)], 0..5,
+        ),
+        seed in any::<u64>(),
+    ) {
+        let scene = Scene::with(|config| config.limits.upload_buffer_bytes = Some(4 * PART as u64));
+        let data = bytes(sizes.iter().sum(), seed);
+        let mut upload = scene.upload("key");
+        let mut rest = &data[..];
+        for size in sizes {
+            let (piece, behind) = rest.split_at(size);
+            upload.write(piece, &mut calm).expect("taken");
+            rest = behind;
+        }
+        upload.publish(&mut calm).expect("published");
+        prop_assert_eq!((upload.crc64(), upload.accepted_bytes()), (crc64(&data), data.len() as u64));
+        prop_assert!(scene.object("key") == Some(data));
+    }
+}
+
+#[test]
+fn test_f13_a_part_that_moves_outlives_the_deadline_of_one_that_does_not() {
+    // It takes two and a half seconds. The kernels between hold some megabytes of it, so it must be large.
+    let part_bytes = 16 << 20;
+    let scene = Scene::with(|config| {
+        let (deadline, tick) = (Duration::from_millis(1500), Duration::from_millis(20));
+        config.timeouts = Timeouts { deadline, tick, ..Timeouts::default() };
+        config.limits.part_size_bytes = part_bytes as u64;
+    });
+    scene.rules(json!([
+        {"match": {"op": "UploadPart"}, "action": {"rate_bytes_per_second": part_bytes * 2 / 5, "direction": "in"}},
+    ]));
+    let data = vec![7; part_bytes + 1];
+    let mut upload = scene.upload("key");
+    upload.write(&data, &mut calm).expect("taken");
+    upload.publish(&mut calm).expect("published");
+    assert!(scene.object("key") == Some(data));
+    assert_eq!(scene.count("UploadPart"), 2);
 }
 
 #[test]

@@ -524,3 +524,6 @@ pub(super) fn combined(parts: &[SentPart]) -> (u64, u64) {
         .iter()
         .fold((0, 0), |(crc, size), part| (combine(crc, part.crc64, part.size_bytes), size + part.size_bytes))
 }
+
+#[cfg(test)]
+mod tests;
