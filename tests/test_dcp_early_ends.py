@@ -12,7 +12,6 @@ need_checkpoints()
 
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
-from osstorchconnector.dcp import writer
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
 from osstorchconnector.dcp.progress import Progress
 from osstorchconnector.dcp.shards import PlannedShard, ShardWriter
@@ -65,16 +64,20 @@ def test_a_load_that_fails_gives_up_what_it_still_reads(failure):
 
 
 class Stream:
-    """A writer whose item goes on until it is aborted, or fails."""
+    """A writer whose item, or the end that publishes it, goes on until it is aborted, or fails."""
 
-    def __init__(self, begun, failure):
-        self.begun, self.failure = begun, failure
+    def __init__(self, begun, failure, publishes=False):
+        self.begun, self.failure, self.publishes = begun, failure, publishes
         self.aborted = threading.Event()
 
     def write_on(self):
         if self.failure is not None:
             assert self.begun.wait(30)
             raise self.failure
+        if not self.publishes:
+            self.go_on()
+
+    def go_on(self):
         self.begun.set()
         assert self.aborted.wait(30), "it was waited for"
         raise ClosedError("write oss://bucket/run/a: the stream is closed; open it again")
@@ -86,7 +89,8 @@ class Stream:
         return self
 
     def __exit__(self, *_):
-        pass
+        if self.publishes:
+            self.go_on()
 
 
 class Shards(ShardWriter):
@@ -95,11 +99,12 @@ class Shards(ShardWriter):
             stream.write_on()
 
 
-def test_a_save_that_fails_gives_up_what_other_threads_still_write():
+@pytest.mark.parametrize("publishes", [False, True], ids=["writing", "publishing"])
+def test_a_save_that_fails_gives_up_what_other_threads_still_write(publishes):
     begun = threading.Event()
     failure = PermissionDeniedError("PutObject oss://bucket/run/b: refused")
-    streams = {"a": Stream(begun, None), "b": Stream(begun, failure)}
+    streams = {"a": Stream(begun, None, publishes), "b": Stream(begun, failure)}
     shards = Shards(lambda name, _: streams[name], None, None, 0, None, "/bucket/run", None)
     with pytest.raises(PermissionDeniedError) as raised:
-        writer._in_threads(shards, [PlannedShard(name, []) for name in "ab"], 2)
+        shards.write_all([PlannedShard(name, []) for name in "ab"], 2)
     assert raised.value is failure

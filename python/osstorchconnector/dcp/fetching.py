@@ -143,7 +143,7 @@ class Fetcher:
                     self._take(*waiting.popleft())
             except BaseException as raised:
                 # Neither a failure nor Ctrl-C waits for what the network still owes us.
-                first = self._give_up(raised)
+                first = self.give_up(raised)
                 if isinstance(raised, Exception) and first is not raised:
                     # This read was ended because another one had failed.
                     raise first from None
@@ -152,7 +152,7 @@ class Fetcher:
                 # What has not begun shall not; what has begun writes into our memory, and is waited for.
                 pool.shutdown(wait=True, cancel_futures=True)
 
-    def _give_up(self, failure: BaseException) -> BaseException:
+    def give_up(self, failure: BaseException) -> BaseException:
         """End the reads that run; return the failure that came first."""
         with self._lock:
             first = self._failure = self._failure or failure
@@ -163,7 +163,7 @@ class Fetcher:
 
     @contextmanager
     def _opened(self, at: str, size_bytes: int | None) -> Iterator[ObjectReader]:
-        """Open a data object, so that `_give_up` ends its read."""
+        """Open a data object, so that `give_up` ends its read."""
         with self._store.open_reader(at, size_bytes) as reader:
             with self._lock:
                 if self._failure is not None:
@@ -221,7 +221,7 @@ class Fetcher:
         try:
             self._read_whole(name, landings)
         except BaseException as failure:
-            self._give_up(failure)
+            self.give_up(failure)
             raise
 
     def _read_whole(self, name: str, landings: list[_Landing]) -> None:

@@ -30,6 +30,17 @@ def extent(tensor: torch.Tensor) -> tuple[int, int]:
     return start, start + (steps + 1) * tensor.element_size()
 
 
+def tensors(value: Any) -> list[torch.Tensor]:
+    """Collect the tensors of nested dicts, lists and tuples."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return []
+    return [tensor for part in value for tensor in tensors(part)]
+
+
 def sharing(extents: Iterable[tuple[tuple[int, int], int]]) -> set[int]:
     """Return the names of the intervals that overlap the interval of another name.
 

@@ -109,6 +109,14 @@ class ShardNames:
         return plain
 
 
+@dataclass(frozen=True)
+class LoadName:
+    """What the ranks of one load call it among themselves; the plan carries it from the coordinator to the rank."""
+
+    load_id: str
+    rank: int
+
+
 def checked_strategy(strategy: str) -> str:
     """Return a known prefix strategy.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
 import re
@@ -13,7 +14,9 @@ from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorS
 from torch.futures import Future
 
 from osstorchconnector.dcp import checkpoints, naming, older_torch, unpickling
+from osstorchconnector.dcp.alarm import Alarm
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
+from osstorchconnector.dcp.naming import LoadName
 from osstorchconnector.dcp.progress import Progress
 from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
 from osstorchconnector.uri import as_uri
@@ -124,13 +127,22 @@ class OssStorageReader(FileSystemReader):
             named = checkpoints.named_shards(metadata)
             checkpoints.check_shards(store, self._location, named, self._manifest)
 
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        """Tell all ranks what this load is called among them."""
+        return [
+            dataclasses.replace(plan, storage_data=LoadName(self.load_id, rank))
+            for rank, plan in enumerate(plans)
+        ]
+
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         """Bring the items of the plan into the tensors of the model."""
         wanted = self._wanted(plan)
         shards = self._manifest.shards if self._manifest is not None else ()
         total_bytes = sum(one.info.length for one in wanted)
-        with Progress("load", as_uri(self._location), self.rank or 0, total_bytes, len(wanted)) as progress:
-            Fetcher(
+        uri, name = as_uri(self._location), plan.storage_data
+        load_id, rank = (name.load_id, name.rank) if isinstance(name, LoadName) else (None, self.rank or 0)
+        with Progress("load", uri, rank, total_bytes, len(wanted)) as progress:
+            fetcher = Fetcher(
                 self.fs.store(),
                 self._location,
                 {shard.name: shard.size_bytes for shard in shards},
@@ -138,7 +150,9 @@ class OssStorageReader(FileSystemReader):
                 older_torch.transforms(self).transform_load_stream,
                 self._check_object if self._weights_only else None,
                 progress,
-            ).fetch(wanted)
+            )
+            with Alarm(load_id, f"load {uri}", rank, fetcher.give_up):
+                fetcher.fetch(wanted)
         done: Future[None] = Future()
         done.set_result(None)
         return done

@@ -9,12 +9,14 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint.filesystem import _OverlappingCpuLoader, _SerialCpuLoader
+from torch.distributed.checkpoint.metadata import MetadataIndex
 from torch.distributed.checkpoint.planner import WriteItemType
 from torch.distributed.checkpoint.storage import WriteResult
 
@@ -25,6 +27,7 @@ from osstorchconnector.errors import OssError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from _typeshed import ReadableBuffer
     from torch.distributed.checkpoint.filesystem import _StorageInfo
@@ -56,6 +59,21 @@ class StoredItem:
     shard_crc64: int
     path: str
     save_id: str | None
+
+
+@dataclass(frozen=True)
+class GivenUp:
+    """What a rank tells the coordinator instead, when it ended its part because another rank had failed.
+
+    Whoever would make a checkpoint of it must not.
+    """
+
+    why: str
+
+
+def given_up(failure: Exception) -> list[WriteResult]:
+    """Make such a result."""
+    return [WriteResult(index=MetadataIndex(""), size_in_bytes=0, storage_data=GivenUp(str(failure)))]
 
 
 @dataclass(frozen=True)
@@ -163,6 +181,28 @@ class ShardWriter:
         self._is_given_up = False
         self._lock = threading.Lock()
 
+    def write_all(self, shards: Sequence[PlannedShard], threads: int) -> list[WriteResult]:
+        """Write data objects, several at a time if asked; the first failure ends all."""
+        if threads == 1 or len(shards) <= 1:
+            return [result for shard in shards for result in self.write(shard)]
+        with ThreadPoolExecutor(threads, thread_name_prefix="oss-dcp-save") as pool:
+            writes = [pool.submit(self.write, shard) for shard in shards]
+            try:
+                wait(writes, return_when=FIRST_EXCEPTION)
+            except BaseException:
+                self._end(writes)
+                raise
+            failed = [write for write in writes if write.done() and write.exception() is not None]
+            if failed:
+                self._end(writes)
+        return [result for write in failed or writes for result in write.result()]
+
+    def _end(self, writes: Sequence[Future[list[WriteResult]]]) -> None:
+        """Let no write begin, and none go on."""
+        for write in writes:
+            write.cancel()
+        self.give_up()
+
     def give_up(self) -> None:
         """Abort what other threads still write: the save is lost already, and they may have gigabytes to go."""
         with self._lock:
@@ -176,17 +216,19 @@ class ShardWriter:
     @contextmanager
     def _opened(self, shard: PlannedShard) -> Iterator[ObjectWriter]:
         """Open a data object, so that `give_up` ends its writing."""
-        with self._open_stream(shard.name, shard.size_hint_bytes) as stream:
-            with self._lock:
-                self._streams.add(stream)
-                is_late = self._is_given_up
-            try:
+        stream = self._open_stream(shard.name, shard.size_hint_bytes)
+        with self._lock:
+            self._streams.add(stream)
+            is_late = self._is_given_up
+        try:
+            # Most of a data object may still be on its way when the block's end publishes it.
+            with stream:
                 if is_late:
                     stream.abort()
                 yield stream
-            finally:
-                with self._lock:
-                    self._streams.discard(stream)
+        finally:
+            with self._lock:
+                self._streams.discard(stream)
 
     def write(self, shard: PlannedShard) -> list[WriteResult]:
         """Write one data object, whole or not at all."""

@@ -6,21 +6,20 @@ import copy
 import dataclasses
 import logging
 import pickle
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.distributed.checkpoint import filesystem
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.futures import Future
 
-from osstorchconnector.dcp import checkpoints, naming, older_torch, retention, unpickling
+from osstorchconnector.dcp import checkpoints, memory, naming, older_torch, retention, unpickling
+from osstorchconnector.dcp.alarm import Alarm, OtherRankFailedError
 from osstorchconnector.dcp.checkpoints import SAVE_HEADER
 from osstorchconnector.dcp.manifest import Item, Manifest, Shard
 from osstorchconnector.dcp.naming import ShardNames
 from osstorchconnector.dcp.progress import Progress
-from osstorchconnector.dcp.shards import PlannedShard, ShardWriter, StoredItem, item_bytes
+from osstorchconnector.dcp.shards import GivenUp, PlannedShard, ShardWriter, StoredItem, given_up, item_bytes
 from osstorchconnector.dcp.turns import TURNS
 from osstorchconnector.errors import AlreadyExistsError, ConfigError, OssError, UploadError
 from osstorchconnector.streams import ObjectWriter
@@ -29,7 +28,6 @@ from osstorchconnector.uri import as_uri
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
-    from concurrent.futures import Future as ThreadFuture
 
     from torch.distributed.checkpoint.metadata import Metadata
     from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
@@ -110,8 +108,8 @@ class OssStorageWriter(FileSystemWriter):
         TURNS.stage(_TURN_SECONDS, self._uri)
         staged = super().stage(state_dict)
         # Torch passes some through as they are, such as a DTensor without dimensions: those are copied here.
-        own = {id(tensor) for tensor in _tensors(state_dict)}
-        memo = {id(tensor): tensor for tensor in _tensors(staged) if id(tensor) not in own}
+        own = {id(tensor) for tensor in memory.tensors(state_dict)}
+        memo = {id(tensor): tensor for tensor in memory.tensors(staged) if id(tensor) not in own}
         copied = {name: copy.deepcopy(value, memo) for name, value in staged.items()}
         TURNS.staged()
         return copied
@@ -157,6 +155,9 @@ class OssStorageWriter(FileSystemWriter):
         """Write this rank's data objects."""
         try:
             written = self._write(plan, planner)
+        except OtherRankFailedError as failure:
+            # That rank's failure is the one that torch is to show. What this one has is no part of a checkpoint.
+            written = given_up(failure)
         except BaseException:
             TURNS.end()
             raise
@@ -229,7 +230,8 @@ class OssStorageWriter(FileSystemWriter):
                 self._location,
                 save_id,
             )
-            return _in_threads(writer, shards, self.thread_count)
+            with Alarm(save_id, f"save {self._uri}", names.rank, lambda _: writer.give_up()):
+                return writer.write_all(shards, self.thread_count)
 
     def _planned(self, plan: SavePlan, names: ShardNames) -> list[PlannedShard]:
         """Share the items of this rank out to data objects; an empty one is none."""
@@ -254,8 +256,9 @@ class OssStorageWriter(FileSystemWriter):
         stored = []
         for rank, written in enumerate(results):
             for result in written:
-                metadata.storage_data[result.index] = result.storage_data.info
-                stored.append(self._own(rank, result.storage_data))
+                one = self._own(rank, result.storage_data)
+                metadata.storage_data[result.index] = one.info
+                stored.append(one)
         store, location = self.fs.store(), self._location
         manifest = Manifest(self.save_id, _shards(stored))
         is_of_one_id = all(naming.save_of_shard(shard.name) == self.save_id for shard in manifest.shards)
@@ -294,12 +297,20 @@ class OssStorageWriter(FileSystemWriter):
                     state="not_committed",
                 )
 
-    def _own(self, rank: int, stored: StoredItem) -> StoredItem:
+    def _own(self, rank: int, stored: StoredItem | GivenUp) -> StoredItem:
         """Check that an item was written for this save.
 
         Raises:
             ConfigError: the ranks did not save into the same place.
+            UploadError: a rank gave its part up.
         """
+        if isinstance(stored, GivenUp):
+            raise UploadError(
+                f"save {self._uri}: rank {rank} did not write its part, the checkpoint before stays: {stored.why}",
+                operation="save",
+                uri=self._uri,
+                state="not_committed",
+            )
         if stored.path != self._location:
             raise ConfigError(
                 f"save {self._uri}: rank {rank} saved into {as_uri(stored.path)}; pass the same path on all ranks"
@@ -327,44 +338,9 @@ class OssStorageWriter(FileSystemWriter):
                 _log.warning("save %s: old checkpoints could not be removed: %s", self._uri, failure)
 
 
-def _in_threads(writer: ShardWriter, shards: list[PlannedShard], threads: int) -> list[WriteResult]:
-    """Write data objects, several at a time if asked; the first failure ends all."""
-    if threads == 1 or len(shards) <= 1:
-        return [result for shard in shards for result in writer.write(shard)]
-    with ThreadPoolExecutor(threads, thread_name_prefix="oss-dcp-save") as pool:
-        writes = [pool.submit(writer.write, shard) for shard in shards]
-        try:
-            wait(writes, return_when=FIRST_EXCEPTION)
-        except BaseException:
-            _end(writer, writes)
-            raise
-        failed = [write for write in writes if write.done() and write.exception() is not None]
-        if failed:
-            _end(writer, writes)
-    return [result for write in failed or writes for result in write.result()]
-
-
-def _end(writer: ShardWriter, writes: list[ThreadFuture[list[WriteResult]]]) -> None:
-    """Let no write begin, and none go on."""
-    for write in writes:
-        write.cancel()
-    writer.give_up()
-
-
 def _shards(stored: list[StoredItem]) -> tuple[Shard, ...]:
     """Gather the data objects from what was told of their items."""
     items: dict[tuple[str, int, int], list[Item]] = {}
     for one in stored:
         items.setdefault((one.info.relative_path, one.shard_bytes, one.shard_crc64), []).append(one.item)
     return tuple(Shard(*about, tuple(parts)) for about, parts in sorted(items.items()))
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    """Collect the tensors of nested dicts, lists and tuples."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list | tuple):
-        return []
-    return [tensor for part in value for tensor in _tensors(part)]
