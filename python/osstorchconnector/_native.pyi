@@ -188,6 +188,8 @@ class Client:
         metadata: Mapping[str, str] | None = None,
     ) -> Writer:
         """Make a writer; the object becomes visible by its `publish` alone."""
+    def read_alongside(self, processes: int) -> None:
+        """Say how many processes read side by side with this one, before it reads: they share what one begins with."""
     def server_now(self) -> float:
         """Return the time by the service's clock, in seconds since 1970.
 

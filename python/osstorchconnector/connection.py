@@ -107,15 +107,17 @@ class Connection:
         """Return where the objects are.
 
         Args:
-            workers: how many processes of this rank read alongside and share its request rate, from now on; None is
-                as it was said before.
+            workers: how many processes of this rank read alongside, and share its request rate and what it begins
+                with, from now on; None is as it was said before.
         """
         self._set_up_logs()
         self._workers = workers or self._workers
         if self.is_local:
             _log_local_once()
             return LocalStore()
-        return OssStore(self.native())
+        native = self.native()
+        native.read_alongside(self._workers)
+        return OssStore(native)
 
     def oss_store(self) -> OssStore:
         """Return where the objects are, for those who have no local-directory mode."""

@@ -13,9 +13,11 @@
 
 use std::time::{Duration, Instant};
 
-/// Requests in flight at the start, and the fewest it settles on: enough to tell latency from bandwidth, and that a few
+/// Requests in flight at the start, and the fewest they settle on: enough to tell latency from bandwidth, and that a few
 /// that hang do not hold up the others; few enough for any server.
 const START: usize = 16;
+/// Of processes that read side by side each begins with its part of them, but with so many.
+const LEAST_START: usize = 4;
 /// Throttles shrink it to so many at least: the pace holds the rate.
 const LEAST: usize = 4;
 /// What a doubling must add to goodput to be kept; a smaller step, at the ceiling, in proportion.
@@ -75,6 +77,8 @@ impl Stretch {
 #[derive(Debug)]
 pub struct Window {
     width: usize,
+    /// Requests in flight at the start, and the fewest it settles on.
+    start: usize,
     ceiling: usize,
     phase: Phase,
     /// What the best width, or the one before the trial, brought.
@@ -98,10 +102,18 @@ impl Window {
     /// A window that never passes `ceiling` requests.
     #[must_use]
     pub fn new(ceiling: usize, now: Instant) -> Self {
+        Self::of_several(1, ceiling, now)
+    }
+
+    /// The window of one of so many processes that read side by side, as the workers of a `DataLoader` do.
+    #[must_use]
+    pub fn of_several(processes: usize, ceiling: usize, now: Instant) -> Self {
         let ceiling = ceiling.max(1);
-        let width = START.min(ceiling);
+        let start = START.div_ceil(processes.max(1)).max(LEAST_START).min(ceiling);
+        let width = start;
         Self {
             width,
+            start,
             ceiling,
             phase: Phase::Doubling { before: width, doubts: 0 },
             best_rate: 0.0,
@@ -216,14 +228,14 @@ impl Window {
     }
 
     fn end_doubling(&mut self, before: usize, doubts: u32, rate: f64) {
-        let is_few = self.width < START.min(self.ceiling);
+        let is_few = self.width < self.start;
         if is_few || rate >= self.best_rate * Self::worthwhile(before, self.width) {
             self.best_rate = rate;
             self.double();
         } else if doubts < DOUBTS && rate < self.best_rate * HICCUP {
             self.phase = Phase::Doubling { before, doubts: doubts + 1 };
         } else {
-            self.width = before.max(START.min(self.ceiling));
+            self.width = before.max(self.start);
             self.doubt();
         }
     }
@@ -260,7 +272,7 @@ impl Window {
 
     fn try_another_width(&mut self) {
         let before = self.width;
-        let least = START.min(before);
+        let least = self.start.min(before);
         self.is_doubtful &= before > least;
         let step = (before / if self.is_doubtful { 2 } else { 4 }).max(1);
         let (wider, narrower) = ((before + step).min(self.ceiling), (before - step).max(least));
@@ -376,6 +388,25 @@ mod tests {
         assert!(widest >= 128, "each doubling seemed to pay");
         server.run(&mut window, start, 60);
         assert!(window.width() <= 40, "16 are enough, not {}", window.width());
+    }
+
+    #[test]
+    fn processes_side_by_side_begin_with_what_one_alone_would() {
+        let widths = [1, 2, 3, 8].map(|processes| {
+            let start = SystemClock.now();
+            let mut window = Window::of_several(processes, 256, start);
+            let begun_with = window.width();
+            // A full machine, where more brings nothing.
+            Server::new(0.000_1, 1e9, 0.0).run(&mut window, start, 300);
+            assert_eq!(window.width(), begun_with, "it settles on no fewer, and on no more");
+            begun_with
+        });
+        assert_eq!(widths, [16, 8, 6, 4]);
+        assert_eq!(Window::of_several(2, 3, SystemClock.now()).width(), 3, "never more than the ceiling");
+        let start = SystemClock.now();
+        let mut window = Window::of_several(8, 256, start);
+        Server::new(0.030, 2e9, 0.0).run(&mut window, start, 200);
+        assert!(window.width() >= 200, "a distant endpoint is found from few as well: {}", window.width());
     }
 
     /// Runs a window against a service whose rate grows with the width to the power of `exponent`.

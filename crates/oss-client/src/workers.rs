@@ -86,9 +86,10 @@ impl fmt::Debug for Workers {
 }
 
 impl Workers {
-    /// Makes a pool without threads; `max_concurrency` bounds both the window and the threads.
+    /// Makes a pool without threads; `max_concurrency` bounds both the window and the threads. So many `processes` read
+    /// side by side.
     #[must_use]
-    pub fn new(max_concurrency: usize, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(max_concurrency: usize, processes: usize, clock: Arc<dyn Clock>) -> Self {
         let queue = Queue {
             jobs: VecDeque::new(),
             batches: 0,
@@ -96,7 +97,7 @@ impl Workers {
             parked: 0,
             called: 0,
             running: 0,
-            window: Window::new(max_concurrency, clock.now()),
+            window: Window::of_several(processes, max_concurrency, clock.now()),
             stopping: false,
         };
         Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock }) }
@@ -338,7 +339,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn pool(max_concurrency: usize) -> Workers {
-        Workers::new(max_concurrency, Arc::new(SystemClock))
+        Workers::new(max_concurrency, 1, Arc::new(SystemClock))
     }
 
     #[test]
@@ -428,7 +429,7 @@ mod tests {
     #[test]
     fn jobs_are_done_though_the_window_shrank_below_the_threads() {
         let clock = Arc::new(ManualClock::new(UtcTime(0)));
-        let workers = Workers::new(16, Arc::clone(&clock) as Arc<dyn Clock>);
+        let workers = Workers::new(16, 1, Arc::clone(&clock) as Arc<dyn Clock>);
         let (started, starts) = mpsc::channel();
         let (ended, ends) = mpsc::channel();
         let gates: Vec<_> = (0..16)

@@ -90,6 +90,11 @@ impl Client {
         Ok(Self { client, datasets, checkpoints, number })
     }
 
+    /// Says how many processes read side by side with this one, before it reads: they share what one begins with.
+    fn read_alongside(&self, processes: usize) {
+        self.datasets.read_alongside(processes);
+    }
+
     #[getter]
     fn endpoint(&self) -> String {
         self.client.config().endpoint.to_string()

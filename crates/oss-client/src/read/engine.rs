@@ -8,9 +8,10 @@ use crate::fork::ForkCell;
 use crate::interrupt::{SLICE, Watch};
 use crate::read::fetch;
 use crate::read::hedge::Allowance;
+use crate::read::nap::Calm;
 use crate::read::slot::{Bell, Slot};
 use crate::sync::Arc;
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::workers::{Job, Workers};
 
 /// Reads for one client, with at most `max_concurrency` requests in flight in a process.
@@ -23,6 +24,9 @@ pub struct ReadEngine {
     workers: Arc<ForkCell<Workers>>,
     allowance: Arc<Allowance>,
     usual_bytes: Arc<AtomicU64>,
+    calm: Arc<Calm>,
+    /// How many processes read side by side.
+    processes: Arc<AtomicUsize>,
 }
 
 impl ReadEngine {
@@ -30,7 +34,21 @@ impl ReadEngine {
     #[must_use]
     pub fn new(client: Client, max_concurrency: usize) -> Self {
         let workers = Arc::new(ForkCell::new());
-        Self { client, max_concurrency, workers, allowance: Arc::default(), usual_bytes: Arc::default() }
+        let processes = Arc::new(AtomicUsize::new(1));
+        Self {
+            client,
+            max_concurrency,
+            workers,
+            allowance: Arc::default(),
+            usual_bytes: Arc::default(),
+            calm: Arc::default(),
+            processes,
+        }
+    }
+
+    /// Says how many processes read side by side, before the first request of this one: they share what one begins with.
+    pub fn read_alongside(&self, processes: usize) {
+        self.processes.store(processes, Ordering::Relaxed);
     }
 
     /// The client that is read with.
@@ -49,13 +67,22 @@ impl ReadEngine {
         &self.usual_bytes
     }
 
+    /// How calm it was for those who waited last.
+    pub(crate) fn calm(&self) -> &Arc<Calm> {
+        &self.calm
+    }
+
     /// The worker threads of this process.
     ///
     /// # Errors
     /// `Forked` after more nested forks than a handle can be passed through.
     pub fn workers(&self) -> Result<Workers, Error> {
         let make = || {
-            let workers = Workers::new(self.max_concurrency, Arc::new(SystemClock));
+            let workers = Workers::new(
+                self.max_concurrency,
+                self.processes.load(Ordering::Relaxed),
+                Arc::new(SystemClock),
+            );
             if let Ok(transport) = self.client.transport("read") {
                 transport.crowd.enter(workers.told());
             }

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::sync::atomic::{AtomicU32, Ordering};
+
 /// Some objects of a fast endpoint; far less than any window of requests lasts, and than a consumer would feel.
 pub(super) const NAP: Duration = Duration::from_micros(300);
 
@@ -20,7 +22,19 @@ pub(super) struct Naps {
     short_waits: u32,
 }
 
+/// How calm it was for the last stream of an engine; the next one, of the next batch perhaps, goes on from there.
+#[derive(Debug, Default)]
+pub(crate) struct Calm(AtomicU32);
+
 impl Naps {
+    pub(super) fn after(calm: &Calm) -> Self {
+        Self { short_waits: calm.0.load(Ordering::Relaxed) }
+    }
+
+    pub(super) fn hand_on(&self, calm: &Calm) {
+        calm.0.store(self.short_waits, Ordering::Relaxed);
+    }
+
     /// Whether to look away for a [`NAP`], with so many objects asked for under a window of `width` requests.
     ///
     /// Never for the last ones, or for the only one: nothing would come with it.
@@ -65,6 +79,14 @@ mod tests {
         assert!(!naps.are_due(32, 16));
         naps.waited(Some(Duration::ZERO));
         assert!(!naps.are_due(32, 16), "there may be more of it");
+    }
+
+    #[test]
+    fn the_next_stream_need_not_find_out_again() {
+        let is_calm = Calm::default();
+        assert!(!Naps::after(&is_calm).are_due(32, 16));
+        calm().hand_on(&is_calm);
+        assert!(Naps::after(&is_calm).are_due(32, 16));
     }
 
     #[test]

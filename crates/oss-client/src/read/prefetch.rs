@@ -29,7 +29,7 @@ use crate::read::course::{Course, Underway, nanoseconds};
 use crate::read::engine::ReadEngine;
 use crate::read::fetch::{self, Want};
 use crate::read::hedge::{self, Allowance};
-use crate::read::nap::{NAP, Naps};
+use crate::read::nap::{Calm, NAP, Naps};
 use crate::read::plan::{self, LikelySize};
 use crate::read::scatter::{self, Scattered};
 use crate::read::slot::{Bell, Slot};
@@ -125,6 +125,7 @@ pub struct Prefetch<B: Lend> {
     /// Refusals for throttling that the window was told of.
     pacings: u64,
     naps: Naps,
+    calm: Arc<Calm>,
     /// Until then no object is late, as the last look found.
     none_late_before: Option<Instant>,
     generation: u32,
@@ -178,7 +179,8 @@ impl<B: Lend> Prefetch<B> {
             likely: LikelySize::beginning_with(engine.usual_bytes().load(Ordering::Relaxed)),
             usual_bytes: Arc::clone(engine.usual_bytes()),
             pacings: engine.client().pressure().pacings,
-            naps: Naps::default(),
+            naps: Naps::after(engine.calm()),
+            calm: Arc::clone(engine.calm()),
             none_late_before: None,
             generation: fork::generation(),
             notes,
@@ -532,6 +534,7 @@ impl<B: Lend> Prefetch<B> {
 
 impl<B: Lend> Drop for Prefetch<B> {
     fn drop(&mut self) {
+        self.naps.hand_on(&self.calm);
         self.cancel();
     }
 }
