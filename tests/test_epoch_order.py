@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epoch_model import batches_of, epoch_order
+from osstorchconnector import OssIterableDataset
 from osstorchconnector.delivery import Worker
 from osstorchconnector.errors import ConfigError
 from osstorchconnector.order import order_of
@@ -261,6 +262,19 @@ def test_a_lone_process_reads_everything(environment, monkeypatch):
 
 def third_of_four():
     return 3, 4
+
+
+def test_ranks_that_read_everything_are_told_so_once(monkeypatch, site, caplog):
+    site.fill({f"p/{number}": b"1" for number in range(4)})
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    for options, times in (({}, 1), ({"shard": "none"}, 0), ({"shard": "rank", "uneven": "drop"}, 0)):
+        caplog.clear()
+        dataset = OssIterableDataset.from_prefix("oss://bucket/p/", **options, **site.arguments)
+        read = [len(list(dataset)) for _ in range(2)]
+        assert read == [1, 1] if options.get("shard") == "rank" else [4, 4]
+        said = [record for record in caplog.records if "reads the whole dataset" in record.getMessage()]
+        assert len(said) == times
 
 
 def test_a_process_group_comes_before_the_environment_and_goes_along_in_a_pickle(monkeypatch):

@@ -135,6 +135,22 @@ class Provider:
         return self._keys
 
 
+@program()
+def whether_a_provider_is_asked_once(package, place):
+    asked = []
+
+    class Counting(Provider):
+        def get_credentials(self):
+            asked.append(1)
+            return super().get_credentials()
+
+    counting = Counting(Keys(*keys_in(place)))
+    client = kept(package.OssClient(**place.changed(cred_path="", cred_provider=counting)))
+    for key in FILES:
+        client.get_object(BUCKET, key, type=2).read()
+    return len(asked) == 1
+
+
 def keys_in(place):
     import json
 
@@ -231,6 +247,7 @@ short_programs(
         "a_config_file_with_a_negative_number": configured(
             {**SILENT, "datasetConfig": {"prefetchConcurrency": -1}}
         ),
+        "a_config_file_with_a_timeout_of_zero": configured({**SILENT, "datasetConfig": {"timeoutMs": 0}}),
         "no_config_file": lambda package, place: keys_of(package, place, config_path=""),
     },
     objects=FILES,

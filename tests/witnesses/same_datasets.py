@@ -176,6 +176,25 @@ def a_refused_object_by_index(package, place):
     return mapped(package, place)[1]
 
 
+@program(rules=[{"match": {"op": "GetObject", "key": "data/b", "nth": [1, 2]}, "action": GONE}])
+def a_refusal_that_goes_away(package, place):
+    return mapped(package, place)[1]
+
+
+@program(rules=[{"match": {"op": "GetObject", "key": "data/b", "nth": [1, 2]}, "action": {"status": 404}}])
+def an_object_that_is_missing_at_first(package, place):
+    return mapped(package, place)[1]
+
+
+@program()
+def an_object_added_between_two_epochs(package, place):
+    dataset, client = iterable(package, place), kept(package.OssClient(**place.arguments))
+    before = len(list(dataset))
+    with client.put_object(BUCKET, "data/new") as writer:
+        writer.write(b"new")
+    return [before, len(list(dataset))]
+
+
 @program(rules=[{"match": {"op": "ListObjectsV2"}, "action": GONE}])
 def a_refused_listing(package, place):
     return list(iterable(package, place))
@@ -223,6 +242,12 @@ def objects_at_an_endpoint_where_nobody_listens(package, place):
 @program()
 def an_endpoint_whose_name_is_unknown(package, place):
     return list(iterable(package, place, endpoint="http://oss-cn-nowhere.invalid"))
+
+
+@program()
+def objects_at_an_endpoint_whose_name_is_unknown(package, place):
+    given = place.changed(endpoint="http://oss-cn-nowhere.invalid")
+    return list(kept(package.OssIterableDataset.from_objects([place.uri("data/a")], **given)))
 
 
 @program()

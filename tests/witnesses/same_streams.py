@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from contextlib import contextmanager
 
@@ -162,6 +163,20 @@ def a_bit_that_flips_on_the_way(package, place):
 def a_web_page_in_the_place_of_an_object(package, place):
     client = kept(package.OssClient(**place.arguments))
     return text(client.get_object(BUCKET, "k", type=2).read())
+
+
+REFUSED = {"status": 403, "code": "AccessDenied"}
+
+
+# The original asks eight times before it gives a read up.
+@program(objects=LINES, rules=[{"match": {"op": "GetObject", "nth": list(range(1, 9))}, "action": REFUSED}])
+def err_after_a_read_that_went_well(package, place):
+    stream = kept(package.OssClient(**place.arguments)).get_object(BUCKET, "k")
+    for _ in range(9):
+        with contextlib.suppress(RuntimeError):
+            stream.read()
+            break
+    return stream.err()
 
 
 @program(objects=LINES, rules=[{"match": {"op": "GetObject", "nth": 1}, "action": {"status": 500}}])
