@@ -107,6 +107,7 @@ soak: setup original ## Run the long grid of tests too (over an hour): parsers, 
 	@export OSS_MUTATION_SECONDS=$${OSS_MUTATION_SECONDS:-60}
 	echo "make: giving each parser $$OSS_MUTATION_SECONDS s of inputs that nobody has seen before"
 	cargo test --release -p oss-client --locked --test corpus -- --nocapture
+	scripts/fuzz
 	cargo test --release -p oss-client --locked --lib -- --ignored
 	scripts/sanitize
 	$(PY) -m pytest --timeout 600 $(ARGS)
@@ -120,6 +121,7 @@ check-rust: toolchain $(TORCH)
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 	cargo fmt --check --manifest-path benches/raw-client/Cargo.toml
 	cargo clippy --manifest-path benches/raw-client/Cargo.toml --all-targets --locked --quiet -- -D warnings
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 
 .PHONY: check-python
 check-python: setup
@@ -215,6 +217,6 @@ lock: $(TORCH) ## Resolve requirements/dev.in anew into dev.txt, for every suppo
 
 .PHONY: clean
 clean: ## Remove builds and caches; keep .venv
-	rm -rf target benches/raw-client/target dist site .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target benches/raw-client/target fuzz/target fuzz/corpus dist site .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	rm -f python/osstorchconnector/_native*.so
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -6,19 +6,19 @@ mod callback;
 mod chain;
 #[cfg(test)]
 mod crowd;
-mod document;
-mod ecs;
+pub(crate) mod document;
+pub(crate) mod ecs;
 mod environment;
 mod ini;
 mod json_file;
 mod oidc;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod profile;
 mod statics;
-mod sts;
+pub(crate) mod sts;
 mod surroundings;
-mod uri;
+pub(crate) mod uri;
 mod watched_file;
 
 use std::fmt::Debug;

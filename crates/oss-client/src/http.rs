@@ -14,7 +14,7 @@ mod resolve;
 pub(crate) mod socket;
 pub(crate) mod stream;
 mod tls;
-mod tunnel;
+pub(crate) mod tunnel;
 pub(crate) mod watch;
 
 use std::fmt;

@@ -23,6 +23,8 @@ pub mod logs;
 pub mod objects;
 pub mod operations;
 pub mod panics;
+#[doc(hidden)]
+pub mod parsers;
 mod random;
 pub mod read;
 mod refusal;

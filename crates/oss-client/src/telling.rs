@@ -7,7 +7,7 @@
 
 pub(crate) mod board;
 pub(crate) mod crowd;
-mod door;
+pub(crate) mod door;
 mod report;
 pub mod trace;
 

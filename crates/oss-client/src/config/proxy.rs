@@ -127,7 +127,7 @@ fn from_environment(
 
 /// Whether a list of `NO_PROXY` names the endpoint: a name and what is below it, an address, a block of addresses, each
 /// with or without a port; `*` names all.
-fn names(list: &str, endpoint: &Endpoint) -> bool {
+pub(crate) fn names(list: &str, endpoint: &Endpoint) -> bool {
     list.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
         entry == "*" || names_host(entry, &endpoint.host) || {
             let suffix = format!(":{}", endpoint.port);

@@ -72,7 +72,7 @@ pub(super) fn credentials(document: &Document, names: &Names, source: &str) -> R
 ///
 /// # Errors
 /// `Credentials`, naming `source` and the service's code.
-pub(super) fn answered(body: &[u8], source: &str) -> Result<Fetched, Error> {
+pub(crate) fn answered(body: &[u8], source: &str) -> Result<Fetched, Error> {
     let document: Document = serde_json::from_slice(body).map_err(|_unparsable| {
         broken(source, "the answer is no JSON object; something else than the service may have answered")
     })?;
@@ -80,6 +80,12 @@ pub(super) fn answered(body: &[u8], source: &str) -> Result<Fetched, Error> {
         None | Some("Success") => credentials(&document, &USUAL, source),
         Some(code) => Err(broken(source, &format!("the service said {}", printable(code)))),
     }
+}
+
+/// The one word that a file or an answer holds, without the blanks around it; `None` if it holds something else.
+pub(crate) fn word(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?.trim();
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then_some(text)
 }
 
 /// What may be shown of a text of a service: a short word.

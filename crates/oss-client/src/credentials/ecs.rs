@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use oss_protocol::uri::Endpoint;
 
-use super::document::{answered, printable};
+use super::document::{answered, printable, word};
 use super::statics::broken;
 use super::{CredentialsProvider, Fetched, Surroundings};
 use crate::asker::Asker;
@@ -77,12 +77,10 @@ impl EcsRoleProvider {
         let lifetime = [("X-aliyun-ecs-metadata-token-ttl-seconds", "21600")];
         let question = Question { method: "PUT", target: "/latest/api/token", headers: &lifetime, body: b"" };
         let reply = self.ask(question, asker)?;
-        let text = String::from_utf8(reply.body).unwrap_or_default();
-        let is_token = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_graphic());
-        match reply.status {
-            200 if is_token => Ok(Some(text.trim().to_owned())),
-            403..=405 if !self.needs_token => Ok(None),
-            status => Err(broken(&self.source(), &format!("no token was given (status {status})"))),
+        match (reply.status, word(&reply.body)) {
+            (200, Some(token)) => Ok(Some(token.to_owned())),
+            (403..=405, _) if !self.needs_token => Ok(None),
+            (status, _) => Err(broken(&self.source(), &format!("no token was given (status {status})"))),
         }
     }
 
@@ -104,11 +102,9 @@ impl EcsRoleProvider {
             return Ok(role.clone());
         }
         let body = self.get(KEYS, token, asker)?;
-        let name = std::str::from_utf8(&body).unwrap_or_default().trim();
-        if is_role(name) {
-            return Ok(name.to_owned());
-        }
-        Err(broken(&self.source(), "the answer names no RAM role; attach one to the instance"))
+        role_in(&body)
+            .map(str::to_owned)
+            .ok_or_else(|| broken(&self.source(), "the answer names no RAM role; attach one to the instance"))
     }
 }
 
@@ -124,6 +120,11 @@ impl CredentialsProvider for EcsRoleProvider {
         let role = self.role.as_deref().map_or_else(String::new, |role| format!(", RAM role {role}"));
         format!("ECS metadata service {}{role}", self.service.host())
     }
+}
+
+/// The role that an answer names, and nothing else.
+pub(crate) fn role_in(answer: &[u8]) -> Option<&str> {
+    word(answer).filter(|name| is_role(name))
 }
 
 /// Names of roles go into a path: letters, digits, `.`, `-` and `_`.

@@ -1,5 +1,6 @@
 //! A role by an OIDC token, as RRSA gives one to each pod of a cluster.
 
+use super::document::word;
 use super::statics::broken;
 use super::sts::{Place, Role, Sts};
 use super::watched_file::WatchedFile;
@@ -44,9 +45,7 @@ impl OidcProvider {
     fn read_token(&self) -> Result<String, Error> {
         let source = format!("{}: token file {}", self.source, self.token.path().display());
         self.token.read(&source, "correct the path or the pod's volume", |content| {
-            let text = std::str::from_utf8(content).unwrap_or_default().trim();
-            let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-            is_token.then(|| text.to_owned()).ok_or_else(|| broken(&source, "holds no token"))
+            word(content).map(str::to_owned).ok_or_else(|| broken(&source, "holds no token"))
         })
     }
 }

@@ -152,15 +152,22 @@ fn kill_group(leader: &Child) {
 
 impl CredentialsProvider for ProcessProvider {
     fn fetch_unless(&self, asker: &Asker<'_>) -> Result<Fetched, Error> {
-        let source = format!("output of {}", self.source());
-        let document = document::parse(&self.run(asker)?, &source)?;
-        let names = if document.contains_key("AccessKeyId") { &USUAL } else { &PROFILE };
-        document::credentials(&document, names, &source)
+        keys_in(&self.run(asker)?, &format!("output of {}", self.source()))
     }
 
     fn source(&self) -> String {
         format!("credentials process {}", program_of(&self.command.0))
     }
+}
+
+/// Reads what a program wrote, in either spelling.
+///
+/// # Errors
+/// `Credentials`, naming `source`, never the output.
+pub(crate) fn keys_in(output: &[u8], source: &str) -> Result<Fetched, Error> {
+    let document = document::parse(output, source)?;
+    let names = if document.contains_key("AccessKeyId") { &USUAL } else { &PROFILE };
+    document::credentials(&document, names, source)
 }
 
 /// The program's own name: arguments may be secrets, and so may a variable set in front. Only what is plainly a name

@@ -141,34 +141,33 @@ impl Sts {
         let reply = self.service.ask(question, asker).map_err(|why| {
             broken(&self.source, &format!("STS was not reached ({why}); check the network and {ENDPOINT}"))
         })?;
-        self.read(&reply)
+        read(&reply, self.service.host(), &self.source)
     }
+}
 
-    fn read(&self, reply: &Reply) -> Result<Fetched, Error> {
-        let document: Option<Document> = serde_json::from_slice(&reply.body).ok();
-        let host = self.service.host();
-        let Some(document) = document else {
-            let what =
-                format!("{host} answered status {} and no JSON; it is not STS that answers", reply.status);
-            return Err(broken(&self.source, &what));
-        };
-        match document.get("Credentials") {
-            Some(Value::Object(keys)) if reply.status == 200 => {
-                document::credentials(keys, &USUAL, &self.source)
-            }
-            _ => Err(self.refusal(reply.status, &document)),
-        }
+/// Reads what STS at `host` answered.
+///
+/// # Errors
+/// `Credentials`, naming `source`, with code and request id.
+pub(crate) fn read(reply: &Reply, host: &str, source: &str) -> Result<Fetched, Error> {
+    let Ok(document) = serde_json::from_slice::<Document>(&reply.body) else {
+        let what = format!("{host} answered status {} and no JSON; it is not STS that answers", reply.status);
+        return Err(broken(source, &what));
+    };
+    match document.get("Credentials") {
+        Some(Value::Object(keys)) if reply.status == 200 => document::credentials(keys, &USUAL, source),
+        _ => Err(refusal(reply.status, &document, source)),
     }
+}
 
-    /// Code and request id, never the text: it may repeat what was sent.
-    fn refusal(&self, status: u16, document: &Document) -> Error {
-        let word = |name: &str| printable(document.get(name).and_then(Value::as_str).unwrap_or("-"));
-        let (code, id) = (word("Code"), word("RequestId"));
-        let what = format!("STS refused with status {status}, code {code}, request {id}; {}", remedy(&code));
-        let mut error = broken(&self.source, &what);
-        (error.status, error.code, error.request_id) = (Some(status), code, id);
-        error
-    }
+/// Code and request id, never the text: it may repeat what was sent.
+fn refusal(status: u16, document: &Document, source: &str) -> Error {
+    let word = |name: &str| printable(document.get(name).and_then(Value::as_str).unwrap_or("-"));
+    let (code, id) = (word("Code"), word("RequestId"));
+    let what = format!("STS refused with status {status}, code {code}, request {id}; {}", remedy(&code));
+    let mut error = broken(source, &what);
+    (error.status, error.code, error.request_id) = (Some(status), code, id);
+    error
 }
 
 /// What to do about a code of STS.

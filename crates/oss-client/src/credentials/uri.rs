@@ -1,5 +1,7 @@
 //! Keys from a URL, as agents that run beside a program offer them.
 
+use std::fmt;
+
 use oss_protocol::uri::{Addressing, Endpoint};
 
 use super::document::answered;
@@ -12,11 +14,16 @@ use crate::http::ask::{Question, Service};
 const VARIABLE: &str = "ALIBABA_CLOUD_CREDENTIALS_URI";
 
 /// Asks one URL.
-#[derive(Debug)]
 pub struct UriProvider {
     service: Service,
     /// Path and query; may hold a secret, so it is never shown.
     target: String,
+}
+
+impl fmt::Debug for UriProvider {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "UriProvider({})", self.service.host())
+    }
 }
 
 impl UriProvider {
@@ -33,20 +40,29 @@ impl UriProvider {
     /// # Errors
     /// `Credentials`, without any of it.
     pub(super) fn parse(around: &Surroundings, text: &str) -> Result<Self, Error> {
-        let refused = |what: &str| Err(broken(VARIABLE, &format!("{what}; set http[s]://host[:port]/path")));
-        let Some((scheme, rest)) = text.split_once("://") else { return refused("is no URL") };
-        let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) || target.contains('#') {
-            return refused("has a blank, a control character or a fragment");
-        }
-        let endpoint = match Endpoint::parse_for(&format!("{scheme}://{authority}"), Addressing::Cname) {
-            Ok(endpoint) => endpoint,
-            Err(_what) if authority.contains('@') => return refused("has user information before an @"),
-            Err(_what) => return refused("names no host that can be asked"),
-        };
-        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        let (endpoint, target) = split(text)?;
         Ok(UriProvider { service: around.server(&endpoint), target })
     }
+}
+
+/// Whom a URL says to ask, and what: path and query.
+///
+/// # Errors
+/// `Credentials`, without any of it.
+pub(crate) fn split(text: &str) -> Result<(Endpoint, String), Error> {
+    let refused = |what: &str| Err(broken(VARIABLE, &format!("{what}; set http[s]://host[:port]/path")));
+    let Some((scheme, rest)) = text.split_once("://") else { return refused("is no URL") };
+    let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) || target.contains('#') {
+        return refused("has a blank, a control character or a fragment");
+    }
+    let endpoint = match Endpoint::parse_for(&format!("{scheme}://{authority}"), Addressing::Cname) {
+        Ok(endpoint) => endpoint,
+        Err(_what) if authority.contains('@') => return refused("has user information before an @"),
+        Err(_what) => return refused("names no host that can be asked"),
+    };
+    let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+    Ok((endpoint, target))
 }
 
 impl CredentialsProvider for UriProvider {

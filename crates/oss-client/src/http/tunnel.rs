@@ -50,20 +50,22 @@ pub(super) fn open(
             Ok(count) => answer.extend_from_slice(&memory[..count]),
             Err(error) => passing(&error)?,
         }
-        let parsed = parse_response_head(&answer, &Limits::default());
-        let Ok(parsed) = parsed else { return Err(no_proxy()) };
-        if let Some((head, length)) = parsed {
-            // The server behind it speaks second, so whatever follows the head is the proxy's own.
-            let is_clean = length == answer.len();
-            return if (200..300).contains(&head.status) && !is_clean {
-                Err(no_proxy())
-            } else {
-                judge(head.status)
-            };
+        if let Some(verdict) = verdict(&answer) {
+            return verdict;
         }
-        if answer.len() > MAX_HEAD_BYTES {
-            return Err(no_proxy());
+    }
+}
+
+/// What `answer`, as far as it has come, says of the way; `None` while nothing can be said.
+pub(crate) fn verdict(answer: &[u8]) -> Option<Result<(), DialFailure>> {
+    match parse_response_head(answer, &Limits::default()) {
+        // The server behind it speaks second, so whatever follows the head is the proxy's own.
+        Ok(Some((head, length))) if length < answer.len() && (200..300).contains(&head.status) => {
+            Some(Err(no_proxy()))
         }
+        Ok(Some((head, _length))) => Some(judge(head.status)),
+        Ok(None) if answer.len() <= MAX_HEAD_BYTES => None,
+        Ok(None) | Err(_) => Some(Err(no_proxy())),
     }
 }
 

@@ -77,21 +77,41 @@ fn answer(mut asker: UnixStream) {
     if read.is_err() {
         return;
     }
-    let answer = match line.trim().split_once(' ') {
-        None if line.trim() == "state" => report::report().to_string(),
-        Some(("trace", seconds)) => traced(seconds.parse().unwrap_or(0.0)),
-        _ => "{\"error\":\"ask for `state` or `trace <seconds>`\"}".to_owned(),
+    let answer = match understand(&line) {
+        Some(Question::State) => report::report().to_string(),
+        Some(Question::Trace(time)) => traced(time),
+        None => "{\"error\":\"ask for `state` or `trace <seconds>`\"}".to_owned(),
     };
     // Whoever asked may be gone: nothing is lost then.
     let _ = asker.write_all(answer.as_bytes());
 }
 
-fn traced(seconds: f64) -> String {
+/// What is asked at the socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What everything is doing now.
+    State,
+    /// The requests of so long from now.
+    Trace(Duration),
+}
+
+/// Reads a question; `None` if it is none. Seconds that are no number, or less than none, are none.
+pub(crate) fn understand(line: &str) -> Option<Question> {
+    match line.trim().split_once(' ') {
+        None if line.trim() == "state" => Some(Question::State),
+        Some(("trace", seconds)) => {
+            let seconds = seconds.parse().ok().filter(|seconds: &f64| seconds.is_finite()).unwrap_or(0.0);
+            Some(Question::Trace(Duration::from_secs_f64(seconds.clamp(0.0, LONGEST_TRACE_SECONDS))))
+        }
+        _ => None,
+    }
+}
+
+fn traced(time: Duration) -> String {
     if !trace::start(trace::REQUESTS) {
         return "{\"error\":\"somebody else is tracing this process\"}".to_owned();
     }
-    let seconds = if seconds.is_finite() { seconds.clamp(0.0, LONGEST_TRACE_SECONDS) } else { 0.0 };
-    SystemClock.sleep_until(SystemClock.now() + Duration::from_secs_f64(seconds));
+    SystemClock.sleep_until(SystemClock.now() + time);
     trace::stop().to_string()
 }
 

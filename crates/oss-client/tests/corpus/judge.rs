@@ -11,6 +11,7 @@ use oss_client::clock::{Clock, SystemClock};
 use crate::inputs::corpus;
 use crate::memory::peak_of;
 use crate::mutation::{Corpus, Dice};
+use crate::parsers::Parser;
 
 /// Inputs a parser is given by `make test`: well below a second in a debug build.
 const INPUTS: u64 = 600;
@@ -20,38 +21,19 @@ const MOST_MEMORY_BYTES: usize = 64 << 20;
 /// An input that takes this long will take for ever.
 const ENDLESS: Duration = Duration::from_secs(20);
 
-/// Reads one input; says whether it was taken. Whatever else it finds wrong it panics about.
-type Property = Box<dyn Fn(&[u8]) -> bool + Send>;
-/// Makes a checksum right again, as one who forges a file would.
-type Seal = fn(&mut Vec<u8>);
-
-/// A parser's samples, and what must hold of every input made of them.
+/// A parser, its samples, and the input that it is reading.
 struct Trial {
-    kind: &'static str,
+    kind: String,
     corpus: Corpus,
-    property: Property,
-    seal: Option<Seal>,
-    /// The input that is being read.
+    parser: Parser,
     present: Arc<Mutex<Vec<u8>>>,
 }
 
-/// Gives `property` the samples of `kind` as they are, and then damaged.
-pub(crate) fn survive(kind: &'static str, property: impl Fn(&[u8]) -> bool + Send + 'static) {
-    judge(kind, Box::new(property), None);
-}
-
-/// The same; every other damaged input is sealed.
-pub(crate) fn survive_sealed(
-    kind: &'static str,
-    seal: Seal,
-    property: impl Fn(&[u8]) -> bool + Send + 'static,
-) {
-    judge(kind, Box::new(property), Some(seal));
-}
-
-fn judge(kind: &'static str, property: Property, seal: Option<Seal>) {
+/// Gives the parser `name` its samples as they are, and then damaged; every other one of these is sealed.
+pub(crate) fn survive(name: &str, parser: Parser) {
+    let kind = name.replace('_', "-");
     let present = Arc::new(Mutex::default());
-    let trial = Trial { kind, corpus: corpus(kind), property, seal, present: Arc::clone(&present) };
+    let trial = Trial { kind: kind.clone(), corpus: corpus(&kind), parser, present: Arc::clone(&present) };
     let (tell, told) = channel();
     #[expect(clippy::disallowed_methods, reason = "a thread that loops for ever is left behind")]
     let thread = std::thread::spawn(move || trial.run(&tell));
@@ -59,10 +41,10 @@ fn judge(kind: &'static str, property: Property, seal: Option<Seal>) {
         match told.recv_timeout(ENDLESS) {
             Ok(()) => (),
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => panic!("{kind}: does not end: {}", kept(kind, &present)),
+            Err(RecvTimeoutError::Timeout) => panic!("{kind}: does not end: {}", kept(&kind, &present)),
         }
     }
-    assert!(thread.join().is_ok(), "{kind}: not survived (above is why): {}", kept(kind, &present));
+    assert!(thread.join().is_ok(), "{kind}: not survived (above is why): {}", kept(&kind, &present));
 }
 
 impl Trial {
@@ -74,7 +56,7 @@ impl Trial {
         let (mut inputs, mut taken) = (0, 0_u64);
         while inputs < INPUTS || SystemClock.now() < end {
             let mut input = self.corpus.damaged(&mut dice);
-            if let Some(seal) = self.seal.filter(|_| inputs % 2 == 0) {
+            if let Some(seal) = self.parser.seal.filter(|_| inputs % 2 == 0) {
                 seal(&mut input);
             }
             taken += u64::from(self.is_taken(&input));
@@ -89,7 +71,7 @@ impl Trial {
         // A machine that is busy may take its time once, not three times over.
         for _ in 0..3 {
             let begun = SystemClock.now();
-            let (taken, peak) = peak_of(|| (self.property)(input));
+            let (taken, peak) = peak_of(|| (self.parser.property)(input));
             assert!(peak <= MOST_MEMORY_BYTES, "{peak} bytes of memory for an input of {}", input.len());
             if SystemClock.now() - begun <= LONGEST {
                 return taken;

@@ -14,7 +14,7 @@ use oss_client::index::{Index, Patience, Row, Tail, build_from_rows, pack, unpac
 use oss_client::objects::ObjectSource;
 use oss_protocol::crc64::crc64;
 
-use crate::judge::{survive, survive_sealed};
+use super::Parser;
 
 /// A private directory in memory, where there is one, that is removed with the value.
 struct Place(PathBuf);
@@ -83,8 +83,7 @@ fn check_written_again(index: &Index, place: &Place) -> bool {
     true
 }
 
-#[test]
-fn index_files() {
+pub(crate) fn index_files() -> Parser {
     let place = Place::new("index");
     // The header ends at byte 96 in its own checksum.
     let seal = |bytes: &mut Vec<u8>| {
@@ -93,24 +92,23 @@ fn index_files() {
             bytes[88..96].copy_from_slice(&crc);
         }
     };
-    survive_sealed("index-files", seal, move |bytes| match Index::open(&place.file("index", bytes)) {
+    Parser::sealed(seal, move |bytes| match Index::open(&place.file("index", bytes)) {
         Ok(index) => check_written_again(&index, &place),
         Err(error) => {
             check_error(&error, ErrorKind::Format);
             false
         }
-    });
+    })
 }
 
-#[test]
-fn packed_indexes() {
+pub(crate) fn packed_indexes() -> Parser {
     let place = Place::new("packed");
     let seal = |bytes: &mut Vec<u8>| {
         bytes.truncate(bytes.len().saturating_sub(8));
         let crc = crc64(bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
     };
-    survive_sealed("packed-indexes", seal, move |bytes| {
+    Parser::sealed(seal, move |bytes| {
         let path = place.0.join("index");
         let outcome = patiently(|patience| unpack(bytes, &path, patience));
         let taken = match outcome {
@@ -131,13 +129,12 @@ fn packed_indexes() {
         };
         let _ = fs::remove_file(path);
         taken
-    });
+    })
 }
 
-#[test]
-fn growing_indexes() {
+pub(crate) fn growing_indexes() -> Parser {
     let place = Place::new("growing");
-    survive("index-files", move |bytes| {
+    Parser::new(move |bytes| {
         place.file("index.building", bytes);
         let tail = Tail::open(&place.0.join("index"), "bucket", 2).expect("it can be opened");
         let mut tail = tail.expect("it is there");
@@ -154,7 +151,7 @@ fn growing_indexes() {
             }
             count += piece.rows();
         }
-    });
+    })
 }
 
 /// Keys that were read are whole; an error is one line and shows nothing of the file.
@@ -174,14 +171,13 @@ fn check_keys(outcome: Result<Fetched, Error>, may_quote: bool) -> bool {
     }
 }
 
-#[test]
-fn key_files_in_json() {
+pub(crate) fn key_files() -> Parser {
     let place = Place::new("json");
-    survive("key-files", move |bytes| {
+    Parser::new(move |bytes| {
         let path = place.file("keys", bytes);
         let _ = JsonFileProvider::looks_like_one(&path);
         check_keys(JsonFileProvider::new(path).fetch(), false)
-    });
+    })
 }
 
 /// Kinds of keys that are fetched from elsewhere, or made by a command: here only files are read.
@@ -195,12 +191,11 @@ fn home(place: &Place) -> Surroundings {
     Surroundings::with(move |name| (name == "HOME").then(|| home.clone()), "/nonexistent", None)
 }
 
-#[test]
-fn profiles_of_the_command_line_tool() {
+pub(crate) fn profiles() -> Parser {
     let place = Place::new("profile");
     fs::create_dir(place.0.join(".aliyun")).expect("a directory");
     let around = home(&place);
-    survive("profiles", move |bytes| {
+    Parser::new(move |bytes| {
         place.file(".aliyun/config.json", bytes);
         match ProfileProvider::from_environment(&around) {
             Ok(Some(provider)) => leads_elsewhere(bytes) || check_keys(provider.fetch(), true),
@@ -211,17 +206,16 @@ fn profiles_of_the_command_line_tool() {
                 false
             }
         }
-    });
+    })
 }
 
-#[test]
-fn ini_files() {
+pub(crate) fn ini_files() -> Parser {
     let place = Place::new("ini");
     fs::create_dir(place.0.join(".alibabacloud")).expect("a directory");
     let around = home(&place);
-    survive("ini-files", move |bytes| {
+    Parser::new(move |bytes| {
         place.file(".alibabacloud/credentials.ini", bytes);
         let provider = IniProvider::from_environment(&around).expect("readable").expect("the file is there");
         !leads_elsewhere(bytes) && check_keys(provider.fetch(), true)
-    });
+    })
 }

@@ -2,23 +2,23 @@
 
 use oss_client::config::{Place, Proxy, resolve};
 use oss_client::error::ErrorKind;
+use oss_client::parsers;
 use oss_protocol::encoding::{base64_decode, base64_encode, decode, encode_path, parse_query, write_query};
 use oss_protocol::http1::{RangeSpec, parse_content_range, parse_range, parse_unsatisfied_range};
 use oss_protocol::time::UtcTime;
 use oss_protocol::uri::{Addressing, Endpoint, ObjectUri, normalize_region};
 
-use crate::judge::survive;
+use super::Parser;
 
 /// Samples hold one text a line; an input is taken for each of its lines, the first hundred, and for itself.
-fn is_any_taken(bytes: &[u8], is_taken: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_any_taken(bytes: &[u8], is_taken: impl Fn(&str) -> bool) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let taken = text.lines().take(100).filter(|line| is_taken(line)).count();
     is_taken(&text) || taken > 0
 }
 
-#[test]
-fn locations() {
-    survive("locations", |bytes| {
+pub(crate) fn locations() -> Parser {
+    Parser::new(|bytes| {
         is_any_taken(bytes, |text| {
             let objects = [ObjectUri::parse_object(text), ObjectUri::parse_path_like(text)];
             for error in objects.iter().filter_map(|read| read.as_ref().err()) {
@@ -33,12 +33,11 @@ fn locations() {
             assert_eq!(ObjectUri::parse(&uri.path()).as_ref(), Ok(&uri));
             true
         })
-    });
+    })
 }
 
-#[test]
-fn endpoints() {
-    survive("endpoints", |bytes| {
+pub(crate) fn endpoints() -> Parser {
+    Parser::new(|bytes| {
         is_any_taken(bytes, |text| {
             let _ = normalize_region(text).map_err(|error| error.to_string());
             let place = Place { endpoint: Some(text), region: Some("cn-hangzhou"), addressing: "" };
@@ -58,12 +57,11 @@ fn endpoints() {
             }
             true
         })
-    });
+    })
 }
 
-#[test]
-fn proxies() {
-    survive("proxies", |bytes| {
+pub(crate) fn proxies() -> Parser {
+    Parser::new(|bytes| {
         is_any_taken(bytes, |text| match Proxy::parse(text) {
             Ok(proxy) => {
                 assert!(!proxy.host.is_empty());
@@ -78,12 +76,11 @@ fn proxies() {
                 false
             }
         })
-    });
+    })
 }
 
-#[test]
-fn times_ranges_and_encodings() {
-    survive("header-values", |bytes| {
+pub(crate) fn header_values() -> Parser {
+    Parser::new(|bytes| {
         is_any_taken(bytes, |text| {
             let mut taken = 0;
             if let Ok(time) = UtcTime::parse_http_date(text) {
@@ -122,5 +119,30 @@ fn times_ranges_and_encodings() {
             }
             taken > 0
         })
-    });
+    })
+}
+
+/// Lists of hosts that no proxy is used for, asked about a name, a name in capitals and addresses of both kinds.
+pub(crate) fn no_proxy_lists() -> Parser {
+    const ENDPOINTS: [&str; 4] = [
+        "https://bucket.oss-cn-hangzhou.aliyuncs.com",
+        "http://OSS.Example:8080",
+        "http://10.1.2.3:9000",
+        "http://[fd00::1]",
+    ];
+    Parser::new(|bytes| {
+        let endpoints =
+            ENDPOINTS.map(|text| Endpoint::parse_for(text, Addressing::Cname).expect("an endpoint"));
+        is_any_taken(bytes, |list| {
+            let named = endpoints.iter().filter(|endpoint| {
+                let is_named = parsers::no_proxy_names(list, endpoint);
+                let by_one = list.split([',', ' ']).any(|entry| parsers::no_proxy_names(entry, endpoint));
+                assert_eq!(is_named, by_one, "a list names what one of its entries names");
+                assert!(parsers::no_proxy_names(&format!("{list},*"), endpoint));
+                assert!(parsers::no_proxy_names(&format!("{list} {}", endpoint.host), endpoint));
+                is_named
+            });
+            named.count() > 0
+        })
+    })
 }

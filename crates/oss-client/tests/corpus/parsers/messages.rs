@@ -1,5 +1,8 @@
 //! What a peer says: heads, bodies, documents, refusals.
 
+use std::time::Duration;
+
+use oss_client::parsers;
 use oss_protocol::error::ServiceError;
 use oss_protocol::http1::{
     ChunkedDecoder, Headers, HttpError, Limits, head_is_complete, parse_request_head, parse_response_head,
@@ -9,7 +12,7 @@ use oss_protocol::sign::{Credentials, VerifyPolicy, VerifyRequest, verify};
 use oss_protocol::time::UtcTime;
 use oss_protocol::xml::*;
 
-use crate::judge::survive;
+use super::Parser;
 
 const SMALL: Limits = Limits { max_head_bytes: 300, max_headers: 4, max_chunk_line_bytes: 8 };
 
@@ -18,9 +21,8 @@ fn texts<'b>(headers: &Headers<'b>) -> Option<Vec<(&'b str, &'b str)>> {
     headers.iter().map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?))).collect()
 }
 
-#[test]
-fn heads_of_answers() {
-    survive("response-heads", |bytes| {
+pub(crate) fn response_heads() -> Parser {
+    Parser::new(|bytes| {
         let _ = parse_response_head(bytes, &SMALL).map_err(|error| error.to_string());
         let Ok(Some((head, length))) = parse_response_head(bytes, &Limits::default()) else { return false };
         assert!(head_is_complete(&bytes[..length], 0));
@@ -44,12 +46,11 @@ fn heads_of_answers() {
             assert_eq!((again.status, texts(&again.headers)), (head.status, Some(headers)));
         }
         true
-    });
+    })
 }
 
-#[test]
-fn heads_of_requests() {
-    survive("request-heads", |bytes| {
+pub(crate) fn request_heads() -> Parser {
+    Parser::new(|bytes| {
         let _ = parse_request_head(bytes, &SMALL).map_err(|error| error.to_string());
         let Ok(Some((head, length))) = parse_request_head(bytes, &Limits::default()) else { return false };
         assert!(length <= bytes.len());
@@ -70,7 +71,7 @@ fn heads_of_requests() {
             );
         }
         true
-    });
+    })
 }
 
 /// Whoever wrote a damaged request does not know the secret: at no time is it taken for signed.
@@ -99,9 +100,8 @@ fn decoded(bytes: &[u8], piece_bytes: usize) -> Result<(Vec<u8>, usize, bool), H
     Ok((data, taken, decoder.is_done()))
 }
 
-#[test]
-fn chunked_bodies() {
-    survive("chunked-bodies", |bytes| {
+pub(crate) fn chunked_bodies() -> Parser {
+    Parser::new(|bytes| {
         let whole = decoded(bytes, usize::MAX);
         assert_eq!(whole, decoded(bytes, 7), "how the bytes arrive changes nothing");
         let Ok((data, taken, true)) = whole else { return false };
@@ -112,7 +112,7 @@ fn chunked_bodies() {
         let length = out.len();
         assert_eq!(decoded(&out, usize::MAX), Ok((data, length, true)));
         true
-    });
+    })
 }
 
 /// Decodes; what is taken can be written and read again without a difference.
@@ -129,9 +129,8 @@ fn is_stable<D: Document + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
     }
 }
 
-#[test]
-fn documents() {
-    survive("documents", |bytes| {
+pub(crate) fn documents() -> Parser {
+    Parser::new(|bytes| {
         let taken = [
             is_stable::<ListBucketResult>(bytes),
             is_stable::<ListPartsResult>(bytes),
@@ -151,12 +150,11 @@ fn documents() {
             is_stable::<ErrorDocument>(bytes),
         ];
         taken.contains(&true)
-    });
+    })
 }
 
-#[test]
-fn refusals() {
-    survive("refusals", |bytes| {
+pub(crate) fn refusals() -> Parser {
+    Parser::new(|bytes| {
         // The first line is the content type, what follows is the body.
         let at = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(0);
         let content_type = String::from_utf8_lossy(&bytes[..at]).into_owned();
@@ -175,5 +173,63 @@ fn refusals() {
             assert!(!error.code.is_empty());
         }
         true
-    });
+    })
+}
+
+/// How long a service asks to be left alone: `x-oss-qos-delay-time` on the first line, `Retry-After` on the next.
+pub(crate) fn pauses() -> Parser {
+    const LONGEST: Duration = Duration::from_secs(30);
+    const NOW: UtcTime = UtcTime(1_702_743_657);
+    Parser::new(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let (first, second) = text.split_once('\n').unwrap_or((&text, ""));
+        let asked = [
+            parsers::pause(Some(first), Some(second), NOW, LONGEST),
+            parsers::pause(Some(first), None, NOW, LONGEST),
+            parsers::pause(None, Some(second), NOW, LONGEST),
+            parsers::pause(None, Some(&text), NOW, Duration::MAX),
+        ];
+        assert!(asked[..3].iter().flatten().all(|pause| *pause <= LONGEST && !pause.is_zero()), "{asked:?}");
+        // The first of the two is the service's own, and finer.
+        if asked[1].is_some() {
+            assert_eq!(asked[0], asked[1]);
+        }
+        asked.iter().any(Option::is_some)
+    })
+}
+
+/// Answers of proxies to CONNECT, as they arrive: only a clean 2xx is a way.
+pub(crate) fn tunnel_heads() -> Parser {
+    Parser::new(|bytes| {
+        let verdict = parsers::tunnel_answer(bytes);
+        match &verdict {
+            None => assert!(bytes.len() <= 16 << 10, "an endless head is refused"),
+            Some(Ok(())) => {
+                let head = parse_response_head(bytes, &Limits::default()).expect("a head").expect("whole");
+                assert!((200..300).contains(&head.0.status) && head.1 == bytes.len());
+            }
+            Some(Err(why)) => {
+                assert!(!why.contains(['\n', '\r']) && why.len() < 200 && !why.contains("CANARY"), "{why}");
+            }
+        }
+        // A proxy is trusted with the connection for nothing that came before the end of its head.
+        if verdict == Some(Ok(())) {
+            let mut ends = (0..bytes.len()).rev().step_by(1 + bytes.len() / 64);
+            assert!(ends.all(|end| parsers::tunnel_answer(&bytes[..end]).is_none()));
+            let more = [bytes, b"HTTP/1.1 200 OK"].concat();
+            assert!(parsers::tunnel_answer(&more).is_some_and(|verdict| verdict.is_err()));
+        }
+        verdict.is_some()
+    })
+}
+
+/// Lines at the socket of `ossconnector dump`.
+pub(crate) fn questions() -> Parser {
+    Parser::new(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let times: Vec<_> =
+            text.lines().take(100).chain([&*text]).filter_map(parsers::dump_question).collect();
+        assert!(times.iter().all(|time| *time <= Duration::from_secs(600)), "{times:?}");
+        !times.is_empty()
+    })
 }

@@ -1,0 +1,3 @@
+#![no_main]
+
+oss_fuzz::target!("header_values");
