@@ -13,6 +13,8 @@ import pickle
 import random
 import tempfile
 import time
+import zlib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,13 @@ from hypothesis import strategies as st
 from torch.distributed.checkpoint.metadata import Metadata
 
 from mutation import Corpus
-from osstorchconnector import config, errors
+from osstorchconnector import config, dumping, errors, whole_file
+from osstorchconnector.cli.cp.begun import Note
 from osstorchconnector.dcp import manifest, naming, unpickling
-from osstorchconnector.errors import ConfigError, FormatError, OssError
+from osstorchconnector.delivery import Worker
+from osstorchconnector.epochs import SharedEpoch
+from osstorchconnector.errors import ConfigError, FormatError, InternalError, OssError
+from osstorchconnector.loaded import LoadedState
 from osstorchconnector.manifest import ManifestSource, imagenet_manifest_parser
 from osstorchconnector.progress import state_of
 from osstorchconnector.safetensors import header, weight_map
@@ -88,18 +94,24 @@ def list_of_objects(octets):
     return True
 
 
-def config_file(octets):
+@contextmanager
+def file_of(octets):
     path = Path(tempfile.gettempdir()) / f"corpus-{os.getpid()}"
     path.write_bytes(octets)
     try:
+        yield path
+    finally:
+        path.unlink()
+
+
+def config_file(octets):
+    with file_of(octets) as path:
         read = refused(config.load, str(path), ConfigError)
+        config._said.clear()
         if read is None:
             return False
         carried = pickle.dumps(read)
         assert pickle.loads(carried) == read
-    finally:
-        path.unlink()
-        config._said.clear()
     user, at, _ = str(read.options.get("proxy", "")).rpartition("@")
     assert not at or len(user) < 8 or user not in repr(read) + repr(carried)
     return True
@@ -151,8 +163,75 @@ def name_below_a_checkpoint(octets):
     return taken > 0
 
 
+def note_of_an_upload(octets):
+    """A note that is not whole says nothing: no copy fails for it. What is written over it is read."""
+    note = Note(io.BytesIO(octets), "/note", "oss://bucket/a")
+    taken = note.upload_id
+    assert taken is None or (taken.isascii() and taken.isprintable() and taken)
+    file = io.BytesIO(octets)
+    assert Note(file, "/note", "oss://bucket/a").write({"source": "/a"}, "an id")
+    again = Note(io.BytesIO(file.getvalue()), "/note", "oss://bucket/a")
+    assert again.upload_id == "an id"
+    assert again.is_of({"source": "/a"})
+    return taken is not None
+
+
+def document_of_a_worker(octets):
+    """Damage costs the document that it hit; only one that is whole is read, and else the one before."""
+    with file_of(b"") as path:
+        whole_file.write(path, "before")
+        for number, place in enumerate([octets, sealed(octets)]):
+            # The first document of a file is in the second place of the two.
+            with path.open("r+b") as file:
+                file.write(place.ljust(256 * 1024, b"\0"))
+            try:
+                found = whole_file.read(path)
+            except ValueError:
+                assert number, "a document that somebody damaged is not whole"
+                continue
+        taken = found != "before"
+        whole_file.write(path, "after")
+        assert whole_file.read(path) == "after"
+        return taken
+
+
+def sealed(octets):
+    """Make length and checksum of a document right again, as if a writer had meant it."""
+    if len(octets) < 16:
+        return octets
+    number, text = octets[:8], octets[16:]
+    head = min(int.from_bytes(number, "little"), 2**63).to_bytes(8, "little") + len(text).to_bytes(
+        4, "little"
+    )
+    return head + zlib.crc32(text, zlib.crc32(head)).to_bytes(4, "little") + text
+
+
+def told_to_workers(octets):
+    """What a worker finds of its parent's: an epoch of eight bytes, and a state that was loaded."""
+    shared = SharedEpoch()
+    shared.set(7, is_worker=False)
+    Path(shared._file("epoch", is_worker=False)).write_bytes(octets[:9])
+    assert shared.get(is_worker=False) == (int.from_bytes(octets, "little") if len(octets) == 8 else None)
+    shared._arrived_in, shared._home = os.getpid(), shared._name_in(os.getpid())
+    Path(shared._file("loaded", is_worker=True)).write_bytes(octets)
+    worker = Worker(0, 1, is_child=True)
+    state = refused(lambda _: LoadedState(shared).waiting(worker), octets, InternalError)
+    return state is not None
+
+
+def answer_to_a_dump(octets):
+    """A process answers a cut document when it ends meanwhile, and another one when it has another version."""
+    found = dumping._document(octets)
+    if found is None:
+        return False
+    said = refused(lambda report: list(dumping.lines(report)), found, errors.ProtocolError)
+    trace = refused(lambda part: dumping._merged(1, [part]), found, (ConfigError, errors.ProtocolError))
+    return said is not None or trace is not None
+
+
 PARSERS = {
     "configs": config_file,
+    "dump-answers": answer_to_a_dump,
     "dcp-manifests": manifest_of_a_save,
     "dcp-metadata": metadata_of_a_checkpoint,
     "dcp-names": name_below_a_checkpoint,
@@ -160,7 +239,10 @@ PARSERS = {
     "object-manifests": list_of_objects,
     "safetensors": safetensors_file,
     "states": state_of_a_dataset,
+    "told-to-workers": told_to_workers,
+    "upload-notes": note_of_an_upload,
     "weight-maps": map_of_weights,
+    "whole-files": document_of_a_worker,
 }
 
 

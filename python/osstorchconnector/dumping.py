@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from osstorchconnector.errors import ConfigError, NotFoundError, RequestTimeoutError
+from osstorchconnector.errors import ConfigError, NotFoundError, ProtocolError, RequestTimeoutError
 from osstorchconnector.private_files import (
     machine,
     name_of,
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 Report = dict[str, Any]
 
 _SUFFIX = "asked"
+
+# What comes of an answer that is laid out otherwise than is read here.
+_OTHERWISE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 # A native thread answers within milliseconds; a machine may be busy.
 _PATIENCE_SECONDS = 10.0
@@ -58,7 +61,7 @@ def reports(pid: int) -> list[Report]:
         RequestTimeoutError: one does not answer.
     """
     answers = [_asked(path, "state", _PATIENCE_SECONDS) for path in _sockets(pid)]
-    return [json.loads(answer) for answer in answers if answer]
+    return [report for report in map(_document, answers) if report is not None]
 
 
 def trace(pid: int, seconds: float) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def trace(pid: int, seconds: float) -> dict[str, Any]:
         NotFoundError: as `reports`.
         RequestTimeoutError: as `reports`.
         ConfigError: somebody else is tracing one of them.
+        ProtocolError: as `lines`.
     """
     # Every process that uses a client imports this module; few ask.
     from concurrent.futures import ThreadPoolExecutor
@@ -79,18 +83,23 @@ def trace(pid: int, seconds: float) -> dict[str, Any]:
         asked = [
             askers.submit(_asked, path, f"trace {seconds}", seconds + _PATIENCE_SECONDS) for path in paths
         ]
-        answers = [answer for answer in (part.result() for part in asked) if answer]
-    parts: list[dict[str, Any]] = [json.loads(answer) for answer in answers]
-    for part in parts:
-        if "error" in part:
-            raise ConfigError(f"trace process {pid}: {part['error']}; try again later")
-    lost = sum(part["otherData"]["lost_requests"] for part in parts)
-    events = [event for part in parts for event in part["traceEvents"]]
-    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"lost_requests": lost}}
+        parts = [part for part in (_document(answer.result()) for answer in asked) if part is not None]
+    return _merged(pid, parts)
 
 
 def lines(report: Report) -> Iterator[str]:
-    """Write what one process answered for people, keys as they are."""
+    """Write what one process answered for people, keys as they are.
+
+    Raises:
+        ProtocolError: it has another version of this package, which answers otherwise.
+    """
+    try:
+        yield from _lines(report)
+    except _OTHERWISE:
+        raise _other_version(f"dump process {report.get('pid')}") from None
+
+
+def _lines(report: Report) -> Iterator[str]:
     role = f" ({report['role']})" if report["role"] else ""
     yield f"process {report['pid']}{role}"
     for client in report["clients"]:
@@ -149,6 +158,39 @@ _LINES = {
     "uploads": _upload_line,
     "requests": _request_line,
 }
+
+
+def _document(answer: bytes) -> Report | None:
+    """Read an answer; None from a process that ended before it had given all of it."""
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _other_version(asked: str) -> ProtocolError:
+    return ProtocolError(
+        f"{asked}: its osstorchconnector answers otherwise than this one reads; ask with the same version, or with --json"
+    )
+
+
+def _merged(pid: int, parts: list[Report]) -> dict[str, Any]:
+    """Make one trace of those of several processes.
+
+    Raises:
+        ConfigError: one has none to give.
+        ProtocolError: as `lines`.
+    """
+    for part in parts:
+        if "error" in part:
+            raise ConfigError(f"trace process {pid}: {part['error']}; try again later")
+    try:
+        lost = sum(part["otherData"]["lost_requests"] for part in parts)
+        events = [event for part in parts for event in part["traceEvents"]]
+    except _OTHERWISE:
+        raise _other_version(f"trace process {pid}") from None
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"lost_requests": lost}}
 
 
 def _sockets(pid: int) -> list[Path]:

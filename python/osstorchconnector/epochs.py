@@ -52,9 +52,11 @@ class SharedEpoch:
         if is_worker and self._own is not None and self._own[0] == os.getpid():
             return self._own[1]
         try:
-            return int.from_bytes(Path(self._file("epoch", is_worker=is_worker)).read_bytes(), "little")
+            said = Path(self._file("epoch", is_worker=is_worker)).read_bytes()
         except FileNotFoundError:
             return None
+        # Between its making and its first epoch the file is empty.
+        return int.from_bytes(said, "little") if len(said) == _BYTES else None
 
     def set_loaded(self, document: Any) -> None:
         """Tell the workers of this process of a state that was loaded, as what JSON knows; None takes it back."""
@@ -68,11 +70,17 @@ class SharedEpoch:
         new.replace(file)
 
     def loaded(self) -> Any:
-        """Return, in a worker, what its parent was told last; None if there is nothing."""
+        """Return, in a worker, what its parent was told last; None if there is nothing.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         try:
             return json.loads(Path(self._file("loaded", is_worker=True)).read_text(encoding="ascii"))
         except FileNotFoundError:
             return None
+        except RecursionError as deep:
+            raise ValueError("its parts lie too deep") from deep
 
     def is_first(self, name: str, *, is_worker: bool) -> bool:
         """Say whether nobody asked this before: of a process and its workers, one hears True."""

@@ -6,16 +6,22 @@ already. These find it where they find the number of the epoch.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from osstorchconnector.errors import InternalError
 from osstorchconnector.progress import State, state_of
 
 if TYPE_CHECKING:
     from osstorchconnector.delivery import Worker
     from osstorchconnector.epochs import SharedEpoch
+
+# It becomes a part of a file's name.
+_NAME = re.compile(r"resumed-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,25 @@ class LoadedState:
 
     def _look(self, worker: Worker) -> _Waiting | None:
         if worker.is_child and (self._newest is None or not self._newest.is_own):
-            told = self._shared.loaded()
-            if told is not None:
-                name, document = told
-                self._newest = _Waiting(name, state_of(document), 0)
+            self._newest = self._told() or self._newest
         return self._newest
+
+    def _told(self) -> _Waiting | None:
+        """Read what this worker's parent was told last.
+
+        Raises:
+            InternalError: it is damaged; to begin at the start then would read twice what the job has read.
+        """
+        with contextlib.suppress(TypeError, ValueError):
+            told = self._shared.loaded()
+            if told is None:
+                return None
+            name, document = told
+            if _NAME.fullmatch(name):
+                return _Waiting(name, state_of(document), 0)
+        raise InternalError(
+            "load a state: what this worker's main process wrote down for it is damaged; load the state again"
+        )
 
     def _forget(self, worker: Worker) -> None:
         self._newest = None

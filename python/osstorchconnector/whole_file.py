@@ -66,7 +66,10 @@ def read(path: str | os.PathLike[str]) -> Any:
         os.close(file)
     if newest < 1:
         raise ValueError(f"{os.fspath(path)} holds no whole document")
-    return json.loads(text)
+    try:
+        return json.loads(text)
+    except RecursionError as deep:
+        raise ValueError(f"{os.fspath(path)} holds a document whose parts lie too deep") from deep
 
 
 def _at(file: int, place: int) -> tuple[int, bytes]:

@@ -55,7 +55,7 @@ class Note:
         self._file, self._path, self._target = file, path, target
         self._of = _read(file)
         upload_id = self._of.pop("upload_id", None)
-        self.upload_id = upload_id if isinstance(upload_id, str) else None
+        self.upload_id = upload_id if _is_id(upload_id) else None
 
     def is_of(self, copied: Mapping[str, Any]) -> bool:
         """Say whether the upload is of this, of the very same."""
@@ -119,9 +119,14 @@ def begin(means: Means, note: Note, sink: Resumable, copied: Mapping[str, Any]) 
         sink.keep_parts()
 
 
+def _is_id(found: Any) -> bool:
+    """Say whether OSS may have named an upload so."""
+    return isinstance(found, str) and found != "" and found.isascii() and found.isprintable()
+
+
 def _read(file: IO[bytes]) -> dict[str, Any]:
     """Read a note; one that was cut off while it was written says nothing."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, RecursionError, ValueError):
         found = json.loads(file.read(_NOTE_BYTES))
         if isinstance(found, dict):
             return found
