@@ -144,7 +144,7 @@ def test_after_twenty_dead_saves_only_live_objects_remain(fs, site):
 
 def test_a_save_ends_well_though_nothing_may_be_listed_or_deleted(fs, site, caplog):
     save(fs, state(1.0))
-    for operation in ("ListObjectsV2", "DeleteMultipleObjects"):
+    for operation in ("ListObjectsV2", "DeleteMultipleObjects", "ListMultipartUploads"):
         site.oss.rules([{"match": {"op": operation}, "action": {"status": 403, "code": "AccessDenied"}}])
         with caplog.at_level(logging.WARNING, "osstorchconnector"):
             save(fs, state(2.0), grace_seconds=0)

@@ -51,8 +51,8 @@ def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
     callback=read_age,
     default="1d",
     metavar="AGE",
-    help="How long ago a save must have been replaced, or must have written its last object, such as 30m, 12h or 1d "
-    "(the default); a running save that publishes nothing for so long would be taken for dead.",
+    help="How long ago a save must have been replaced, or must have written its last object or begun its upload, such as "
+    "30m, 12h or 1d (the default); a running save that publishes nothing for so long would be taken for dead.",
 )
 @click.option("--yes", is_flag=True, help="Remove them; without it they are listed only.")
 @json_option
@@ -60,7 +60,8 @@ def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
 def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json: bool) -> int:
     """List the objects of saves that were replaced or that died, which no checkpoint needs any more.
 
-    What the metadata of a checkpoint names is never among them.
+    Uploads that such saves began and never ended are among them, with their upload ID. What the metadata of a
+    checkpoint names never is.
     """
     fs = _file_system(reaching)
     act = fs.collect_garbage if yes else fs.garbage
@@ -70,8 +71,13 @@ def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json
         return 0
     for uri in uris:
         print(printable(uri))
-    click.echo(f"{len(uris)} object(s){'' if not uris else ', removed' if yes else '; --yes removes them'}")
+    click.echo(f"{_counted(uris)}{'' if not uris else ', removed' if yes else '; --yes removes them'}")
     return 0
+
+
+def _counted(uris: list[str]) -> str:
+    uploads = sum("?uploadId=" in uri for uri in uris)
+    return f"{len(uris) - uploads} object(s)" + (f", {uploads} open upload(s)" if uploads else "")
 
 
 def _file_system(reaching: Reaching) -> OssDCPFileSystem:

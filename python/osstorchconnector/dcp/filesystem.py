@@ -21,6 +21,8 @@ from osstorchconnector.uri import as_uri, location_text, object_path, split
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
+    from osstorchconnector.dcp.retention import Garbage
+
 
 class OssDCPFileSystem(OnOss, FileSystemBase):
     """Distributed checkpoints on OSS; can be pickled.
@@ -83,14 +85,16 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
     ) -> list[str]:
         """Name the objects of replaced and of dead saves below a prefix that no checkpoint needs any more.
 
-        Only names that our saves give are looked at. A checkpoint whose metadata cannot be read keeps everything.
+        Uploads of data objects that were begun and never ended are among them, as `oss://bucket/key?uploadId=...`.
+        Only names that our saves give are looked at. A checkpoint whose metadata cannot be read keeps its objects.
 
         Args:
             grace_seconds: how long ago a save must have been replaced, or a dead one must have written its last
-                object. A save that is running and publishes nothing for so long would be taken for dead.
+                object, or begun an upload. A save that is running and publishes nothing for so long would be taken
+                for dead.
             allow_classes: further classes that metadata may hold.
         """
-        return [as_uri(path) for path in self._garbage(prefix, grace_seconds, allow_classes)]
+        return self._garbage(prefix, grace_seconds, allow_classes).uris()
 
     def collect_garbage(
         self,
@@ -100,21 +104,19 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
         allow_classes: Iterable[type] = (),
     ) -> list[str]:
         """Remove what `garbage` names; return the URIs of what went."""
-        paths = self._garbage(prefix, grace_seconds, allow_classes)
-        if paths:
-            self.store().remove_all(paths)
-        return [as_uri(path) for path in paths]
+        found = self._garbage(prefix, grace_seconds, allow_classes)
+        found.remove(self.store())
+        return found.uris()
 
     def _garbage(
         self, prefix: str | os.PathLike[str], grace_seconds: float, allow_classes: Iterable[type]
-    ) -> list[str]:
-        found = retention.garbage(
+    ) -> Garbage:
+        return retention.garbage(
             self.store(),
             naming.prefix_of(prefix),
             retention.checked_grace(grace_seconds),
             checked_classes(allow_classes),
         )
-        return [f"{path}/{name}" for path, names in found.items() for name in names]
 
     @contextmanager
     def create_stream(

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from osstorchconnector.dcp import checkpoints, naming
+from osstorchconnector.dcp import checkpoints, naming, uploads
 from osstorchconnector.errors import ConfigError, FormatError, OssError
 from osstorchconnector.uri import as_uri
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from osstorchconnector.connection import OssStore
     from osstorchconnector.dcp.checkpoints import Contents, Group
+    from osstorchconnector.store import AbandonedUpload
 
 _log = logging.getLogger(__name__)
 
@@ -50,13 +51,12 @@ def collect_after(store: OssStore, path: str, before: Before, grace_seconds: flo
     """Remove what a save that has just ended well makes superfluous; a failure is a warning.
 
     Its own objects are not among `before`, so whatever is neither live nor replaced in there is dead: unless another
-    job has saved into the same path since, which this one knows nothing of. Then nothing goes.
+    job has saved into the same path since, which this one knows nothing of. Then nothing goes. Its own uploads have
+    ended, so any that is open is a dead one's; those go after the grace time.
 
     Args:
         etag: of the metadata that the save wrote.
     """
-    if not before.contents.groups:
-        return
     try:
         current = store.head_object(f"{path}/{naming.METADATA}")
         if etag is None or current.etag is None or current.etag.strip('"') != etag.strip('"'):
@@ -70,6 +70,7 @@ def collect_after(store: OssStore, path: str, before: Before, grace_seconds: flo
         now = current.last_modified or store.server_now()
         names = superfluous(before.contents, before.live, now, grace_seconds, 0.0, committed_at=now)
         remove(store, path, names)
+        uploads.abort(store, uploads.of_checkpoint(store, path, grace_seconds))
     except OssError as failure:
         _log.warning(
             "save %s: old objects could not be removed, the next save tries again: %s", as_uri(path), failure
@@ -215,14 +216,32 @@ def checked_grace(grace_seconds: float) -> float:
     return float(grace_seconds)
 
 
+@dataclass(frozen=True)
+class Garbage:
+    """What may go: the paths of objects, in the order in which they go, and open uploads."""
+
+    objects: list[str]
+    uploads: list[AbandonedUpload]
+
+    def uris(self) -> list[str]:
+        """Name everything."""
+        return [*map(as_uri, self.objects), *map(uploads.uri_of, self.uploads)]
+
+    def remove(self, store: OssStore) -> None:
+        """Let it go."""
+        if self.objects:
+            store.remove_all(self.objects)
+        uploads.abort(store, self.uploads)
+
+
 def garbage(
     store: OssStore, prefix: str, grace_seconds: float, allow_classes: Iterable[type] = ()
-) -> dict[str, list[str]]:
-    """Find what may go below a prefix, by the path of its checkpoint; nothing is removed.
+) -> Garbage:
+    """Find what may go below a prefix; nothing is removed.
 
-    A checkpoint whose metadata cannot be read keeps everything.
+    A checkpoint whose metadata cannot be read keeps all its objects.
     """
-    found = {}
+    objects: list[str] = []
     for path, contents in sorted(checkpoints.find(store, prefix).items()):
         try:
             live = checkpoints.live_saves(store, path, contents, allow_classes)
@@ -230,6 +249,5 @@ def garbage(
             _log.warning("%s keeps everything: %s", as_uri(path), wrong)
             continue
         names = superfluous(contents, live, store.server_now(), grace_seconds, grace_seconds)
-        if names:
-            found[path] = names
-    return found
+        objects += [f"{path}/{name}" for name in names]
+    return Garbage(objects, uploads.of_dead_saves(store, prefix, grace_seconds))
