@@ -64,7 +64,8 @@ def test_an_object_is_named_after_its_save_and_metadata_is_written_last_by_one_p
     save(fs)
     save(fs)
     writes = [r["key"] for r in site.oss.requests() if r["operation"] == "PutObject"]
-    assert {r["operation"] for r in site.oss.requests()} <= {"PutObject", "ListObjectsV2", "HeadObject"}
+    looks = {"ListObjectsV2", "ListMultipartUploads", "HeadObject"}
+    assert {r["operation"] for r in site.oss.requests()} <= {"PutObject", *looks}
     assert len(set(writes)) == len(writes) - 1, "the metadata alone is written twice"
     for shard, manifest, metadata in (writes[:3], writes[3:]):
         save_id = naming.save_of_shard(shard.removeprefix("run/step/"))
@@ -215,7 +216,9 @@ def test_a_planner_that_caches_plans_never_writes_the_same_object_twice(fs):
     shards = [name for name in names(fs) if name.endswith(".distcp")]
     assert len(shards) == 4, "each that was replaced has its hour of grace"
     live = {info.relative_path for info in fs.reader(PATH).read_metadata().storage_data.values()}
-    assert not live & set(retention.garbage(fs.store(), "/bucket/", 0.0)["/bucket/run/step"])
+    assert not live & {
+        path.rpartition("/")[2] for path in retention.garbage(fs.store(), "/bucket/", 0.0).objects
+    }
 
 
 def test_a_rank_that_saves_without_the_others_has_metadata_of_its_own(fs):
@@ -281,6 +284,7 @@ def test_a_path_that_is_no_place_for_a_checkpoint_is_refused(fs, path, site):
 
 
 def test_an_object_that_is_more_than_values_is_refused_on_request(fs):
+    need_torch((2, 6), "safe looks at pickles")
     save(fs, {"odd": Odd(7)})
     into = {"odd": Odd(0)}
     with pytest.raises(CheckpointException) as raised:
@@ -292,16 +296,7 @@ def test_an_object_that_is_more_than_values_is_refused_on_request(fs):
     assert str(error).isprintable()
     assert into["odd"].number == 0
     assert load(fs, {"odd": Odd(0)})["odd"].number == 7
-    need_torch((2, 5), "classes that are allowed for a while")
     assert load(fs, into, weights_only=True, allow_classes=[Odd])["odd"].number == 7
-
-
-def test_classes_that_an_older_torch_cannot_allow_are_refused(fs, monkeypatch):
-    monkeypatch.delattr(torch.serialization, "safe_globals", raising=False)
-    with pytest.raises(ConfigError, match=r"needs torch 2\.5"):
-        fs.reader(PATH, weights_only=True, allow_classes=[Odd])
-    assert fs.reader(PATH, allow_classes=[Odd])
-    assert fs.reader(PATH, weights_only=True)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

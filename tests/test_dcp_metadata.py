@@ -1,9 +1,10 @@
-"""The metadata of a stranger: nothing of it may run, and nothing may take the memory of this machine."""
+"""The checkpoint of a stranger: nothing of it may run, and nothing may take the memory of this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import os
 import pickle
 import time
@@ -29,8 +30,9 @@ from torch.distributed.checkpoint.metadata import (
     TensorProperties,
     TensorStorageMetadata,
 )
+from torch.torch_version import TorchVersion
 
-from dcp_states import PATH, failure, file_system, load, save
+from dcp_states import PATH, equal, failure, file_system, load, names, save
 from osstorchconnector.dcp import unpickling
 from osstorchconnector.dcp.manifest import Item, Manifest, Payload, Shard, decode
 from osstorchconnector.errors import ConfigError, FormatError
@@ -156,6 +158,35 @@ def test_what_is_no_metadata_is_one_error(wrong):
         unpickling.read_metadata(wrong, URI)
     assert URI in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("version", ["2.4.1", "2.5.1+cu124"])
+def test_s06_a_torch_that_runs_code_all_the_same_is_not_trusted_with_weights_only(site, monkeypatch, version):
+    fs = file_system(site)
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    with pytest.raises(ConfigError, match=r"pip install --upgrade 'torch>=2\.6'") as raised:
+        fs.reader(PATH, weights_only=True)
+    assert f"this is {version}" in str(raised.value)
+    assert fs.reader(PATH, allow_classes=[Trusted])
+
+
+def test_s06_such_a_torch_loads_tensors_in_torchs_present_format_alone(site, monkeypatch):
+    fs = file_system(site)
+    save(fs, {"w": torch.ones(3)})
+    (shard,) = (name for name in names(fs) if name.endswith(".distcp"))
+    (manifest,) = (name for name in names(fs) if "manifest" in name)
+    fs.rm_file(f"{PATH}/{manifest}")
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.5.1"))
+    assert equal(load(fs, {"w": torch.zeros(3)}), {"w": torch.ones(3)})
+    older = io.BytesIO()
+    torch.save(torch.ones(3), older, _use_new_zipfile_serialization=False)
+    size_bytes = len(fs.store().open_reader(f"/bucket/run/step/{shard}").read())
+    site.fill({f"run/step/{shard}": older.getvalue().ljust(size_bytes, b"\0")})
+    with pytest.raises(CheckpointException) as raised:
+        load(fs, {"w": torch.zeros(3)})
+    error = failure(raised)[1]
+    assert isinstance(error, FormatError)
+    assert "torch>=2.6" in str(error)
 
 
 def peak_bytes():

@@ -302,6 +302,7 @@ class Fetcher:
         stream = self._plain(read, landing.wanted.info, landing.pieces[0])
         if not stream.seekable():
             stream = io.BytesIO(stream.read(-1))
+        older_torch.refuse_older_format(stream, self._uri_of(landing.wanted))
         loaded = torch.load(stream, map_location="cpu", weights_only=True)
         if not isinstance(loaded, torch.Tensor):
             raise FormatError(

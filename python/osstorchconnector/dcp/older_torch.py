@@ -1,4 +1,4 @@
-"""What torch's checkpoints lack before torch 2.7, in one place: extensions of streams, which then are never used."""
+"""What an older torch lacks, in one place: extensions of streams before 2.7, safe looks at a pickle before 2.6."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.torch_version import TorchVersion
 
 from osstorchconnector.errors import ConfigError, FormatError
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from _typeshed import ReadableBuffer
+
+# The first in which `torch.load(weights_only=True)` runs no code of a stranger's.
+_SAFE = "2.6"
+_UPGRADE = f"pip install --upgrade 'torch>={_SAFE}'"
+# How what `torch.save` writes begins.
+_ZIP = b"PK\x03\x04"
 
 
 class PlainStreams:
@@ -83,18 +90,45 @@ def refuse_other_formats(writer: Any) -> None:
 
 
 def allowing(classes: Sequence[type]) -> AbstractContextManager[Any]:
-    """Let `torch.load(weights_only=True)` make these classes within the block.
-
-    Raises:
-        ConfigError: torch cannot, before 2.5.
-    """
+    """Let `torch.load(weights_only=True)` make these classes within the block."""
     if not classes:
         return contextlib.nullcontext()
-    safe_globals = getattr(torch.serialization, "safe_globals", None)
-    if safe_globals is None:
-        raise ConfigError(
-            f"allow_classes with weights_only=True needs torch 2.5 or newer, this is {torch.__version__}; "
-            "upgrade torch, or pass weights_only=False"
-        )
-    allowed: AbstractContextManager[Any] = safe_globals(list(classes))
+    allowed: AbstractContextManager[Any] = torch.serialization.safe_globals(list(classes))
     return allowed
+
+
+def is_fooled() -> bool:
+    """Say whether this torch may run a stranger's code in spite of `weights_only=True` (CVE-2025-32434)."""
+    return TorchVersion(torch.__version__) < _SAFE
+
+
+def refuse_weights_only() -> None:
+    """Make sure that `weights_only=True` keeps its word.
+
+    Raises:
+        ConfigError: in this torch it does not.
+    """
+    if is_fooled():
+        raise ConfigError(
+            f"weights_only=True protects from torch {_SAFE} on, this is {torch.__version__} (CVE-2025-32434): "
+            f"{_UPGRADE}, or pass weights_only=False if you trust whoever wrote the checkpoint"
+        )
+
+
+def refuse_older_format(stream: Any, uri: str) -> None:
+    """Make sure that a tensor's bytes do not lead a torch that can be fooled where it can: to its formats before 1.6.
+
+    Raises:
+        FormatError: they do.
+    """
+    if is_fooled():
+        at = stream.tell()
+        begins = stream.read(len(_ZIP))
+        stream.seek(at)
+        if begins != _ZIP:
+            raise FormatError(
+                f"load {uri}: a tensor is stored as torch before 1.6 did, and torch {torch.__version__} may run code "
+                f"that hides there (CVE-2025-32434): {_UPGRADE}",
+                operation="load",
+                uri=uri,
+            )

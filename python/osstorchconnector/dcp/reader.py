@@ -41,10 +41,10 @@ class OssStorageReader(FileSystemReader):
         path: `oss://bucket/checkpoint`.
         allow_classes: classes that `.metadata` may hold beside those of torch's checkpoints.
         weights_only: refuse stored objects that are more than tensors and plain values; torch's own planner would
-            unpickle them without restriction.
+            unpickle them without restriction. Needs torch 2.6.
 
     Raises:
-        ConfigError: an argument is wrong.
+        ConfigError: an argument is wrong, or this torch is too old for it.
     """
 
     # An older torch has collectives always, and does not tell a reader its rank.
@@ -65,7 +65,7 @@ class OssStorageReader(FileSystemReader):
         self._allow_classes = unpickling.checked_classes(allow_classes)
         self._weights_only = weights_only
         if weights_only:
-            older_torch.allowing(self._allow_classes)
+            older_torch.refuse_weights_only()
         self._failure: Exception | None = None
         self._metadata: Metadata | None = None
         self._manifest: Manifest | None = None
