@@ -25,6 +25,7 @@ pub mod operations;
 pub mod panics;
 #[doc(hidden)]
 pub mod parsers;
+mod progress;
 mod random;
 pub mod read;
 mod refusal;

@@ -20,6 +20,7 @@ use crate::lend::{self, Lend};
 use crate::read::ahead::{Ahead, Version};
 use crate::read::engine::{ReadEngine, call};
 use crate::read::fetch;
+use crate::read::loading::Loading;
 use crate::read::slot::Slot;
 use crate::read::tiles::Tiles;
 use crate::stats::Counter;
@@ -48,6 +49,7 @@ pub struct ObjectReader {
     is_told: bool,
     has_begun_again: bool,
     notes: Arc<Stream>,
+    loading: Loading,
 }
 
 impl ObjectReader {
@@ -66,6 +68,7 @@ impl ObjectReader {
         let notes = Stream::new(Reads::Object(uri.to_string()), 0, SystemClock.now());
         engine.client().transport("read")?.crowd.enter(Arc::downgrade(&notes) as Weak<dyn Told>);
         Ok(Self {
+            loading: Loading::new(&uri, engine.client().config().timeouts.tick),
             notes,
             ahead: Ahead::new(engine.client(), &workers, &uri),
             workers,
@@ -115,7 +118,7 @@ impl ObjectReader {
     ) -> Result<T, Error> {
         let start = self.position;
         self.ahead.keep_from(Some(start));
-        let outcome = read(self).inspect_err(|_| self.seek(start));
+        let outcome = self.timed(read).inspect_err(|_| self.seek(start));
         self.ahead.keep_from(None);
         outcome
     }
@@ -183,7 +186,11 @@ impl ObjectReader {
     /// # Errors
     /// Those of GetObject, `ObjectChanged` (see [`ObjectReader::begins_again`]), `Integrity`, and of `watch`; the
     /// loan was given back by then and holds unspecified bytes, and the position is where it was.
-    pub fn read_into<B: Lend>(&mut self, mut buffer: B, watch: Watch<'_>) -> Result<B, Error> {
+    pub fn read_into<B: Lend>(&mut self, buffer: B, watch: Watch<'_>) -> Result<B, Error> {
+        self.timed(|reader| reader.fill_loan(buffer, watch))
+    }
+
+    fn fill_loan<B: Lend>(&mut self, mut buffer: B, watch: Watch<'_>) -> Result<B, Error> {
         let (start, count) = (self.position, buffer.memory().len() as u64);
         self.open(watch)?;
         if !self.is_direct(count) {
@@ -221,9 +228,28 @@ impl ObjectReader {
         Ok(())
     }
 
-    /// Gives up what is on the wire.
+    /// Gives up what is on the wire, and says how long a long load took.
     pub fn close(&mut self) {
         self.ahead.clear();
+        if self.generation == fork::generation() {
+            self.loading.tell_end();
+        }
+    }
+
+    /// Counts the time of `call`, one of the program's, as time of the load.
+    fn timed<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
+        let begins = self.loading.begin();
+        let outcome = call(self);
+        if begins {
+            self.loading.end();
+            // Many a program reads everything, and closes nothing. A visit to the end is not the end yet.
+            let is_at_end =
+                |version: &Version| version.size == self.position && self.loading.has(version.size);
+            if self.version.as_ref().is_some_and(is_at_end) {
+                self.loading.tell_end();
+            }
+        }
+        outcome
     }
 
     fn move_to(&mut self, position: u64) {
@@ -243,6 +269,7 @@ impl ObjectReader {
             std::mem::forget(std::mem::replace(&mut self.ahead, ahead));
             self.ahead.read_to(self.position);
             self.tiles = Tiles::default();
+            self.loading = Loading::new(&self.uri, self.client.config().timeouts.tick);
             self.generation = fork::generation();
         }
         Ok(())
@@ -254,7 +281,9 @@ impl ObjectReader {
         if self.version.is_none() {
             let (client, uri) = (self.client.clone(), self.uri.clone());
             self.notes.waits(SystemClock.now());
-            let info = call(&self.workers, watch, move |cancel| client.head_object(&uri, cancel));
+            let mut watch = self.loading.telling(watch);
+            let info = call(&self.workers, &mut watch, move |cancel| client.head_object(&uri, cancel));
+            drop(watch);
             self.told();
             let info = info?;
             let etag = info.etag.ok_or_else(|| self.versionless())?;
@@ -281,7 +310,7 @@ impl ObjectReader {
 
     /// Lets the reader start again on the version that is there now; the caller saw nothing of the old one.
     fn forget_version(&mut self) {
-        self.close();
+        self.ahead.clear();
         self.version = None;
         self.tiles = Tiles::default();
         self.client.count(Counter::ObjectsChanged);
@@ -300,10 +329,12 @@ impl ObjectReader {
     /// Waits until the part that holds `position` is in memory.
     fn receive_ahead(&mut self, position: u64, watch: Watch<'_>) -> Result<(), Error> {
         self.notes.waits(SystemClock.now());
-        let arrived = self.ahead.wait(position, watch).inspect_err(|_| self.ahead.give_up_missing());
+        let arrived = self.ahead.wait(position, &mut self.loading.telling(watch));
+        let arrived = arrived.inspect_err(|_| self.ahead.give_up_missing());
         self.told();
         let arrived = arrived?;
         if let Some(part) = arrived {
+            self.loading.received(part.range.end - part.range.start);
             self.tiles.add(part.range, part.crc64);
             self.note_crc(part.object_crc64);
         }
@@ -350,7 +381,7 @@ impl ObjectReader {
         let damage = Error::new(ErrorKind::Integrity, "read", text).with_uri(self.uri.to_string());
         self.damage = Some(damage.clone());
         // The last part must not be told as if it were the end of a whole object.
-        self.close();
+        self.ahead.clear();
         Err(damage)
     }
 }

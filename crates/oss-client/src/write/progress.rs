@@ -1,7 +1,7 @@
 //! What a long save says of itself, and how long its stages took.
 //!
 //! A save that takes longer than ten ticks (10 s) leaves a line in the log each ten ticks, and one at its
-//! end. Nothing wakes up for that: whoever waits for the upload looks at the clock anyhow.
+//! end.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::Error;
 use crate::interrupt::Watch;
 use crate::logs::{self, Level};
-
-/// Ticks between two lines: 10 s, unless the timers are scaled.
-const TICKS: u32 = 10;
+use crate::progress::Lines;
 
 /// How long the stages of a save took so far; together that is the time since its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,11 +35,9 @@ pub(super) struct Counts {
 /// The clock of one save, and what its log was told.
 #[derive(Debug)]
 pub(super) struct Progress {
-    uri: ObjectUri,
-    tell_every: Duration,
+    lines: Lines,
     first_byte: Option<Instant>,
     end: Option<Instant>,
-    told: Option<Instant>,
     upload: Duration,
     settle: Duration,
 }
@@ -49,11 +45,9 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(uri: &ObjectUri, tick: Duration) -> Self {
         Progress {
-            uri: uri.clone(),
-            tell_every: tick * TICKS,
+            lines: Lines::new(uri, tick),
             first_byte: None,
             end: None,
-            told: None,
             upload: Duration::ZERO,
             settle: Duration::ZERO,
         }
@@ -98,14 +92,12 @@ impl Progress {
     /// Leaves a line in the log if the last is long ago.
     pub(super) fn look(&mut self, counts: impl FnOnce() -> Counts) {
         let Some(first) = self.first_byte else { return };
-        let now = SystemClock.now();
-        if now.saturating_duration_since(self.told.unwrap_or(first)) < self.tell_every {
-            return;
+        let took = SystemClock.now().saturating_duration_since(first);
+        if self.lines.is_due(took) {
+            let Counts { sent_bytes, left } = counts();
+            let text = format!("save {}, {left} parts left", self.lines.line(sent_bytes, took));
+            logs::push(Level::Info, "write", text);
         }
-        self.told = Some(now);
-        let Counts { sent_bytes, left } = counts();
-        let text = format!("save {}: {}, {left} parts left", self.uri, self.rate(sent_bytes, now - first));
-        logs::push(Level::Info, "write", text);
     }
 
     /// Says how long a long save took, and at what.
@@ -113,24 +105,17 @@ impl Progress {
         self.stop();
         let Timings { serialise, upload, settle } = self.timings();
         let total = serialise + upload + settle;
-        if total < self.tell_every {
+        if !self.lines.is_long(total) {
             return;
         }
         let text = format!(
-            "saved {}: {}: serialise {:.1} s, upload {:.1} s, settle {:.1} s",
-            self.uri,
-            self.rate(size_bytes, total),
+            "saved {}: serialise {:.1} s, upload {:.1} s, settle {:.1} s",
+            self.lines.line(size_bytes, total),
             serialise.as_secs_f64(),
             upload.as_secs_f64(),
             settle.as_secs_f64(),
         );
         logs::push(Level::Info, "write", text);
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "a line for people")]
-    fn rate(&self, bytes: u64, took: Duration) -> String {
-        let (bytes, seconds) = (bytes as f64, took.as_secs_f64());
-        format!("{bytes:.0} bytes in {seconds:.1} s ({:.3} GB/s)", bytes / 1e9 / seconds.max(1e-9))
     }
 }
 

@@ -34,6 +34,14 @@ impl ObjectReader {
         targets: Vec<(u64, B)>,
         watch: Watch<'_>,
     ) -> Result<Vec<(B, u64)>, Error> {
+        self.timed(|reader| reader.fill_ranges(targets, watch))
+    }
+
+    fn fill_ranges<B: Lend>(
+        &mut self,
+        targets: Vec<(u64, B)>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<(B, u64)>, Error> {
         let version = self.begin(watch)?;
         let (mut spans, mut buffers) = (Vec::with_capacity(targets.len()), Vec::with_capacity(targets.len()));
         for (number, (offset, mut buffer)) in targets.into_iter().enumerate() {
@@ -122,7 +130,12 @@ impl ObjectReader {
     ) -> Result<Scattered<B>, Error> {
         let Scattering { share, slot, cancels, batch } = scattering;
         share.end(copied.as_ref().err().map(|_| Error::cancelled("GetObject")));
-        let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, watch));
+        let mut telling = self.loading.telling(watch);
+        let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, &mut telling));
+        drop(telling);
+        if let Ok(Ok(filled)) = &outcome {
+            self.loading.received_all(filled.received.iter().map(|(range, _)| range.end - range.start).sum());
+        }
         outcome.inspect_err(|_| {
             cancels.iter().for_each(Cancel::cancel);
             self.ahead.give_up_missing();
@@ -176,7 +189,7 @@ impl ObjectReader {
             return Ok(scattered);
         }
         self.client.count(Counter::CrcMismatched);
-        self.close();
+        self.ahead.clear();
         let stretches = coalesce::whole(spans, version.size, &before.edges(), self.ahead.part_bytes());
         // Nobody was given anything of this read: if the object does not come again, the proof stands where it stood.
         self.tiles = before;
@@ -221,7 +234,8 @@ impl<B: Lend> Scattering<B> {
             Box::new(move |outcome| slot.put(outcome))
         };
         let (share, requests) = scatter::scatter(&reader.client, want, buffers, stretches, held, finish);
-        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.into_iter().unzip();
+        let requests = requests.into_iter().map(|(cancel, job)| (cancel, reader.loading.counting(job)));
+        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.unzip();
         let batch = reader.workers.submit(jobs);
         Self { share, slot, cancels, batch }
     }
