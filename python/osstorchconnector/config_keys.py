@@ -125,7 +125,12 @@ _OF_THE_ORIGINAL: dict[str, Key] = {
 }
 
 _OF_OURS: dict[str, Key] = {
-    "network.maxConcurrency": Key("count", "max_concurrency", "most requests in flight of a process"),
+    "network.maxConcurrency": Key(
+        "count",
+        "max_concurrency",
+        "most threads of a process that make requests, each one at a time: those of all its datasets, readers, writers "
+        "and listings together. A line at level INFO says which bound holds",
+    ),
     "network.maxRequestsPerSecond": Key(
         "count",
         "max_requests_per_second",

@@ -206,8 +206,6 @@ pub struct Limits {
     pub list_max_concurrency: u64,
     /// Requests per second of the whole job; the caller divides it.
     pub max_requests_per_second: Option<f64>,
-    /// Worker threads of a process: 256.
-    pub max_worker_threads: u64,
     /// Bytes in flight when reading: 64 MiB.
     pub max_bytes_in_flight: u64,
     /// The user's lower bound for the ranges that a reader asks for.
@@ -224,6 +222,13 @@ pub struct Limits {
     pub healthy_bytes_per_second: u64,
 }
 
+impl Limits {
+    /// Threads of a process that make requests: each has one in flight.
+    pub fn most_threads(&self) -> usize {
+        usize::try_from(self.max_concurrency).unwrap_or(usize::MAX)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -233,7 +238,6 @@ impl Default for Limits {
             upload_max_concurrency: None,
             list_max_concurrency: 16,
             max_requests_per_second: None,
-            max_worker_threads: 256,
             max_bytes_in_flight: 64 << 20,
             min_range_bytes: None,
             part_size_bytes: 16 << 20,

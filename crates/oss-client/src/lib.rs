@@ -10,6 +10,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod crew;
 mod delete;
 pub mod error;
 pub mod fork;

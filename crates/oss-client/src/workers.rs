@@ -2,7 +2,7 @@
 //!
 //! Jobs wait in one queue. A worker that ends a job takes the next without sleeping; only when the queue is empty
 //! does it park, and only a parked worker is ever woken, one for each new job. Threads are made when jobs wait
-//! and the [`Window`] allows one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
+//! and the [`Window`] and the bound of the process ([`Crew`]) allow one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
 //! [`Workers::run_one`] lets the caller do the work.
 //!
 //! Nobody wakes more than [`FAN_OUT`] workers at a time; each of those wakes as many more for what still waits. So who
@@ -10,7 +10,7 @@
 //! threads awake, only as many come as there is work for.
 //!
 //! A woken worker counts as parked no longer from the moment it is called, not from when it runs: otherwise two
-//! jobs in a row would call the same one. And a worker that ends, because the window shrank, passes the call on:
+//! jobs in a row would call the same one. And a worker that ends, because the window shrank or others want its place, passes the call on:
 //! it may have been the only one awake.
 //!
 //! Lock order: the queue's lock is the only one here, and nothing is called while it is held.
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::clock::Clock;
+use crate::crew::Crew;
 use crate::sync::{self, Arc, Condvar, Mutex, Weak};
 use crate::telling::crowd::{Load, Told};
 use crate::window::Window;
@@ -46,6 +47,7 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     clock: Arc<dyn Clock>,
+    crew: Crew,
 }
 
 struct Queue {
@@ -90,6 +92,12 @@ impl Workers {
     /// side by side.
     #[must_use]
     pub fn new(max_concurrency: usize, processes: usize, clock: Arc<dyn Clock>) -> Self {
+        Self::of(Crew::default(), max_concurrency, processes, clock)
+    }
+
+    /// As [`Workers::new`], of threads that keep the bound of their process too.
+    #[must_use]
+    pub fn of(crew: Crew, max_concurrency: usize, processes: usize, clock: Arc<dyn Clock>) -> Self {
         let queue = Queue {
             jobs: VecDeque::new(),
             batches: 0,
@@ -100,7 +108,7 @@ impl Workers {
             window: Window::of_several(processes, max_concurrency, clock.now()),
             stopping: false,
         };
-        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock }) }
+        Self { shared: Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), clock, crew }) }
     }
 
     /// What there is to tell of them.
@@ -272,11 +280,17 @@ impl Shared {
         for _ in 0..hands.wake {
             self.work.notify_one();
         }
-        for _ in 0..hands.spawn {
+        for number in 0..hands.spawn {
             let shared = Arc::clone(self);
-            if sync::spawn("oss-worker", move || shared.work_until_idle()).is_err() {
-                self.queue.lock().threads -= 1;
+            let is_admitted = self.crew.enter();
+            if is_admitted && sync::spawn("oss-worker", move || shared.work_until_idle()).is_ok() {
+                continue;
             }
+            if is_admitted {
+                self.crew.leave();
+            }
+            self.queue.lock().threads -= hands.spawn - number;
+            break;
         }
     }
 
@@ -304,7 +318,7 @@ impl Shared {
         let mut queue = self.queue.lock();
         let mut parked_until = None;
         loop {
-            if queue.has_too_many_threads() {
+            if queue.has_too_many_threads() || self.crew.has_too_many() {
                 break;
             }
             if let Some(job) = queue.take() {
@@ -323,6 +337,7 @@ impl Shared {
             queue.awoke();
         }
         queue.threads -= 1;
+        self.crew.leave();
         let hands = queue.call_hands();
         drop(queue);
         self.put_to_work(hands);

@@ -9,6 +9,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use oss_client::cancel::Cancel;
+use oss_client::crew::Crew;
 use oss_client::error::{Error, ErrorKind};
 use oss_client::list::{PageSource, Progress, Sweep};
 use oss_client::operations::{ListPage, ListPageRequest, ListedObject, PageCost};
@@ -140,12 +141,15 @@ fn sweep(bucket: &Bucket, prefix: &str, max_concurrency: usize) -> Result<Vec<St
     let uri = ObjectUri { bucket: "b".to_owned(), key: prefix.to_owned() };
     let (cancel, progress) = (Cancel::new(), Progress::default());
     let mut keys = Vec::new();
-    Sweep { uri: &uri, max_concurrency, cancel: &cancel, progress: &progress }.run(bucket, &mut |found| {
-        assert_eq!(found.size, found.key.len() as u64);
-        assert_eq!(found.etag, format!("\"{}\"", found.key));
-        keys.push(found.key.to_owned());
-        Ok(())
-    })?;
+    Sweep { uri: &uri, max_concurrency, crew: &Crew::default(), cancel: &cancel, progress: &progress }.run(
+        bucket,
+        &mut |found| {
+            assert_eq!(found.size, found.key.len() as u64);
+            assert_eq!(found.etag, format!("\"{}\"", found.key));
+            keys.push(found.key.to_owned());
+            Ok(())
+        },
+    )?;
     Ok(keys)
 }
 
@@ -255,7 +259,8 @@ fn the_error_of_the_taker_ends_it() {
     let bucket = Bucket::of((0..50_000).map(|n| format!("p/{n:08}")), 10);
     let uri = ObjectUri { bucket: "b".to_owned(), key: "p/".to_owned() };
     let (cancel, progress) = (Cancel::new(), Progress::default());
-    let sweep = Sweep { uri: &uri, max_concurrency: 8, cancel: &cancel, progress: &progress };
+    let crew = Crew::default();
+    let sweep = Sweep { uri: &uri, max_concurrency: 8, crew: &crew, cancel: &cancel, progress: &progress };
     let mut taken = 0;
     let ended = sweep.run(&bucket, &mut |_| {
         taken += 1;

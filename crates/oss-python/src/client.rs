@@ -358,8 +358,7 @@ impl Client {
 
 /// Requests in flight at most: the user's bound for this use, within the process's.
 fn ceiling(config: &ClientConfig, chosen: Option<u64>) -> usize {
-    let limits = &config.limits;
-    let most = limits.max_concurrency.min(limits.max_worker_threads);
+    let most = config.limits.max_concurrency;
     usize::try_from(chosen.unwrap_or(most).min(most)).unwrap_or(usize::MAX)
 }
 

@@ -92,7 +92,6 @@ static OPTIONS: &[OptionSpec] = &[
     count!(Bound, "upload_max_concurrency", 1.0, 4096.0, limits.upload_max_concurrency),
     count!(Count, "list_max_concurrency", 1.0, 256.0, limits.list_max_concurrency),
     count!(RateBound, "max_requests_per_second", 0.001, 10_000_000.0, limits.max_requests_per_second),
-    count!(Count, "max_worker_threads", 1.0, 4096.0, limits.max_worker_threads),
     count!(Count, "max_bytes_in_flight", MIB, 1024.0 * GIB, limits.max_bytes_in_flight),
     count!(Bound, "min_range_bytes", 64.0 * KIB, GIB, limits.min_range_bytes),
     count!(Count, "part_size_bytes", 100.0 * KIB, 5.0 * GIB, limits.part_size_bytes),

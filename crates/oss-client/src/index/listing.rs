@@ -9,6 +9,7 @@ use super::builder::{BuildOutcome, Builder};
 use super::format::Row;
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::interrupt;
 use crate::list::{Found, Progress, Sweep};
@@ -30,12 +31,13 @@ pub fn build_from_listing(
     patience: &mut Patience<'_>,
 ) -> Result<BuildOutcome, Error> {
     let limits = &client.config().limits;
-    let most = limits.list_max_concurrency.min(limits.max_concurrency).min(limits.max_worker_threads);
+    let most = limits.list_max_concurrency.min(limits.max_concurrency);
     let max_concurrency = usize::try_from(most).unwrap_or(1).max(1);
+    let crew = Crew::new(limits);
     build(path, patience, |builder, patience| {
         let list = |cancel: &Cancel| {
             let mut left_out_empty = 0;
-            Sweep { uri, max_concurrency, cancel, progress }.run(client, &mut |found| {
+            Sweep { uri, max_concurrency, crew: &crew, cancel, progress }.run(client, &mut |found| {
                 if is_sample(found, include_empty) {
                     return push(builder, &uri.bucket, found);
                 }

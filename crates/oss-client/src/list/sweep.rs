@@ -16,6 +16,7 @@ use super::split::{Cut, Letters};
 use super::waiting::WaitingPage;
 use super::{Found, Guard, PageSource};
 use crate::cancel::Cancel;
+use crate::crew::Crew;
 use crate::error::Error;
 use crate::interrupt::SLICE;
 use crate::operations::{ListPage, ListPageRequest};
@@ -82,6 +83,8 @@ pub struct Sweep<'a> {
     pub uri: &'a ObjectUri,
     /// Requests in flight at most; 1 is one page after the other.
     pub max_concurrency: usize,
+    /// The threads that ask.
+    pub crew: &'a Crew,
     /// Gives the sweep up.
     pub cancel: &'a Cancel,
     /// Told of every page.
@@ -151,7 +154,7 @@ impl Sweep<'_> {
             let shared = &shared;
             let mut threads = 0;
             for cancel in &cancels {
-                let worker = sync::spawn_scoped(scope, "oss-list", move || shared.work(cancel));
+                let worker = self.crew.spawn_scoped(scope, "oss-list", move || shared.work(cancel));
                 threads += usize::from(worker.is_ok());
             }
             let joined = match threads {

@@ -3,6 +3,7 @@
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::clock::SystemClock;
+use crate::crew::Crew;
 use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
 use crate::interrupt::{SLICE, Watch};
@@ -78,7 +79,8 @@ impl ReadEngine {
     /// `Forked` after more nested forks than a handle can be passed through.
     pub fn workers(&self) -> Result<Workers, Error> {
         let make = || {
-            let workers = Workers::new(
+            let workers = Workers::of(
+                Crew::new(&self.client.config().limits),
                 self.max_concurrency,
                 self.processes.load(Ordering::Relaxed),
                 Arc::new(SystemClock),

@@ -12,6 +12,7 @@ use super::failure::{not_committed, upload};
 use super::parts::{MAX_PART_BYTES, MAX_PARTS};
 use crate::cancel::Cancel;
 use crate::client::Client;
+use crate::crew::Crew;
 use crate::error::{Error, ErrorKind, UploadState};
 use crate::logs::{self, Level};
 use crate::operations::{CopyPart, ObjectInfo, PutOptions, UploadedPart, Written};
@@ -108,9 +109,10 @@ impl Copy<'_> {
                 outcomes.lock().push(outcome);
             }
         };
+        let crew = Crew::new(&self.client.config().limits);
         sync::scope(|scope| {
             let threads = 0..THREADS.min(ranges.len());
-            if threads.map_while(|_| sync::spawn_scoped(scope, "oss-copy", work).ok()).count() == 0 {
+            if threads.map_while(|_| crew.spawn_scoped(scope, "oss-copy", work).ok()).count() == 0 {
                 work();
             }
         });

@@ -24,6 +24,7 @@ use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Verify;
+use crate::crew::Crew;
 use crate::error::{Error, ErrorKind};
 use crate::interrupt::{SLICE, Watch};
 use crate::operations::{UploadPart, UploadedPart};
@@ -61,6 +62,7 @@ struct Shared {
     client: Client,
     uri: ObjectUri,
     begun: Begun,
+    crew: Crew,
     state: Mutex<State>,
     /// Wakes workers: a part waits, or the upload ends.
     work: Condvar,
@@ -144,12 +146,13 @@ impl UploadWorkers {
     /// Makes the workers of an upload, without a thread. `held_bytes` is the memory the owner has already.
     pub(super) fn new(client: &Client, uri: &ObjectUri, begun: Begun, held_bytes: u64) -> Self {
         let limits = &client.config().limits;
-        let most = limits.upload_max_concurrency.unwrap_or(MAX_IN_FLIGHT).min(limits.max_worker_threads);
+        let most = limits.upload_max_concurrency.unwrap_or(MAX_IN_FLIGHT).min(limits.max_concurrency);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let shared = Shared {
             client: client.clone(),
             uri: uri.clone(),
             begun,
+            crew: Crew::new(limits),
             state: Mutex::new(State::new(most, client.pressure().pacings, held_bytes)),
             work: Condvar::new(),
             changed: Condvar::new(),
@@ -202,7 +205,7 @@ impl UploadWorkers {
 
     fn add_thread(&self) {
         let shared = Arc::clone(&self.shared);
-        match sync::spawn("oss-upload", move || shared.work()) {
+        match self.shared.crew.spawn("oss-upload", move || shared.work()) {
             Ok(thread) => self.shared.state.lock().threads.push(thread),
             Err(_) if self.shared.state.lock().threads.is_empty() => self.shared.work_off(),
             Err(_) => {}
@@ -232,7 +235,7 @@ impl UploadWorkers {
         sync::scope(|scope| {
             let work = || shared.send_from(&parts);
             let started =
-                (0..threads).map_while(|_| sync::spawn_scoped(scope, "oss-upload", work).ok()).count();
+                (0..threads).map_while(|_| shared.crew.spawn_scoped(scope, "oss-upload", work).ok()).count();
             if started == 0 {
                 work();
             }
