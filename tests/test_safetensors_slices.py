@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -41,6 +42,7 @@ INDICES = [
     (0, 1, 2), (None, 0, ..., None), (slice(1, None), slice(None, None, 2), slice(1, 2)), (..., slice(0, 0)),
     (1, FULL, slice(None, None, 5)), torch.tensor(1), True, False, [0, 1], [], torch.tensor([True, False, True]),
     (..., ...), (FULL, [0, 2]), torch.tensor([[0, 1], [2, 0]]),
+    np.int64(1), np.uint8(2), (FULL, np.int32(-1)), (..., np.int64(3), None), np.array(1), np.array([0, 2]),
 ]  # fmt: skip
 
 
@@ -138,6 +140,7 @@ def test_only_the_bytes_of_a_slice_travel(site, connector):
         for index, wanted_bytes in [
             (slice(10, 20), 10 * 4 * COLUMNS),
             (-1, 4 * COLUMNS),
+            (np.int64(20), 4 * COLUMNS),
             ((20, slice(100, 200)), 400),
             ((slice(10, 30, 7), ...), 3 * 4 * COLUMNS),
             ((slice(10, None), slice(100, 200)), 22 * 400),

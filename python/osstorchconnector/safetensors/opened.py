@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from osstorchconnector.errors import ClosedError
@@ -175,5 +176,7 @@ def _is_basic(part: Any) -> bool:
     """Say whether torch makes a view of it: an integer, a slice, `...` or None."""
     if part is None or part is ... or isinstance(part, slice):
         return True
-    # Arrays and tensors have `__index__` too, and shapes.
-    return hasattr(part, "__index__") and not isinstance(part, bool) and not hasattr(part, "shape")
+    if isinstance(part, bool):
+        return False
+    # Arrays and tensors have `__index__` too, and shapes; numpy's integers have shapes as well.
+    return isinstance(part, Integral) or (hasattr(part, "__index__") and not hasattr(part, "shape"))
