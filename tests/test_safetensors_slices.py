@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from osstorchconnector import OssSafetensor
+from osstorchconnector.safetensors import memory
 from osstorchconnector.safetensors.file import HEAD_BYTES
-from osstorchconnector.safetensors.runs import NEAR_BYTES, RUN_BYTES, runs
+from osstorchconnector.safetensors.runs import NEAR_BYTES, RUN_BYTES, RunQueue, runs
 from tensor_samples import DTYPES, PACKED, bits, received, sample
 
 URI = "oss://bucket/m"
@@ -56,6 +57,30 @@ def test_every_index_selects_what_torch_selects(site, connector):
         for index in INDICES:
             assert bits(part[index]) == bits(tensor[index]), index
             assert part[index].is_contiguous()
+
+
+@pytest.mark.parametrize("stage_bytes", [1, 7, 64, 4096])
+def test_a_slice_for_a_gpu_passes_through_the_stages(stage_bytes, site, connector, monkeypatch):
+    """The targets are here in host memory too."""
+    sent = []
+
+    def deliver(fill, landings, device):
+        sent.extend(target.numel() for _, target in landings)
+        memory.deliver_staged(fill, landings, device, stage_bytes)
+
+    monkeypatch.setattr(memory, "deliver", deliver)
+    tensor = sample("float32", (3, 4, 5))
+    put(site, a=tensor)
+    indices = [index for index in INDICES if all_basic(index)]
+    with connector.safe_open(URI) as opened:
+        for index in indices:
+            assert bits(opened.get_slice("a")[index]) == bits(tensor[index]), index
+    assert sum(sent) == sum(tensor[index].nbytes for index in indices)
+
+
+def all_basic(index):
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is None or part is ... or type(part) in (int, slice) for part in parts)
 
 
 WRONG = [3, -4, (0, 0, 0, 0), slice(None, None, -1), slice(None, None, 0), slice(0, 1.5), "x", 1.5]
@@ -125,6 +150,35 @@ def test_runs_are_the_bytes_of_a_view_in_its_order(view, item_bytes):
             assert begin % item_bytes == run.block_bytes % item_bytes == 0
             found += range(begin // item_bytes, (begin + run.block_bytes) // item_bytes)
     assert found == chosen.flatten().tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(view=views(), item_bytes=st.sampled_from([1, 2, 8, NEAR_BYTES // 2]), cut_bytes=st.integers(1, 40_000))
+def test_runs_that_are_cut_are_the_same_bytes(view, item_bytes, cut_bytes):
+    shape, index = view
+    chosen = torch.empty(shape, device="meta")[index]
+    if chosen.numel() == 0:
+        return
+    whole = list(runs(int(chosen.storage_offset()), chosen.shape, chosen.stride(), item_bytes))
+    queue, cut, left_bytes = RunQueue(iter(whole)), [], chosen.numel() * item_bytes
+    while left_bytes:
+        taken = list(queue.take(min(cut_bytes, left_bytes)))
+        assert sum(run.wanted_bytes for run in taken) == min(cut_bytes, left_bytes)
+        cut += taken
+        left_bytes -= min(cut_bytes, left_bytes)
+    assert joined(cut) == joined(whole)
+
+
+def joined(some):
+    """Return the stretches of wanted bytes, those that touch made one."""
+    stretches = []
+    for run in some:
+        for block in range(run.blocks):
+            begin = run.offset + block * run.pitch_bytes
+            if stretches and stretches[-1][1] == begin:
+                begin = stretches.pop()[0]
+            stretches.append((begin, run.offset + block * run.pitch_bytes + run.block_bytes))
+    return stretches
 
 
 ROWS, COLUMNS = 32, 64 * 1024

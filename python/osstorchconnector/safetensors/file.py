@@ -8,7 +8,7 @@ import torch
 
 from osstorchconnector.errors import ClosedError
 from osstorchconnector.safetensors import header, memory
-from osstorchconnector.safetensors.runs import runs
+from osstorchconnector.safetensors.runs import RunQueue, runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ class TensorFile:
             memory.deliver(self.fill, landings, device)
         return dict(zip(names, made, strict=True))
 
-    def load_slice(self, name: str, index: Any) -> torch.Tensor:
+    def load_slice(self, name: str, index: Any, device: torch.device) -> torch.Tensor:
         """Read what an index of integers, slices, `...` and None selects of a tensor, and no more.
 
         Raises:
@@ -77,10 +77,19 @@ class TensorFile:
         dtype, shape = self.form(name)
         # A tensor without data: torch itself says which elements the index means.
         view = torch.empty(shape, dtype=dtype, device="meta")[index]
-        part = torch.empty(view.shape, dtype=dtype, device="cpu")
+        part = torch.empty(view.shape, dtype=dtype, device=device)
         if part.numel():
-            wanted = runs(int(view.storage_offset()), view.shape, view.stride(), view.element_size())
-            self._gather(self.header.tensors[name], wanted, memory.octets(part))
+            info = self.header.tensors[name]
+            wanted = RunQueue(
+                runs(int(view.storage_offset()), view.shape, view.stride(), view.element_size())
+            )
+
+            def fill(ranges: list[tuple[int, Any]]) -> None:
+                # The bytes of one tensor are asked for in their order, whatever they pass through.
+                for _, target in ranges:
+                    self._gather(info, wanted.take(target.nbytes), torch.from_numpy(target))
+
+            memory.deliver(fill, [(0, memory.octets(part))], device)
         return part
 
     def fill(self, ranges: list[tuple[int, Any]]) -> None:

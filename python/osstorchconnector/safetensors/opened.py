@@ -167,7 +167,7 @@ class TensorSlice:
                     f"get_slice({self._name!r})[{part!r}]: an index is made of integers and slices"
                 )
         if all(_is_basic(part) for part in parts):
-            return self._file.load_slice(self._name, index).to(self._device)
+            return self._file.load_slice(self._name, index, self._device)
         whole: torch.Tensor = self._file.load([self._name], self._device)[self._name]
         return whole[index]
 

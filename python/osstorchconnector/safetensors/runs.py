@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -61,3 +62,35 @@ def runs(offset: int, shape: Sequence[int], strides: Sequence[int], item_bytes: 
         start = offset * item_bytes + sum(at)
         for done in range(0, count, most):
             yield Run(start + done * pitch_bytes, block_bytes, pitch_bytes, min(most, count - done))
+
+
+class RunQueue:
+    """Runs to be taken from the front, so many bytes of the slice at a time."""
+
+    def __init__(self, of: Iterator[Run]) -> None:
+        self._of = of
+        # What was cut off.
+        self._next: deque[Run] = deque()
+
+    def take(self, size_bytes: int) -> Iterator[Run]:
+        """Yield runs of so many bytes in all, of those that are left."""
+        while size_bytes > 0:
+            run = self._next.popleft() if self._next else next(self._of)
+            taken, left = _cut(run, size_bytes)
+            self._next.extendleft(reversed(left))
+            size_bytes -= taken.wanted_bytes
+            yield taken
+
+
+def _cut(run: Run, size_bytes: int) -> tuple[Run, list[Run]]:
+    """Cut a run after so many bytes of the slice: the first part, and what is left; whole blocks stay together."""
+    blocks = min(size_bytes // run.block_bytes, run.blocks)
+    if blocks:
+        taken, tail = run._replace(blocks=blocks), []
+    else:
+        blocks, tail_bytes = 1, run.block_bytes - size_bytes
+        taken = Run(run.offset, size_bytes, size_bytes, 1)
+        tail = [Run(run.offset + size_bytes, tail_bytes, tail_bytes, 1)]
+    if blocks < run.blocks:
+        tail.append(run._replace(offset=run.offset + blocks * run.pitch_bytes, blocks=run.blocks - blocks))
+    return taken, tail
