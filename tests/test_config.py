@@ -163,6 +163,44 @@ def test_an_unknown_key_is_one_warning_that_names_the_nearest_known_one(caplog):
     assert "logPath" in texts[1]
 
 
+@pytest.mark.parametrize(
+    ("document", "named"),
+    [
+        ({"storage": {"tiers": [1, {"hot": True}], "prefetchMB": "many"}}, "storage"),
+        ({"storage": []}, "storage"),
+        ({"network": {"retry": {"base": 1}}}, "network.retry"),
+        ({"datasetConfig": {"cache": None}}, "datasetConfig.cache"),
+    ],
+)
+def test_a_file_of_a_later_version_is_read_with_one_warning_for_what_is_new(
+    document, named, caplog, monkeypatch
+):
+    monkeypatch.setattr(config, "_said", set())
+    for _ in range(2):
+        read = config.parse(json.dumps({**document, "logLevel": 2}), "/later.json")
+    assert (read.options, read.log_level) == ({}, logging.WARNING)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"unknown key {named} in /later.json" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"network": {"addressing": "anycast"}}, "must be one of auto, virtual, path, cname, not 'anycast'"),
+        ({"compatibility": {"missing": "retry"}}, "must be one of"),
+        ({"logLevel": "TRACE"}, "logLevel"),
+        ({"datasetConfig": {"prefetchConcurrency": "auto"}}, "must be a whole number, not a string"),
+        ({"datasetConfig": {"timeoutMs": {"read": 1}}}, "must be a whole number, not an object"),
+    ],
+)
+def test_a_value_of_a_later_version_is_an_error_as_what_it_means_is_not_known(document, said):
+    with pytest.raises(ConfigError) as refused:
+        config.parse(json.dumps(document), "/later.json")
+    assert said in str(refused.value)
+    assert "/later.json" in str(refused.value)
+
+
 def test_a_first_range_is_accepted_and_said_to_have_no_effect(caplog):
     caplog.set_level("INFO")
     for _ in range(2):
