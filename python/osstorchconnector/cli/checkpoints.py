@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,12 @@ import click
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.amounts import read_age
 from osstorchconnector.cli.failing import complain
+from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.tables import json_option, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from osstorchconnector.cli.reaching import Reaching
     from osstorchconnector.dcp import OssDCPFileSystem
 
@@ -55,17 +59,22 @@ def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
     "30m, 12h or 1d (the default); a running save that publishes nothing for so long would be taken for dead.",
 )
 @click.option("--yes", is_flag=True, help="Remove them; without it they are listed only.")
+@click.option("--quiet", is_flag=True, help="No progress on a terminal.")
 @json_option
 @reaching.options
-def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json: bool) -> int:
+def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, quiet: bool, as_json: bool) -> int:
     """List the objects of saves that were replaced or that died, which no checkpoint needs any more.
 
     Uploads that such saves began and never ended are among them, with their upload ID. What the metadata of a
     checkpoint names never is.
     """
-    fs = _file_system(reaching)
-    act = fs.collect_garbage if yes else fs.garbage
-    uris = act(prefix, grace_seconds=grace)
+    fs, meter = _file_system(reaching), Meter(is_wanted=not (quiet or as_json))
+    with meter.erased():
+        meter.tell(f"looking below {printable(prefix, sys.stderr)}")
+        if yes:
+            uris = fs.collect_garbage(prefix, grace_seconds=grace, progress=_teller(meter))
+        else:
+            uris = fs.garbage(prefix, grace_seconds=grace)
     if as_json:
         click.echo(json.dumps([{"uri": uri, "removed": yes} for uri in uris], indent=1))
         return 0
@@ -73,6 +82,10 @@ def collect(*, reaching: Reaching, prefix: str, grace: float, yes: bool, as_json
         print(printable(uri))
     click.echo(f"{_counted(uris)}{'' if not uris else ', removed' if yes else '; --yes removes them'}")
     return 0
+
+
+def _teller(meter: Meter) -> Callable[[int, int], None]:
+    return lambda gone, of: meter.tell(f"{gone:,} of {of:,} removed")
 
 
 def _counted(uris: list[str]) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _EVERY_SECONDS = 0.2
 _ERASE = "\r\x1b[K"
@@ -25,6 +30,11 @@ class Meter:
         """Say whether it is time for another one."""
         return self._is_shown and time.monotonic() - self._drawn >= _EVERY_SECONDS
 
+    def tell(self, text: str) -> None:
+        """Draw the line if it is time for another one."""
+        if self.is_due():
+            self.show(text)
+
     def show(self, text: str) -> None:
         """Draw the line in place of the last one."""
         self._drawn = time.monotonic()
@@ -32,6 +42,14 @@ class Meter:
         columns = shutil.get_terminal_size().columns - 1
         sys.stderr.write(f"{_ERASE}{text[:columns]}")
         sys.stderr.flush()
+
+    @contextlib.contextmanager
+    def erased(self) -> Iterator[None]:
+        """Leave nothing behind at the end of the block, however it ends."""
+        try:
+            yield
+        finally:
+            self.erase()
 
     def erase(self) -> None:
         """Leave nothing behind."""

@@ -10,6 +10,7 @@ import click
 
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.failing import misuse
+from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.stat import advise_of_keys_below
 from osstorchconnector.cli.tables import json_array, json_option, printable
 from osstorchconnector.errors import NotFoundError
@@ -31,7 +32,7 @@ _BATCH = 1000
 @click.option("-f", "--force", is_flag=True, help="An object that is not there is no failure.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @click.option("--whole-bucket", is_flag=True, help="Allow -r for a bucket without a prefix.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not name what is deleted.")
+@click.option("-q", "--quiet", is_flag=True, help="Do not name what is deleted; no progress on a terminal.")
 @json_option
 @reaching.options
 def command(
@@ -54,7 +55,9 @@ def command(
     if not force:
         _demand(store, paths, recursive=recursive)
     with json_array() if as_json else nullcontext(_printer(quiet=quiet)) as tell:
-        count = _delete(store, paths, tell, recursive=recursive, dry_run=dry_run)
+        found = (name for path in paths for name in _names(store, path)) if recursive else iter(paths)
+        meter = Meter(is_wanted=not (quiet or as_json))
+        count = _delete(found, None if dry_run else store.remove_all, tell, meter)
     if not as_json:
         click.echo(f"{count} object(s){' would be' if dry_run else ''} deleted", err=True)
     return 0
@@ -96,24 +99,34 @@ def _demand(store: OssStore, paths: Sequence[str], *, recursive: bool) -> None:
 
 
 def _delete(
-    store: OssStore, paths: Sequence[str], tell: Callable[[Any], None], *, recursive: bool, dry_run: bool
+    found: Iterator[str],
+    remove: Callable[[Sequence[str]], None] | None,
+    tell: Callable[[Any], None],
+    meter: Meter,
 ) -> int:
-    found = (name for path in paths for name in _names(store, path)) if recursive else iter(paths)
+    """Delete what was found, a batch a request, and name it; without `remove` it is named only."""
     count = 0
     try:
-        while batch := list(itertools.islice(found, _BATCH)):
-            if not dry_run:
-                store.remove_all(batch)
+        while True:
+            meter.tell(f"{count:,} object(s) deleted")
+            batch = list(itertools.islice(found, _BATCH))
+            if not batch:
+                return count
+            if remove is not None:
+                remove(batch)
+            meter.erase()
             for path in batch:
-                tell({"uri": as_uri(path), "deleted": not dry_run})
+                tell({"uri": as_uri(path), "deleted": remove is not None})
             count += len(batch)
     except BaseException:
-        if not dry_run:
+        meter.erase()
+        if remove is not None:
             click.echo(
                 f"ossconnector: stopped: {count} object(s) deleted, and up to {_BATCH} under way", err=True
             )
         raise
-    return count
+    finally:
+        meter.erase()
 
 
 def _names(store: OssStore, path: str) -> Iterator[str]:

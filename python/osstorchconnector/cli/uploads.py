@@ -7,16 +7,19 @@ without an age.
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from osstorchconnector.cli import reaching
 from osstorchconnector.cli.amounts import age, read_age, size
+from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.tables import aligned, printable
 
 if TYPE_CHECKING:
     from osstorchconnector.cli.reaching import Reaching
+    from osstorchconnector.client import OssClient
     from osstorchconnector.store import AbandonedUpload
 
 _HEAD = ("AGE", "SIZE", "PARTS", "CUT BY", "URI", "UPLOAD ID")
@@ -36,25 +39,44 @@ _HEAD = ("AGE", "SIZE", "PARTS", "CUT BY", "URI", "UPLOAD ID")
     is_flag=True,
     help="Also those whose parts are cut as by another tool, or by other options.",
 )
+@click.option("--quiet", is_flag=True, help="No progress on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 @reaching.options
 def command(
-    *, reaching: Reaching, prefix: str, abort_older_than: float | None, with_others: bool, as_json: bool
+    *,
+    reaching: Reaching,
+    prefix: str,
+    abort_older_than: float | None,
+    with_others: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> int:
     """List uploads below a prefix that were begun and never ended, such as those of killed saves."""
-    client = reaching.client()
-    found = client.abandoned_uploads(prefix, abort_older_than or 0)
-    shown = [upload for upload in found if with_others or upload.shape != "other"]
+    client, meter = reaching.client(), Meter(is_wanted=not (quiet or as_json))
     removed = abort_older_than is not None
-    if removed:
-        for upload in shown:
-            client.remove_abandoned(upload)
+    with meter.erased():
+        meter.tell(f"looking for uploads below {printable(prefix, sys.stderr)}")
+        found = client.abandoned_uploads(prefix, abort_older_than or 0)
+        shown = [upload for upload in found if with_others or upload.shape != "other"]
+        if removed:
+            _remove(client, shown, meter)
     if as_json:
         click.echo(json.dumps([_document(upload, removed=removed) for upload in shown], indent=1))
     else:
         for line in _report(shown, len(found) - len(shown), removed=removed):
             print(line)
     return 0
+
+
+def _remove(client: OssClient, uploads: list[AbandonedUpload], meter: Meter) -> None:
+    for number, upload in enumerate(uploads):
+        meter.tell(f"{number:,} of {len(uploads):,} uploads removed")
+        try:
+            client.remove_abandoned(upload)
+        except BaseException:
+            meter.erase()
+            click.echo(f"ossconnector: stopped: {number} of {len(uploads)} upload(s) removed", err=True)
+            raise
 
 
 def _document(upload: AbandonedUpload, *, removed: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from osstorchconnector.streams import ObjectReader, ObjectWriter
 from osstorchconnector.uri import as_uri, location_text, object_path, split
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from osstorchconnector.dcp.retention import Garbage
 
@@ -102,10 +102,15 @@ class OssDCPFileSystem(OnOss, FileSystemBase):
         *,
         grace_seconds: float = retention.GC_GRACE_SECONDS,
         allow_classes: Iterable[type] = (),
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[str]:
-        """Remove what `garbage` names; return the URIs of what went."""
+        """Remove what `garbage` names; return the URIs of what went.
+
+        Args:
+            progress: called now and then with how many went, and how many there were.
+        """
         found = self._garbage(prefix, grace_seconds, allow_classes)
-        found.remove(self.store())
+        found.remove(self.store(), progress)
         return found.uris()
 
     def _garbage(

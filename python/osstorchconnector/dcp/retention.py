@@ -16,7 +16,7 @@ from osstorchconnector.errors import ConfigError, FormatError, OssError
 from osstorchconnector.uri import as_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from osstorchconnector.connection import OssStore
     from osstorchconnector.dcp.checkpoints import Contents, Group
@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 GRACE_SECONDS = 3600.0
 # By hand nobody knows whether a save is running: one that has published nothing for a day is taken for dead.
 GC_GRACE_SECONDS = 86400.0
+# Keys of one request.
+_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -227,10 +229,14 @@ class Garbage:
         """Name everything."""
         return [*map(as_uri, self.objects), *map(uploads.uri_of, self.uploads)]
 
-    def remove(self, store: OssStore) -> None:
-        """Let it go."""
-        if self.objects:
-            store.remove_all(self.objects)
+    def remove(self, store: OssStore, progress: Callable[[int, int], None] | None = None) -> None:
+        """Let it go; `progress` is called with how many went, and how many there were."""
+        tell = progress or (lambda _gone, _of: None)
+        of = len(self.objects) + len(self.uploads)
+        for start in range(0, len(self.objects), _BATCH):
+            tell(start, of)
+            store.remove_all(self.objects[start : start + _BATCH])
+        tell(len(self.objects), of)
         uploads.abort(store, self.uploads)
 
 
