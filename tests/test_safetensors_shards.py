@@ -69,6 +69,27 @@ def test_one_tensor_costs_its_bytes_and_the_heads_of_the_shards(site, connector)
     assert received(site, f"llm/{NAMES[2]}", HEAD_BYTES + MIB) == HEAD_BYTES + MIB
 
 
+def test_a_large_tensor_that_the_index_leaves_out_does_not_travel(site, connector):
+    held = {
+        name: sample("uint8", (size,), size) for name, size in (("a", MIB), ("large", 4 * MIB), ("z", MIB))
+    }
+    file = safetensors.torch.save(held)
+    weight_map = {"a": "part", "z": "part"}
+    site.fill({"part/part": file, f"part/{INDEX}": json.dumps({"weight_map": weight_map}).encode()})
+    assert same(connector.load_file("oss://bucket/part/"), {name: held[name] for name in weight_map})
+    reads = [entry for entry in journal_at_rest(site) if entry.get("key") == "part/part"]
+    assert sum(entry["bytes_out"] for entry in reads) == len(file) - 4 * MIB, "the header, and two tensors"
+
+
+def journal_at_rest(site):
+    """Wait until the service has ended every request that it began; a long answer is the last to be told."""
+    while True:
+        journal = site.oss.journal()
+        if all(entry["elapsed_ms"] is not None for entry in journal if "operation" in entry):
+            return journal
+        site.oss.wait_for_journal(len(journal) + 1, timeout_seconds=0.05)
+
+
 def test_a_directory_with_one_file_is_that_file(site, connector):
     site.fill({"small/model.safetensors": safetensors.torch.save({"a": torch.ones(3)})})
     assert connector.load_file("oss://bucket/small/")["a"].sum() == 3
