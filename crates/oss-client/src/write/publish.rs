@@ -11,7 +11,9 @@ use super::abort::is_given_up;
 use super::etag::is_md5_of;
 use super::failure::{not_committed, upload};
 use super::progress::{Counts, Timings, telling};
-use super::settle::{Commit, Found, Intent, Step, after_head, after_md5, after_parts};
+use super::settle::{
+    Commit, Found, Intent, Step, after_head, after_md5, after_parts, is_answered, is_lost, settled,
+};
 use super::stage::Stage;
 use super::upload::Upload;
 use super::workers::combined;
@@ -153,7 +155,7 @@ impl Upload {
                 Err(error) if tries.may_land => return Err(Stop::Failed(self.still_open(error))),
                 Err(error) => return Err(Stop::Failed(not_committed(error, self.upload_id.as_deref()))),
             };
-            tries.may_land |= lost.status.is_none();
+            tries.may_land |= !is_answered(&lost);
             match self.settle(&tries, &mut *watch)? {
                 (Step::Published, found) => return self.check_answer(settled(found, &lost), watch),
                 (Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
@@ -380,26 +382,6 @@ impl Upload {
         }
         self.failure = Some(error.clone());
         error
-    }
-}
-
-/// Whether `error` leaves open if the request was carried out.
-fn is_lost(error: &Error, has_lost: bool) -> bool {
-    let may_echo = matches!(error.kind, ErrorKind::NotFound | ErrorKind::AlreadyExists);
-    let is_cut = error.kind == ErrorKind::Cancelled && error.request_sent;
-    error.ambiguous || error.own_repeat || is_cut || (has_lost && may_echo)
-}
-
-/// What a lost answer would have said.
-fn settled(found: Option<Found>, lost: &Error) -> Written {
-    let found = found.unwrap_or(Found { size_bytes: 0, crc64: None, etag: None, last_modified: None });
-    Written {
-        etag: found.etag,
-        crc64: found.crc64,
-        version_id: None,
-        request_id: lost.request_id.clone(),
-        date: found.last_modified,
-        attempts: lost.attempts,
     }
 }
 

@@ -8,6 +8,9 @@
 
 use oss_protocol::time::UtcTime;
 
+use crate::error::{Error, ErrorKind};
+use crate::operations::Written;
+
 /// The request whose answer was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
@@ -109,4 +112,30 @@ fn is_fresh(intent: &Intent, found: &Found) -> bool {
 /// Another object is under the key: PutObject replaces it, unless it was told not to.
 fn other_object(intent: &Intent) -> Step {
     if intent.if_absent { Step::AlreadyExists } else { Step::SendAgain }
+}
+
+/// Whether `error` leaves open if the request was carried out.
+pub(super) fn is_lost(error: &Error, has_lost: bool) -> bool {
+    let may_echo = matches!(error.kind, ErrorKind::NotFound | ErrorKind::AlreadyExists);
+    let is_cut = error.kind == ErrorKind::Cancelled && error.request_sent;
+    error.ambiguous || error.own_repeat || is_cut || (has_lost && may_echo)
+}
+
+/// Whether the service itself answered, and so is done with the request. A proxy that lost its patience says nothing
+/// of what becomes of it, and names no request.
+pub(super) fn is_answered(lost: &Error) -> bool {
+    lost.status.is_some() && !lost.request_id.is_empty()
+}
+
+/// What a lost answer would have said.
+pub(super) fn settled(found: Option<Found>, lost: &Error) -> Written {
+    let found = found.unwrap_or(Found { size_bytes: 0, crc64: None, etag: None, last_modified: None });
+    Written {
+        etag: found.etag,
+        crc64: found.crc64,
+        version_id: None,
+        request_id: lost.request_id.clone(),
+        date: found.last_modified,
+        attempts: lost.attempts,
+    }
 }
