@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from torch.utils.data import DataLoader
 
-from osstorchconnector import OssIterableDataset
+import osstorchconnector
+from osstorchconnector import OssClient, OssIterableDataset
 from osstorchconnector.connection import Connection
 
 
-def sent_at(site):
+def sent_at(site, operation="GetObject"):
     """Return the moments, in seconds, at which the emulator was asked for objects."""
-    entries = [entry for entry in site.oss.journal() if entry.get("operation") == "GetObject"]
+    entries = [entry for entry in site.oss.journal() if entry.get("operation") == operation]
     return sorted(entry["started_ms"] / 1000 for entry in entries)
 
 
@@ -34,6 +36,26 @@ def test_the_users_bound_holds_from_the_first_request(site):
     # A hundredth of a second may be made good after a pause, and a busy machine sends some of them late.
     assert busiest_second(moments) <= 75
     assert moments[-1] - moments[0] >= 1.9
+
+
+def test_the_objects_of_one_process_share_the_bound(site):
+    site.fill({"k": b"x"})
+    before = osstorchconnector.stats().get("requests_per_second_limit", 0)
+    arguments = site.configured(network={"maxRequestsPerSecond": 40})
+    clients = [OssClient(**arguments) for _ in range(3)]
+
+    def ask(client):
+        for _ in range(12):
+            client.head_object("bucket", "k")
+
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(ask, clients))
+    moments = sent_at(site, "HeadObject")
+    # 36 at 40 a second; if each had a pace of its own, 12 would take a third of that.
+    assert len(moments) == 36
+    assert moments[-1] - moments[0] >= 0.8
+    assert {client.stats()["requests_per_second_limit"] for client in clients} == {40}
+    assert osstorchconnector.stats()["requests_per_second_limit"] - before == 40
 
 
 def test_the_bound_is_told_by_the_stats(site):
@@ -64,13 +86,16 @@ def test_f29_what_the_service_admits_is_found_and_kept(site, delay, caplog):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("told", ["environment", "argument", "pickle"])
+@pytest.mark.parametrize("told", ["environment", "argument", "scheduler", "pickle"])
 def test_the_bound_is_divided_over_ranks_and_workers(told, workers, site, monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     arguments = site.configured(network={"maxRequestsPerSecond": 2000})
     connection = Connection(**{"region": "", "cred_provider": None, **arguments})
     if told == "argument":
         connection.world_size = 8
+    elif told == "scheduler":
+        monkeypatch.setenv("SLURM_PROCID", "3")
+        monkeypatch.setenv("SLURM_NTASKS", "8")
     else:
         monkeypatch.setenv("WORLD_SIZE", "8")
     if told == "pickle":

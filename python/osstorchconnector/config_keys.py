@@ -134,8 +134,8 @@ _OF_OURS: dict[str, Key] = {
     "network.maxRequestsPerSecond": Key(
         "count",
         "max_requests_per_second",
-        "requests a second of the whole job, divided over its processes (rank x worker). Without it the rate is bounded "
-        "only by what the service admits: after its first refusal (503, 429) requests go at the pace it was seen to "
+        "requests a second of the whole job, divided over its processes (rank x worker), and shared by the objects of "
+        "one that have the same endpoint. Without it the rate is bounded only by what the service admits: after its first refusal (503, 429) requests go at the pace it was seen to "
         "admit",
         "none",
     ),

@@ -87,15 +87,17 @@ class RankSource:
 
 
 def job_size(environ: Mapping[str, str]) -> int:
-    """Count the ranks of the job: of torch's process group, or of the environment; 1 where neither tells.
+    """Count the ranks of the job: of torch's process group, of the environment, or of a scheduler; 1 where none tells.
 
     torch is not imported for it: where it was not, there is no group.
     """
     distributed = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         return int(distributed.get_world_size())
+    counts = [count for process, count in _SCHEDULERS if process in environ]
+    told = next((environ[name] for name in ["WORLD_SIZE", *counts] if name in environ), "1")
     try:
-        return max(1, int(environ.get("WORLD_SIZE", "1")))
+        return max(1, int(told))
     except ValueError:
         return 1
 

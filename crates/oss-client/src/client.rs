@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use oss_protocol::time::UtcTime;
 
 use crate::cancel::Cancel;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{self, Clock};
 use crate::config::ClientConfig;
 use crate::credentials::{CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     /// `Config` when the values do not fit together.
     pub fn new(config: ClientConfig, provider: Arc<dyn CredentialsProvider>) -> Result<Client, Error> {
-        Client::with_clock(config, provider, Arc::new(SystemClock))
+        Client::with_clock(config, provider, clock::system())
     }
 
     /// As [`Client::new`], with another clock for signing and timers.
@@ -135,6 +135,23 @@ impl Client {
         let (pacings, slow_mode, pause) = transport.pressure();
         let holds_back = transport.holds_back();
         Pressure { pacings, holds_back, slow_mode, pause_seconds: pause.as_secs_f64() }
+    }
+
+    /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them.
+    pub fn stats_of_all(clients: &[&Client]) -> Vec<Snapshot> {
+        let told = |(index, client): (usize, &&Client)| {
+            let mut snapshot = client.stats();
+            if clients[..index].iter().any(|other| client.shares_pace_with(other)) {
+                snapshot.leave_out("requests_per_second_limit");
+            }
+            snapshot
+        };
+        clients.iter().enumerate().map(told).collect()
+    }
+
+    fn shares_pace_with(&self, other: &Client) -> bool {
+        let (own, others) = (self.shared.state.peek(), other.shared.state.peek());
+        own.zip(others).is_some_and(|(own, others)| own.shares_pace_with(others))
     }
 
     /// The service's clock as far as this process has learned it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use oss_protocol::time::UtcTime;
 
 use crate::sync::atomic::{AtomicI64, Ordering};
-use crate::sync::{Arc, Condvar, Mutex};
+use crate::sync::{Arc, Condvar, Mutex, OnceLock};
 
 /// Source of time; a test replaces it.
 pub trait Clock: Send + Sync + Debug {
@@ -32,6 +32,12 @@ pub trait Clock: Send + Sync + Debug {
 /// The machine's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
+
+/// The machine's clocks, as all of this program have them in common.
+pub(crate) fn system() -> Arc<dyn Clock> {
+    static SYSTEM: OnceLock<Arc<SystemClock>> = OnceLock::new();
+    Arc::clone(SYSTEM.get_or_init(Arc::default)) as Arc<dyn Clock>
+}
 
 #[expect(clippy::disallowed_methods, reason = "this is the door through which time enters")]
 impl Clock for SystemClock {

@@ -272,6 +272,11 @@ impl Snapshot {
         }
     }
 
+    /// Takes a value out.
+    pub(crate) fn leave_out(&mut self, name: &str) {
+        self.values.retain(|(known, _)| known != name);
+    }
+
     /// Enters a value.
     pub(crate) fn set(&mut self, name: impl Into<String>, amount: Amount) {
         self.values.push((name.into(), amount));

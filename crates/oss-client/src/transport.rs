@@ -16,6 +16,7 @@ mod gate;
 mod meter;
 mod outlook;
 mod pacer;
+mod paces;
 mod route;
 
 use std::cell::RefCell;
@@ -193,7 +194,7 @@ impl Transport {
             provider,
             pool: Pool::new(config.limits.max_concurrency, timeouts.idle, timeouts.peek_after),
             routes: Routes::new(),
-            gate: Gate::new(&config.retry, config.limits.max_requests_per_second, clock.now()),
+            gate: Gate::new(&config.retry, paces::pace_of(&config, &clock), clock.now()),
             ticks: Ticks::new(timeouts, &config.limits),
             dice: Dice::new(&*clock),
             usual: Usual::new(),
@@ -303,6 +304,11 @@ impl Transport {
     /// (how often a pace began to hold, slow mode, pause left).
     pub(crate) fn pressure(&self) -> (u64, bool, Duration) {
         self.gate.pressure(self.clock.clock().now())
+    }
+
+    /// Whether requests of both take turns at one pace.
+    pub(crate) fn shares_pace_with(&self, other: &Transport) -> bool {
+        self.gate.shares_pace_with(&other.gate)
     }
 
     /// Whether refusals found a pace, or requests wait now for the user's bound.

@@ -76,8 +76,8 @@ pub(crate) fn as_dict<'py, 'c>(
 #[pyfunction]
 pub(crate) fn process_stats(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let (gone, live) = with(py, |registry| {
-        let live: Vec<_> = registry.live.values().map(Client::stats).collect();
-        (registry.gone.clone(), live)
+        let clients: Vec<_> = registry.live.values().collect();
+        (registry.gone.clone(), Client::stats_of_all(&clients))
     });
     let gone = as_dict(py, gone.iter().map(|(name, amount)| (name.as_str(), *amount)))?;
     let live = live.iter().map(|snapshot| as_dict(py, snapshot.iter()));

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::call::LOOK_AT_THE_PACE;
 use super::gate::{Gate, Turn};
+use super::pacer::Pacer;
 use crate::clock::{Clock, SystemClock};
 use crate::config::RetryPolicy;
 use crate::random::Dice;
 use crate::read::plan;
 use crate::retry::{Cause, Circumstances, Decision, History};
+use crate::sync::{Arc, Mutex};
 use crate::window::Window;
 
 const MS: Duration = Duration::from_millis(1);
@@ -151,7 +153,7 @@ impl World {
         let dice = Dice::seeded(case.seed);
         let begins: Vec<_> = (0..case.processes).map(|_| start + case.stagger.mul_f64(dice.unit())).collect();
         let process = |begins: &Instant| Process {
-            gate: Gate::new(&policy, None, *begins),
+            gate: Gate::new(&policy, Arc::new(Mutex::new(Pacer::new(None, *begins))), *begins),
             window: Window::new(CEILING, *begins),
             asked: VecDeque::new(),
             delivered: 0,

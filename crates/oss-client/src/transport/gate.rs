@@ -8,8 +8,8 @@ use super::meter::Meter;
 use super::pacer::{Number, Pacer};
 use crate::config::RetryPolicy;
 use crate::retry::Budget;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Mutex};
 
 /// The gate before an endpoint.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Gate {
     admitted: Meter,
     /// The pacer has something to say.
     paced: AtomicBool,
-    pacer: Mutex<Pacer>,
+    pacer: Arc<Mutex<Pacer>>,
 }
 
 /// When a request may go, and how much of the wait is what the user wishes: that is no lack of progress.
@@ -40,8 +40,9 @@ pub(super) struct Turn {
 }
 
 impl Gate {
-    /// `bound` is the user's bound of requests a second.
-    pub(super) fn new(policy: &RetryPolicy, bound: Option<f64>, now: Instant) -> Self {
+    /// `pacer` may be other clients' too.
+    pub(super) fn new(policy: &RetryPolicy, pacer: Arc<Mutex<Pacer>>, now: Instant) -> Self {
+        let is_paced = pacer.lock().rate().is_some();
         Gate {
             base: now,
             closed_until: AtomicU64::new(0),
@@ -50,8 +51,8 @@ impl Gate {
             pacings: AtomicU64::new(0),
             budget: Mutex::new(Budget::new(policy)),
             admitted: Meter::new(now),
-            paced: AtomicBool::new(bound.is_some()),
-            pacer: Mutex::new(Pacer::new(bound, now)),
+            paced: AtomicBool::new(is_paced),
+            pacer,
         }
     }
 
@@ -190,6 +191,11 @@ impl Gate {
         (self.pacings.load(Ordering::Relaxed), slow, left)
     }
 
+    /// Whether what the other lets through counts for this one too.
+    pub(super) fn shares_pace_with(&self, other: &Gate) -> bool {
+        Arc::ptr_eq(&self.pacer, &other.pacer)
+    }
+
     fn is_slow(&self) -> bool {
         !self.at_ease.load(Ordering::Acquire) && self.budget.lock().is_slow()
     }
@@ -212,10 +218,14 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, SystemClock};
 
+    fn gate(policy: &RetryPolicy, now: Instant) -> Gate {
+        Gate::new(policy, Arc::new(Mutex::new(Pacer::new(None, now))), now)
+    }
+
     #[test]
     fn a_pause_holds_for_everybody_and_passes() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy::default(), None, now);
+        let gate = gate(&RetryPolicy::default(), now);
         assert_eq!(gate.opens(now).opens, now);
         let end = now + Duration::from_secs(3);
         gate.close_until(end, now);
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn an_empty_budget_slows_first_requests_too() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
+        let gate = gate(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, now);
         assert!(!gate.pay(5) && gate.pay(5));
         assert_eq!(gate.opens(now).opens, now);
         assert_eq!(gate.opens(now).opens, now + Duration::from_millis(500));
@@ -241,7 +251,7 @@ mod tests {
     #[test]
     fn test_f30_turns_that_came_too_late_are_not_waited_for_by_others() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
+        let gate = gate(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, now);
         assert!(!gate.pay(5) && gate.pay(5));
         let end = now + Duration::from_secs(2);
         for _ in 0..1000 {
@@ -256,7 +266,7 @@ mod tests {
     #[test]
     fn test_f30_turns_of_slow_mode_come_at_once_when_it_is_over() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, None, now);
+        let gate = gate(&RetryPolicy { budget_tokens: 5, ..RetryPolicy::default() }, now);
         assert!(!gate.pay(5) && gate.pay(5));
         let turns: Vec<_> = (0..100).map(|_| gate.opens(now)).collect();
         assert_eq!(gate.still(turns[99], now).opens, now + 99 * Duration::from_millis(500));
@@ -271,7 +281,7 @@ mod tests {
     #[test]
     fn a_refusal_paces_what_follows() {
         let now = SystemClock.now();
-        let gate = Gate::new(&RetryPolicy::default(), None, now);
+        let gate = gate(&RetryPolicy::default(), now);
         let later = now + Duration::from_secs(1);
         (0..100).for_each(|number| gate.succeeded(0, now + Duration::from_millis(10 * number)));
         let rate = gate.throttled(later, later).expect("the first refusal is news");
