@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.planner import LoadPlan
 
 from dcp_ranks import Ranks, on_ranks
 from dcp_states import PATH, file_system, names
@@ -96,6 +97,16 @@ def test_f65_a_part_that_was_given_up_never_becomes_a_checkpoint(fs):
         writer.finish(Metadata({}), [[], given_up(OssError("given up"))])
     assert raised.value.state == "not_committed"
     assert names(fs) == []
+
+
+def test_f65_a_load_after_a_failed_one_has_another_name(fs):
+    # One reader may load several times: nobody is to hear of the failure of the load before.
+    reader = fs.reader(PATH)
+    plans = [reader.prepare_global_plan([LoadPlan([]), LoadPlan([])]) for _ in range(2)]
+    told = [{plan.storage_data.load_id for plan in each} for each in plans]
+    assert [len(ids) for ids in told] == [1, 1]
+    assert told[0] != told[1]
+    assert [plan.storage_data.rank for plan in plans[0]] == [0, 1]
 
 
 class DeadStore:

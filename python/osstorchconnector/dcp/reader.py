@@ -6,6 +6,7 @@ import dataclasses
 import io
 import pickle
 import re
+import secrets
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -128,10 +129,10 @@ class OssStorageReader(FileSystemReader):
             checkpoints.check_shards(store, self._location, named, self._manifest)
 
     def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
-        """Tell all ranks what this load is called among them."""
+        """Tell all ranks what this load is called among them; torch's own `load_id` is that of the reader."""
+        load_id = secrets.token_hex(16)
         return [
-            dataclasses.replace(plan, storage_data=LoadName(self.load_id, rank))
-            for rank, plan in enumerate(plans)
+            dataclasses.replace(plan, storage_data=LoadName(load_id, rank)) for rank, plan in enumerate(plans)
         ]
 
     def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
