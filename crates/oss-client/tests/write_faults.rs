@@ -541,6 +541,6 @@ fn an_abort_that_fails_names_what_stays_behind() {
     assert!(error.message.contains(&upload_id), "{error}");
     let logged = oss_client::logs::drain();
     assert!(logged.iter().any(|record| record.text.contains(&upload_id)), "{logged:?}");
-    scene.rules(json!([]));
+    // The rule stays: a try that was given up may still be on its way.
     assert_eq!(scene.open_uploads(), 1);
 }
