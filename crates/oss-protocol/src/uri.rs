@@ -22,10 +22,14 @@ fn refuse<T>(text: &str, what_and_remedy: impl fmt::Display) -> Result<T, UriErr
     Err(UriError(format!("{}: {what_and_remedy}", quoted(text))))
 }
 
-/// Quote on one line, cut to a length a message can hold.
+/// Quote on one line, cut to a length a message can hold: as it is written, where a control character takes six.
 fn quoted(text: &str) -> String {
     const SHOWN_CHARS: usize = 120;
-    match text.char_indices().nth(SHOWN_CHARS) {
+    let mut written = text.char_indices().scan(0, |written, (at, character)| {
+        *written += character.escape_debug().count();
+        Some((at, *written))
+    });
+    match written.find(|(_, written)| *written > SHOWN_CHARS) {
         Some((at, _)) => format!("{:?}... ({} bytes)", &text[..at], text.len()),
         None => format!("{text:?}"),
     }
