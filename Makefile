@@ -109,6 +109,7 @@ soak: setup original ## Run the long grid of tests too (over an hour): parsers, 
 	cargo test --release -p oss-client --locked --test corpus -- --nocapture
 	scripts/fuzz
 	cargo test --release -p oss-client --locked --lib -- --ignored
+	scripts/models
 	scripts/sanitize
 	$(PY) -m pytest --timeout 600 $(ARGS)
 

@@ -14,8 +14,9 @@
 
 use std::os::fd::RawFd;
 use std::ptr;
+// The process's own state, and one of them lies on a page of zeros: those of a model could not.
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use crate::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Arc, OnceLock};
 
 /// Process id in the high half, generation in the low half; 0 = not yet known.

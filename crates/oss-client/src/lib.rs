@@ -21,6 +21,8 @@ pub mod interrupt;
 pub mod lend;
 pub mod list;
 pub mod logs;
+#[cfg(all(test, shuttle))]
+mod models;
 pub mod objects;
 pub mod operations;
 pub mod panics;

@@ -4,28 +4,36 @@
 //! replace them and so that three rules hold everywhere: a lock poisoned by a panic is still usable
 //! (what it guards is made of whole values), a thread of ours never receives a signal (they belong to
 //! Python's threads), and every thread has a name and a small stack.
+//!
+//! Built with `--cfg shuttle` it leads to the primitives of a model checker, which runs one thread at a time and chooses
+//! the next one: `models` has what is tried in that way.
 
 use std::io;
 use std::sync::PoisonError;
-use std::thread;
 use std::time::{Duration, Instant};
+
+#[cfg(shuttle)]
+use shuttle::{sync as primitives, thread};
+#[cfg(not(shuttle))]
+use std::{sync as primitives, thread};
 
 use crate::clock::Clock;
 
-pub use std::sync::{Arc, MutexGuard, OnceLock, Weak, atomic};
-pub use std::thread::{JoinHandle, Scope, ScopedJoinHandle, scope};
+pub use primitives::{Arc, MutexGuard, Weak, atomic};
+pub use std::sync::OnceLock;
+pub use thread::{JoinHandle, Scope, ScopedJoinHandle, scope};
 
 /// Stack of a worker: 256 KiB. A worker's frames are small; its buffers are on the heap.
 pub const STACK_BYTES: usize = 256 * 1024;
 
 /// A mutex whose poisoning is not an error.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub struct Mutex<T>(primitives::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// Wraps `value`.
     pub const fn new(value: T) -> Self {
-        Mutex(std::sync::Mutex::new(value))
+        Mutex(primitives::Mutex::new(value))
     }
 
     /// Locks, waiting if need be.
@@ -41,12 +49,12 @@ impl<T> Mutex<T> {
 
 /// A condition variable that waits until a moment of a [`Clock`].
 #[derive(Debug, Default)]
-pub struct Condvar(std::sync::Condvar);
+pub struct Condvar(primitives::Condvar);
 
 impl Condvar {
     /// Makes a condition variable nobody waits for.
     pub const fn new() -> Self {
-        Condvar(std::sync::Condvar::new())
+        Condvar(primitives::Condvar::new())
     }
 
     /// Wakes one waiter.
@@ -60,8 +68,32 @@ impl Condvar {
     }
 
     /// Waits for a notification, for `timeout` at most. Wakes without one are possible.
+    #[cfg(not(shuttle))]
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
         self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// The same in a model, where no time passes: a short wait ends whenever the scheduler lets its timer run, a long one
+    /// by a notification alone. So a notification that is lost shows, as a deadlock.
+    #[cfg(shuttle)]
+    pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+        const SHORT: Duration = Duration::from_secs(1);
+        let wait = |guard| self.0.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        if timeout > SHORT {
+            return wait(guard);
+        }
+        let is_over = atomic::AtomicBool::new(false);
+        scope(|timer| {
+            timer.spawn(|| {
+                while !is_over.load(atomic::Ordering::SeqCst) {
+                    self.0.notify_all();
+                    thread::yield_now();
+                }
+            });
+            let guard = wait(guard);
+            is_over.store(true, atomic::Ordering::SeqCst);
+            guard
+        })
     }
 
     /// Waits for a notification, until `moment` at most. Wakes without one are possible.
@@ -105,9 +137,13 @@ where
     T: Send + 'scope,
     F: FnOnce() -> T + Send + 'scope,
 {
-    let builder = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
     let previous = set_signal_mask(None);
-    let started = builder.spawn_scoped(scope, body);
+    #[cfg(not(shuttle))]
+    let started =
+        thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, body);
+    // Its builder makes no threads for scopes.
+    #[cfg(shuttle)]
+    let started = Ok((name, scope.spawn(body)).1);
     set_signal_mask(Some(&previous));
     started
 }

@@ -5,12 +5,11 @@
 //! system call on either side. A consumer whose next outcome is held up can ask to be woken as well when so many of
 //! the others are ready that there may be nothing left to do for the workers.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Arc, Condvar, Mutex};
 
 /// Nobody waits.
 const NOBODY: u64 = u64::MAX;
@@ -46,8 +45,13 @@ impl Bell {
         self.ready.load(Ordering::SeqCst)
     }
 
-    fn ring(&self, number: u64) {
-        let ready = self.ready.fetch_add(1, Ordering::SeqCst) + 1;
+    /// Counts one that is about to be there. Whoever takes it counts it out again, and so never before.
+    fn count_in(&self) -> u64 {
+        self.ready.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Wakes the consumer if it waits for this one, or for as many as were `ready` with it.
+    fn ring(&self, number: u64, ready: u64) {
         let awaited = self.awaited.load(Ordering::SeqCst);
         if awaited == number || awaited == ANY || ready == self.enough.load(Ordering::SeqCst) {
             // Taking the lock orders this ring after the consumer's last look, so that it cannot be missed.
@@ -108,9 +112,10 @@ impl<T> Slot<T> {
             return false;
         }
         *held = Some(outcome);
+        let ready = self.bell.count_in();
         self.done.store(true, Ordering::SeqCst);
         drop(held);
-        self.bell.ring(self.number);
+        self.bell.ring(self.number, ready);
         true
     }
 
