@@ -185,7 +185,9 @@ MEASURES: dict[str, Measure] = {
         "seconds", "of that for bringing bytes into tensors, over all threads"
     ),
     "objects_changed": Measure("objects", "replaced between listing and reading"),
-    "objects_skipped": Measure("objects", "missing, and left out because the caller asked for that"),
+    "objects_skipped": Measure(
+        "objects", "missing, and left out or replaced because the caller asked for that"
+    ),
     "crc_checked": Measure("checksums", "compared and equal"),
     "crc_unchecked": Measure("checksums", "that OSS did not have"),
     "crc_mismatched": Measure("checksums", "that differed"),

@@ -12,8 +12,8 @@ use crate::credentials::{CredentialsProvider, Identity};
 use crate::error::{Error, ErrorKind};
 use crate::fork::ForkCell;
 use crate::stats::{Amount, Counter, Snapshot};
-use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
+use crate::sync::{Arc, OnceLock, Weak};
 use crate::telling;
 use crate::transport::{Outlook, Transport};
 use crate::usual::Times;
@@ -30,6 +30,47 @@ struct Shared {
     clock: Arc<dyn Clock>,
     /// Connections, credentials, counters: each process makes its own.
     state: ForkCell<Transport>,
+    /// Is told the last counters when the last handle goes.
+    at_end: OnceLock<AtEnd>,
+}
+
+type AtEnd = Box<dyn Fn(&Snapshot) + Send + Sync>;
+
+/// Finds a client as long as somebody has a handle on it.
+#[derive(Clone)]
+pub struct WeakClient {
+    shared: Weak<Shared>,
+}
+
+impl WeakClient {
+    /// A handle; `None` once the last one went.
+    pub fn upgrade(&self) -> Option<Client> {
+        self.shared.upgrade().map(|shared| Client { shared })
+    }
+}
+
+impl fmt::Debug for WeakClient {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "WeakClient({:?})", self.upgrade())
+    }
+}
+
+impl Shared {
+    fn stats(&self) -> Snapshot {
+        let Some(transport) = self.state.peek() else { return Snapshot::default() };
+        let mut snapshot = transport.stats.snapshot();
+        add_state(&mut snapshot, transport, self.clock.now());
+        add_outlook(&mut snapshot, &transport.outlook());
+        snapshot
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(at_end) = self.at_end.get() {
+            at_end(&self.stats());
+        }
+    }
 }
 
 impl fmt::Debug for Client {
@@ -74,7 +115,9 @@ impl Client {
             return Err(Error::config("tick_seconds must be above 0 and below deadline_seconds"));
         }
         let state = ForkCell::new();
-        Ok(Client { shared: Arc::new(Shared { config: Arc::new(config), provider, clock, state }) })
+        let config = Arc::new(config);
+        let shared = Shared { config, provider, clock, state, at_end: OnceLock::new() };
+        Ok(Client { shared: Arc::new(shared) })
     }
 
     /// What timers are read from.
@@ -89,11 +132,7 @@ impl Client {
 
     /// The counters and the state of this process; nothing before its first request.
     pub fn stats(&self) -> Snapshot {
-        let Some(transport) = self.shared.state.peek() else { return Snapshot::default() };
-        let mut snapshot = transport.stats.snapshot();
-        add_state(&mut snapshot, transport, self.shared.clock.now());
-        add_outlook(&mut snapshot, &transport.outlook());
-        snapshot
+        self.shared.stats()
     }
 
     /// Raises a counter that an engine keeps.
@@ -137,9 +176,20 @@ impl Client {
         Pressure { pacings, holds_back, slow_mode, pause_seconds: pause.as_secs_f64() }
     }
 
+    /// Lets `told` have the last counters, from whichever thread gives up the last handle: a reader or a writer may have
+    /// it. One alone is told.
+    pub fn at_end(&self, told: impl Fn(&Snapshot) + Send + Sync + 'static) {
+        self.shared.at_end.get_or_init(|| Box::new(told));
+    }
+
+    /// Finds this client later, and keeps nothing of it alive.
+    pub fn downgrade(&self) -> WeakClient {
+        WeakClient { shared: Arc::downgrade(&self.shared) }
+    }
+
     /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them.
-    pub fn stats_of_all(clients: &[&Client]) -> Vec<Snapshot> {
-        let told = |(index, client): (usize, &&Client)| {
+    pub fn stats_of_all(clients: &[Client]) -> Vec<Snapshot> {
+        let told = |(index, client): (usize, &Client)| {
             let mut snapshot = client.stats();
             if clients[..index].iter().any(|other| client.shares_pace_with(other)) {
                 snapshot.leave_out("requests_per_second_limit");

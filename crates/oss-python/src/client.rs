@@ -55,14 +55,6 @@ pub(crate) struct Client {
     client: oss_client::client::Client,
     datasets: ReadEngine,
     checkpoints: ReadEngine,
-    number: u64,
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let number = self.number;
-        Python::try_attach(|py| process::leave(py, number));
-    }
 }
 
 #[pymethods]
@@ -86,8 +78,8 @@ impl Client {
         let client = oss_client::client::Client::new(config, provider).or_raise(py)?;
         let datasets = ReadEngine::new(client.clone(), datasets);
         let checkpoints = ReadEngine::new(client.clone(), checkpoints);
-        let number = process::enter(py, client.clone());
-        Ok(Self { client, datasets, checkpoints, number })
+        process::enter(py, &client);
+        Ok(Self { client, datasets, checkpoints })
     }
 
     /// Says how many processes read side by side with this one, before it reads: they share what one begins with.

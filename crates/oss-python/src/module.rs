@@ -61,6 +61,7 @@ fn continued(value: u64, bytes: &[u8]) -> u64 {
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     retired::prepare();
+    process::prepare();
     let at_exit = module.py().import("atexit")?.getattr("register")?;
     at_exit.call1((wrap_pyfunction!(leaving::leave, module)?,))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

@@ -1,10 +1,11 @@
 //! The counters of all clients of this process, those that are gone included.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use oss_client::client::Client;
-use oss_client::fork;
+use oss_client::client::{Client, WeakClient};
+use oss_client::fork::ForkCell;
 use oss_client::logs;
 use oss_client::stats::Amount;
 use pyo3::IntoPyObjectExt;
@@ -13,47 +14,66 @@ use pyo3::types::PyDict;
 
 type Counters = BTreeMap<String, Amount>;
 
-#[derive(Default)]
-struct Registry {
-    generation: u32,
-    next: u64,
-    live: HashMap<u64, Client>,
-    gone: Counters,
+/// A client that somebody may still have a handle on: the object it was made for, or a reader or a writer of that.
+struct Entry {
+    client: WeakClient,
+    has_ended: Arc<AtomicBool>,
 }
 
-static REGISTRY: Mutex<Option<Registry>> = Mutex::new(None);
+static LIVE: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
-/// Locks the registry; the GIL is held, so that no thread of this process is in here while it forks.
-fn with<R>(_py: Python<'_>, work: impl FnOnce(&mut Registry) -> R) -> R {
-    let mut guard = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-    let registry = guard.get_or_insert_default();
-    if registry.generation != fork::generation() {
-        // What the parent counted is the parent's.
-        registry.generation = fork::generation();
-        registry.gone.clear();
-    }
-    work(registry)
+/// What clients that are gone have counted, by process: what the parent counted is the parent's.
+static GONE: OnceLock<ForkCell<Mutex<Counters>>> = OnceLock::new();
+
+/// How often it is looked whether a client that nobody has any more has left its counters. It does that at once, unless
+/// a fork came in the middle of it: then they are the parent's.
+const LOOKS: usize = 10_000;
+
+/// Makes the place. Called when the module is imported: a fork in the middle of a first use would leave it half made.
+pub(crate) fn prepare() {
+    GONE.get_or_init(ForkCell::new);
 }
 
-/// Keeps an eye on one client; the number is for [`leave`].
-pub(crate) fn enter(py: Python<'_>, client: Client) -> u64 {
-    with(py, |registry| {
-        registry.next += 1;
-        registry.live.insert(registry.next, client);
-        registry.next
-    })
+/// Locks the list; the GIL is held, so that no thread of this process is in here while it forks.
+fn live(_py: Python<'_>) -> MutexGuard<'static, Vec<Entry>> {
+    let mut entries = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    entries.retain(|entry| !entry.has_ended.load(Ordering::Acquire));
+    entries
 }
 
-/// Keeps what a client counted, now that it goes; what of it was a state, Python leaves out.
-pub(crate) fn leave(py: Python<'_>, number: u64) {
-    with(py, |registry| {
-        if let Some(client) = registry.live.remove(&number) {
-            for (name, amount) in client.stats().iter() {
-                let total = registry.gone.entry(name.to_owned()).or_insert(Amount::Count(0));
+fn with_gone<R>(work: impl FnOnce(&mut Counters) -> R) -> Option<R> {
+    let gone = GONE.get()?.get(Mutex::default)?;
+    Some(work(&mut gone.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Keeps an eye on one client, and keeps what it counted when its last handle goes; what of that was a state, Python
+/// leaves out.
+pub(crate) fn enter(py: Python<'_>, client: &Client) {
+    let has_ended = Arc::new(AtomicBool::new(false));
+    live(py).push(Entry { client: client.downgrade(), has_ended: Arc::clone(&has_ended) });
+    // The GIL need not be held then: a worker may be the last to let go.
+    client.at_end(move |snapshot| {
+        with_gone(|gone| {
+            for (name, amount) in snapshot.iter() {
+                let total = gone.entry(name.to_owned()).or_insert(Amount::Count(0));
                 *total = *total + amount;
             }
-        }
+        });
+        has_ended.store(true, Ordering::Release);
     });
+}
+
+/// The clients that live. What others counted is among what is gone when this returns, so that no sum falls.
+fn living(py: Python<'_>) -> Vec<Client> {
+    let find = |entry: &Entry| {
+        let found = entry.client.upgrade();
+        if found.is_none() {
+            let has_ended = |_: &usize| entry.has_ended.load(Ordering::Acquire);
+            (0..LOOKS).inspect(|_| std::thread::yield_now()).find(has_ended);
+        }
+        found
+    };
+    live(py).iter().filter_map(find).collect()
 }
 
 /// Counters as a dict of numbers.
@@ -75,10 +95,9 @@ pub(crate) fn as_dict<'py, 'c>(
 /// Counters of the clients of this process: of those that are gone together, then of each that lives.
 #[pyfunction]
 pub(crate) fn process_stats(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let (gone, live) = with(py, |registry| {
-        let clients: Vec<_> = registry.live.values().collect();
-        (registry.gone.clone(), Client::stats_of_all(&clients))
-    });
+    let clients = living(py);
+    let gone = with_gone(|gone| gone.clone()).unwrap_or_default();
+    let live = Client::stats_of_all(&clients);
     let gone = as_dict(py, gone.iter().map(|(name, amount)| (name.as_str(), *amount)))?;
     let live = live.iter().map(|snapshot| as_dict(py, snapshot.iter()));
     std::iter::once(Ok(gone)).chain(live).collect()
