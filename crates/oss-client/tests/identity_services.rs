@@ -176,6 +176,40 @@ fn rrsa_gives_a_pod_its_role() {
 }
 
 #[test]
+fn sts_that_fails_once_is_asked_again() {
+    let stage = Stage::new(&OIDC);
+    stage.write("token", "canary");
+    stage.behave(json!({"status": 500, "times": 1}));
+    assert_eq!(stage.read().unwrap(), b"whole");
+    assert_eq!(stage.asked("sts"), 2);
+}
+
+#[test]
+fn the_role_of_a_pod_comes_before_profiles_and_these_before_a_uri() {
+    let mut stage = Stage::new(&[("ALIBABA_CLOUD_CREDENTIALS_URI", "IDENTITY/credentials")]);
+    stage.write("token", "canary");
+    let source = |stage: &Stage| stage.client().identity(&Cancel::new()).unwrap().source;
+    let uri = source(&stage);
+    assert!(uri.contains("ALIBABA_CLOUD_CREDENTIALS_URI"), "{uri}");
+    let ini = "[default]\naccess_key_id = BASE-ID\naccess_key_secret = BASE-SECRET\n";
+    stage.write(".alibabacloud/credentials.ini", ini);
+    assert!(source(&stage).contains("credentials.ini"));
+    let cli = r#"{"current":"p","profiles":[
+        {"name":"p","mode":"AK","access_key_id":"BASE-ID","access_key_secret":"BASE-SECRET"}]}"#;
+    stage.write(".aliyun/config.json", cli);
+    assert!(source(&stage).starts_with("CLI profile"));
+    for (name, value) in OIDC {
+        let home = stage.home.display().to_string();
+        stage.set(name, &value.replace("HOME", &home));
+    }
+    let oidc = source(&stage);
+    assert!(oidc.starts_with("OIDC role"), "{oidc}");
+    stage.set("OSS_ACCESS_KEY_ID", "id");
+    stage.set("OSS_ACCESS_KEY_SECRET", "canary");
+    assert!(source(&stage).contains("OSS_ACCESS_KEY_ID"));
+}
+
+#[test]
 fn sts_is_asked_over_tls() {
     let options = Options { tls: true, ..Options::default() };
     let mut stage = Stage::of(world_with(options, |_config| {}).emulator, &OIDC);
