@@ -5,8 +5,8 @@
 //! second, and goes back one step when it does not. A round that brings clearly less than the best is measured again
 //! before it is believed: more requests do not bring less, but a hiccup of a busy machine does, and must not hold a
 //! distant endpoint at a few requests for the next thousand objects. The other way round, what begins grows faster by
-//! itself, with connections made and a listing that ends, and each doubling seems to pay. So half of the width that was
-//! found is tried at once, and half of that, for as long as a doubling would not be kept, measured like this. From then
+//! itself, with connections made and a listing that ends, and each doubling seems to pay. So where rounds are short, a
+//! width is measured for as long as it gathers speed. And half of the width that was found is tried at once, and half of that, for as long as a doubling would not be kept, measured like this. From then
 //! on the window tries, in turn, a quarter more, which must pay, and a quarter less, which must cost nothing: the
 //! network may have changed. A trial compares some rounds with some rounds; it comes soon after the last success, and
 //! later after each failure. A throttle shrinks the window at once.
@@ -32,6 +32,10 @@ const NARROWER_HARMLESS: f64 = 0.98;
 const HICCUP: f64 = 0.9;
 /// Rounds that are measured again at one width before doubling ends.
 const DOUBTS: u32 = 2;
+/// One that brings so many times what the one before it brought still gathers speed, and is followed by another.
+const GATHERING: f64 = 1.05;
+/// So often at most.
+const GATHERS: u32 = 8;
 /// Rounds of a trial, and rounds before it that it is compared with: one alone is off by a tenth on a busy machine.
 const TRIAL_ROUNDS: u32 = 8;
 /// Rounds between two trials at most; half as many after the failure before, and so on.
@@ -43,10 +47,20 @@ const AFTER_THROTTLE: f64 = 0.7;
 /// Throttles within this time of the last shrink are answers to the same burst.
 const SHRINK_PAUSE: Duration = Duration::from_secs(1);
 
+/// What is known of a width that doubling came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Step {
+    before: usize,
+    doubts: u32,
+    gathers: u32,
+    /// What it brought at most.
+    rate: f64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     /// Measuring a width that may be kept, else `before` comes back.
-    Doubling { before: usize, doubts: u32 },
+    Doubling(Step),
     /// Measuring what the present width brings, for so many more rounds.
     Settled { rounds_left: u32 },
     /// Measuring more or less than `before`, for so many more rounds.
@@ -115,7 +129,7 @@ impl Window {
             width,
             start,
             ceiling,
-            phase: Phase::Doubling { before: width, doubts: 0 },
+            phase: Phase::Doubling(Step { before: width, ..Step::default() }),
             best_rate: 0.0,
             measured: Stretch::default(),
             pause: TRIAL_ROUNDS,
@@ -206,7 +220,7 @@ impl Window {
 
     fn end_round(&mut self, round: Stretch) {
         match self.phase {
-            Phase::Doubling { before, doubts } => self.end_doubling(before, doubts, round.rate()),
+            Phase::Doubling(step) => self.end_doubling(step, round.rate()),
             Phase::Settled { rounds_left } => {
                 if rounds_left == TRIAL_ROUNDS {
                     self.measured = Stretch::default();
@@ -227,15 +241,21 @@ impl Window {
         }
     }
 
-    fn end_doubling(&mut self, before: usize, doubts: u32, rate: f64) {
+    fn end_doubling(&mut self, step: Step, rate: f64) {
+        // Only the short rounds of a near endpoint are many enough to wait for.
+        let is_short = self.round_completions >= 2 * self.width;
+        let is_gathering = is_short && step.gathers < GATHERS && rate > step.rate * GATHERING;
+        let step = Step { rate: rate.max(step.rate), ..step };
         let is_few = self.width < self.start;
-        if is_few || rate >= self.best_rate * Self::worthwhile(before, self.width) {
-            self.best_rate = rate;
+        if is_gathering && !is_few {
+            self.phase = Phase::Doubling(Step { gathers: step.gathers + 1, ..step });
+        } else if is_few || step.rate >= self.best_rate * Self::worthwhile(step.before, self.width) {
+            self.best_rate = step.rate;
             self.double();
-        } else if doubts < DOUBTS && rate < self.best_rate * HICCUP {
-            self.phase = Phase::Doubling { before, doubts: doubts + 1 };
+        } else if step.doubts < DOUBTS && step.rate < self.best_rate * HICCUP {
+            self.phase = Phase::Doubling(Step { doubts: step.doubts + 1, ..step });
         } else {
-            self.width = before.max(self.start);
+            self.width = step.before.max(self.start);
             self.doubt();
         }
     }
@@ -261,7 +281,7 @@ impl Window {
         if self.width == before {
             self.doubt();
         } else {
-            self.phase = Phase::Doubling { before, doubts: 0 };
+            self.phase = Phase::Doubling(Step { before, ..Step::default() });
         }
     }
 
@@ -380,13 +400,31 @@ mod tests {
         let mut window = Window::new(256, start);
         let mut server = Server::new(0.000_1, 0.0, 0.05);
         let mut widest = 0;
-        for share in 1..=12 {
+        for share in 1..=8 {
             server.capacity = 1e8 * f64::from(share);
             server.run(&mut window, start, 1);
             widest = widest.max(window.width());
         }
-        assert!(widest >= 128, "each doubling seemed to pay");
-        server.run(&mut window, start, 60);
+        assert_eq!(widest, 16, "nothing was doubled while it gathered speed");
+        for _ in 0..60 {
+            server.run(&mut window, start, 1);
+            widest = widest.max(window.width());
+        }
+        assert!(widest <= 64, "16 are enough, not {widest}");
+        assert!(window.width() <= 40, "16 are enough, not {}", window.width());
+    }
+
+    #[test]
+    fn a_start_that_gathers_speed_for_long_is_not_waited_for() {
+        let start = SystemClock.now();
+        let mut window = Window::new(256, start);
+        let mut server = Server::new(0.000_1, 0.0, 0.0);
+        for share in 1..=60 {
+            server.capacity = 1e8 * 1.06_f64.powi(share);
+            server.run(&mut window, start, 1);
+        }
+        assert!(window.width() >= 64, "{}", window.width());
+        server.run(&mut window, start, 100);
         assert!(window.width() <= 40, "16 are enough, not {}", window.width());
     }
 

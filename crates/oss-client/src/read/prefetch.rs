@@ -9,7 +9,7 @@
 //!
 //! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive, and
 //! soon nothing would be left for the workers to do. So what is there already does not count against the window as long
-//! as the consumer waits, within half the bytes.
+//! as the consumer waits, within a quarter of the bytes.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -262,7 +262,7 @@ impl<B: Lend> Prefetch<B> {
     /// How many objects are there already, and wait for one before them that is not.
     fn held_up(&self) -> usize {
         let is_held_up = self.completion == Completion::InOrder
-            && self.asked_bytes <= self.max_bytes / 2
+            && self.asked_bytes <= self.max_bytes / HELD_UP_SHARE
             && self.asked.front().is_some_and(|first| !first.slot.is_done());
         if !is_held_up {
             return 0;
@@ -433,7 +433,7 @@ impl<B: Lend> Prefetch<B> {
     /// How many objects must be ready for a consumer that waits for another one to be woken, to ask for more.
     fn wakes_when_ready(&self, width: usize) -> u64 {
         let ready = self.bell.ready();
-        let is_full = self.asked_bytes > self.max_bytes / 2 || self.next_position.is_none();
+        let is_full = self.asked_bytes > self.max_bytes / HELD_UP_SHARE || self.next_position.is_none();
         if is_full || ready >= MOST_HELD_UP as u64 {
             return u64::MAX;
         }
@@ -485,11 +485,11 @@ impl<B: Lend> Prefetch<B> {
         asked.cancels.push(cancel.clone());
         asked.hedged = true;
         let (client, slot) = (self.client.clone(), Arc::clone(&asked.slot));
-        self.client.count(Counter::HedgesSent);
         self.workers.submit_first(Box::new(move || {
             if slot.is_done() {
                 return 0;
             }
+            client.count(Counter::HedgesSent);
             // Only a whole answer counts: what to do about any other is the first request's affair.
             let fetched = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel, &|_| ()));
             let Ok(bytes) = fetched else { return 0 };
@@ -538,6 +538,10 @@ impl<B: Lend> Drop for Prefetch<B> {
         self.cancel();
     }
 }
+
+/// While one object is held up, others may be asked for until they take this part of the bytes: at 2 GB/s that is what
+/// arrives before the one is late and was asked for again.
+const HELD_UP_SHARE: u64 = 4;
 
 /// Objects that are there already do not count against the window, up to this many.
 const MOST_HELD_UP: usize = 2048;
