@@ -96,7 +96,7 @@ def lines(report: Report) -> Iterator[str]:
     try:
         yield from _lines(report)
     except _OTHERWISE:
-        raise _other_version(f"dump process {report.get('pid')}") from None
+        raise _other_version(f"dump process {_short(report.get('pid'))}") from None
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -169,6 +169,11 @@ def _document(answer: bytes) -> Report | None:
     return found if isinstance(found, dict) else None
 
 
+def _short(found: Any) -> str:
+    """Write what another process says, for an error: on one line, and not at length."""
+    return " ".join(str(found).split())[:200]
+
+
 def _other_version(asked: str) -> ProtocolError:
     return ProtocolError(
         f"{asked}: its osstorchconnector answers otherwise than this one reads; ask with the same version, or with --json"
@@ -184,7 +189,7 @@ def _merged(pid: int, parts: list[Report]) -> dict[str, Any]:
     """
     for part in parts:
         if "error" in part:
-            raise ConfigError(f"trace process {pid}: {part['error']}; try again later")
+            raise ConfigError(f"trace process {pid}: {_short(part['error'])}; try again later")
     try:
         lost = sum(part["otherData"]["lost_requests"] for part in parts)
         events = [event for part in parts for event in part["traceEvents"]]
