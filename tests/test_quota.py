@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from torch.utils.data import DataLoader
+
 from osstorchconnector import OssIterableDataset, quota
 
 # A minute at 2,000 requests/s, held back nearly all the time.
@@ -64,3 +66,30 @@ def test_a_throttled_epoch_ends_with_the_line_and_a_free_one_without(site, caplo
     assert "oss://bucket/k/" in record.message
     assert "larger" not in record.message
     assert "1.05 MB would bring" in record.message
+
+
+class LogFile:
+    """Lets each worker write what it logs into a file of its own."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def __call__(self, worker_id):
+        handler = logging.FileHandler(self.directory / f"worker-{worker_id}")
+        logging.getLogger("osstorchconnector.quota").addHandler(handler)
+
+
+def test_each_worker_tells_of_its_own_part_of_the_epoch(site, tmp_path):
+    site.fill({f"k/{number:04}": b"x" for number in range(600)})
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset.prepare()
+    site.oss.shape(admit_rps={"rps": 200, "burst": 10})
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, worker_init_fn=LogFile(tmp_path))
+    assert len(list(loader)) == 600
+    lines = [(worker, (tmp_path / f"worker-{worker}").read_text().splitlines()) for worker in range(2)]
+    # Chance may refuse nothing of one; what one says is of its half of the epoch.
+    assert any(said for _, said in lines)
+    for worker, said in lines:
+        for line in said:
+            assert line.startswith(f"epoch of oss://bucket/k/ in worker {worker} of 2: the request quota ")
+            assert " 300 objects of 1 bytes on average " in line

@@ -220,11 +220,17 @@ class Delivery:
             ordered: deliver in the order of `positions`, not as objects arrive.
         """
         if plan is None:
-            # A map dataset runs once for each batch, which is no epoch.
+            # A map dataset runs once for each batch, and nobody tells it where an epoch ends.
             yield from self._run(positions, plan, ordered=ordered)
             return
-        with quota.Epoch(self._source.name, self._here().own_stats):
+        with quota.Epoch(self._epoch_name(), self._here().own_stats):
             yield from self._run(positions, plan, ordered=ordered)
+
+    def _epoch_name(self) -> str:
+        """Name what is read, and which part of it where several processes share it: each tells of its own."""
+        worker = self._worker
+        part = f" in worker {worker.id} of {worker.count}" if worker.is_child else ""
+        return f"{self._source.name}{part}"
 
     def _run(self, positions: Positions, plan: Run | None, *, ordered: bool) -> Iterator[Any]:
         here = self._here()
@@ -271,7 +277,7 @@ class Delivery:
             yield None
             here = self._here()
             reading = self._reading(None, ordered=ordered)
-            with quota.Epoch(self._source.name, here.own_stats):
+            with quota.Epoch(self._epoch_name(), here.own_stats):
                 for piece in growing.pieces():
                     plan.grow(piece.end)
                     yield from self._deliver(
