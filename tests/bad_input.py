@@ -328,7 +328,7 @@ MISTAKES = [
     Mistake("A header that lies", "a shape of a million million, four bytes of data", lying_header, errors.FormatError, "oss://bucket/lies.safetensors", "save it again"),
     Mistake("A missing file of a model in several", "an index that names a file which is not there", missing_file_of_a_model, errors.NotFoundError, "model-00001-of-00002.safetensors", "upload that shard"),
     Mistake("A distributed checkpoint with a missing part", "dcp.load, when somebody removed an object", missing_shard, errors.IntegrityError, "oss://bucket/run/step-1/__", "load an older checkpoint"),
-    Mistake("Metadata from a stranger", "dcp.load of a .metadata that asks for a class", strangers_metadata, errors.FormatError, "fractions.Fraction", "allow_classes=[Fraction]"),
+    Mistake("Metadata from a stranger", "dcp.load of a .metadata that asks for a class", strangers_metadata, errors.NotAllowedError, "fractions.Fraction", "allow_classes=[Fraction]"),
     Mistake("A checkpoint that is not there", 'fs.reader("oss://bucket/run/step-9")', missing_checkpoint, errors.NotFoundError, "oss://bucket/run/step-9/.metadata", "latest(prefix)"),
 ]  # fmt: skip
 

@@ -165,6 +165,14 @@ _OF_OURS: dict[str, Key] = {
         "with user information: the file is read again",
         "the environment",
     ),
+    "network.verify": Key(
+        "text",
+        "verify",
+        'what becomes of bytes for which the service tells no CRC-64: `"check"` counts them as unchecked, `"require"` makes '
+        'them an error. `"off"` compares no checksum at all, with one warning',
+        '`"check"`',
+        words=("check", "require", "off"),
+    ),
     "network.statsLogSeconds": Key(
         "number",
         "stats_log_seconds",

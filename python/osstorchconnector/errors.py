@@ -178,6 +178,10 @@ class FormatError(OssError, ValueError):
     default_errno = _errno.EINVAL
 
 
+class NotAllowedError(FormatError):
+    """A checkpoint's metadata asks for a class that nobody allowed; whether it is whole could not be looked at."""
+
+
 class UploadError(OssError):
     """An object was not, or not certainly, written.
 

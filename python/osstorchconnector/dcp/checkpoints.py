@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from osstorchconnector.dcp import manifest, naming
-from osstorchconnector.dcp.unpickling import MAX_BYTES, NotAllowedError, read_metadata, too_large
-from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
+from osstorchconnector.dcp.unpickling import MAX_BYTES, read_metadata, too_large
+from osstorchconnector.errors import FormatError, IntegrityError, NotAllowedError, NotFoundError
 from osstorchconnector.uri import as_uri
 
 if TYPE_CHECKING:

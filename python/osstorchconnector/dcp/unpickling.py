@@ -16,7 +16,7 @@ import torch
 from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 
 from osstorchconnector.dcp.manifest import checked_name
-from osstorchconnector.errors import ConfigError, FormatError
+from osstorchconnector.errors import ConfigError, FormatError, NotAllowedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,10 +104,6 @@ def checked_classes(allow_classes: Iterable[type]) -> tuple[type, ...]:
         if not isinstance(kind, type):
             raise ConfigError(f"allow_classes must hold classes, not {kind!r}")
     return classes
-
-
-class NotAllowedError(FormatError):
-    """Metadata asks for a class that nobody allowed: whether the checkpoint is whole could not be looked at."""
 
 
 class _NotOnTheListError(Exception):

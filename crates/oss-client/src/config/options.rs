@@ -214,7 +214,10 @@ fn set_verify(config: &mut ClientConfig, text: &str) -> Result<(), String> {
     config.verify = match text {
         "check" | "" => Verify::Check,
         "require" => Verify::Require,
-        "off" => Verify::Off,
+        "off" => {
+            config.notes.push("option verify is \"off\": damaged bytes are not noticed".to_owned());
+            Verify::Off
+        }
         _ => return Err(format!("{text:?} is none of \"check\", \"require\", \"off\"")),
     };
     Ok(())
@@ -282,6 +285,8 @@ mod tests {
         assert_eq!(config.limits.max_bytes_in_flight, 64 << 20);
         assert_eq!(config.verify, Verify::Require);
         assert!(config.notes.is_empty());
+        config.set("verify", &OptionValue::Text("off".to_owned())).expect("a word");
+        assert_eq!((config.verify, config.notes.len()), (Verify::Off, 1), "it is said");
     }
 
     #[test]
