@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error_document::ErrorDocument;
+use crate::excerpt::printable;
 
 /// Why bytes are not the document that was expected.
 ///
@@ -54,7 +55,8 @@ impl fmt::Display for XmlError {
                 write!(f, "the XML document is a <{found}>, not a <{expected}>")
             }
             Self::ErrorRoot(error) => {
-                write!(f, "the answer is an error document: {} ({})", error.code, error.message)
+                let (code, message) = (printable(&error.code, 128), printable(&error.message, 512));
+                write!(f, "the answer is an error document: {code} ({message})")
             }
             Self::Missing(element) => write!(f, "the XML document has no <{element}>"),
             Self::BadValue(element) => write!(f, "the value of <{element}> cannot be read"),
