@@ -229,7 +229,8 @@ fn extended(b: &[u8]) -> Option<UtcTime> {
         field(17, 19),
     ])?;
     let zone = after_fraction(&b[19..])?;
-    Some(UtcTime(civil.seconds().0 - offset_seconds(zone)?))
+    // The zone may lead out of the years that can be written.
+    Some(UtcTime(UtcTime(civil.seconds().0 - offset_seconds(zone)?).clamped()))
 }
 
 /// Cut `.123` or `,123` off, of any length.
