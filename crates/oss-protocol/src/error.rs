@@ -70,7 +70,9 @@ impl ServiceError {
         let field = |text: &str| printable(text, MAX_FIELD_BYTES);
         Self {
             status,
-            code: field(&document.code),
+            code: Some(field(&document.code))
+                .filter(|code| !code.is_empty())
+                .unwrap_or_else(|| BAD_ERROR_RESPONSE.to_owned()),
             message: printable(&document.message, MAX_MESSAGE_BYTES),
             request_id: field(&document.request_id),
             ec: field(&document.ec),
