@@ -58,14 +58,14 @@ pub(super) fn open(
 
 /// What `answer`, as far as it has come, says of the way; `None` while nothing can be said.
 pub(crate) fn verdict(answer: &[u8]) -> Option<Result<(), DialFailure>> {
-    match parse_response_head(answer, &Limits::default()) {
+    match parse_response_head(answer, &Limits { max_head_bytes: MAX_HEAD_BYTES, ..Limits::default() }) {
         // The server behind it speaks second, so whatever follows the head is the proxy's own.
         Ok(Some((head, length))) if length < answer.len() && (200..300).contains(&head.status) => {
             Some(Err(no_proxy()))
         }
         Ok(Some((head, _length))) => Some(judge(head.status)),
-        Ok(None) if answer.len() <= MAX_HEAD_BYTES => None,
-        Ok(None) | Err(_) => Some(Err(no_proxy())),
+        Ok(None) => None,
+        Err(_) => Some(Err(no_proxy())),
     }
 }
 
