@@ -2,7 +2,7 @@
 
 This module maps names and units; defaults and bounds of the client live once, on the native side. Rules for values:
 a wrong type or a negative number is an error that names the key, 0 means the default, an unknown key is a warning that
-names the nearest known one. A value equal to the original's default is in every published sample: it is no choice of
+names the nearest known one, if one is near. A value equal to the original's default is in every published sample: it is no choice of
 the user's and binds nothing.
 """
 
@@ -185,7 +185,11 @@ class _Remarks:
         self._lines.append((logging.WARNING, name, f"{name} in {self._source} {text}"))
 
     def unknown(self, name: str) -> None:
-        text = f"unknown key {name} in {self._source}; the nearest known one is {_nearest(name)}"
+        nearest = _nearest(name)
+        advice = (
+            "is the file for another version?" if nearest is None else f"the nearest known one is {nearest}"
+        )
+        text = f"unknown key {name} in {self._source}; {advice}"
         self._lines.append((logging.WARNING, name, text))
 
     def log(self) -> None:
@@ -311,8 +315,8 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _nearest(name: str) -> str:
-    """Find the known key, or the object of keys, that looks most like `name`, with or without its object."""
+def _nearest(name: str) -> str | None:
+    """Find the known key, or the object of keys, that looks like `name`, with or without its object."""
     known = {inner: name for name in reversed(KEYS) for inner in (name.rpartition(".")[2], name)}
     known.update({name: name for name in _OBJECTS})
-    return known[difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]]
+    return next((known[like] for like in difflib.get_close_matches(name, known, n=1)), None)
