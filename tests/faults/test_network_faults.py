@@ -51,6 +51,14 @@ def test_f21_an_authority_that_nobody_named_is_not_trusted(secure_site, monkeypa
     assert refused.value.attempts == 1
 
 
+def test_f21_a_file_of_authorities_that_cannot_be_used_is_named(secure_site, tmp_path):
+    [uri] = secure_site.fill({"a": DATA})
+    (tmp_path / "empty").touch()
+    for file, said in ((tmp_path / "nowhere", "No such file"), (tmp_path / "empty", "holds no certificate")):
+        with pytest.raises(ConfigError, match=rf"network\.caFile {file}.*{said}.*; correct it"):
+            by_map(uri, quick(secure_site, caFile=str(file)))
+
+
 def test_f21_a_peer_of_the_last_century_is_refused(secure_site):
     """It answers every hello with the alert `protocol_version`, as a server of TLS 1.1 does."""
     with socket.create_server(("127.0.0.1", 0)) as listening:

@@ -204,9 +204,10 @@ enum Failed {
 
 fn not_dialled(failure: DialFailure) -> Failed {
     match failure {
-        DialFailure::NoSuchName(why) | DialFailure::Certificate(why) | DialFailure::Refused(why) => {
-            Failed::ForGood(why)
-        }
+        DialFailure::NoSuchName(why)
+        | DialFailure::Certificate(why)
+        | DialFailure::Settings(why)
+        | DialFailure::Refused(why) => Failed::ForGood(why),
         DialFailure::Lookup(why) | DialFailure::Connect(why, _) | DialFailure::Files(why, _) => {
             Failed::ForNow(why)
         }

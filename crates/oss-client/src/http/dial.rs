@@ -45,6 +45,8 @@ pub(crate) enum DialFailure {
     Files(String, i32),
     /// The peer's certificate or protocol is not acceptable.
     Certificate(String),
+    /// The authorities to trust, as configured, are none.
+    Settings(String),
     /// There is none to be had, now or later: the proxy will not pass it on, or it must not be made.
     Refused(String),
     /// The caller gave up.
@@ -170,7 +172,7 @@ impl NetworkDial {
         }
         let made = tls::settings(self.ca_file.as_deref()).map_err(|failure| match failure {
             SettingsFailure::Files(text, errno) => DialFailure::Files(format!("{text}{RAISE_LIMIT}"), errno),
-            SettingsFailure::Unusable(text) => DialFailure::Certificate(text),
+            SettingsFailure::Unusable(text) => DialFailure::Settings(text),
         })?;
         Ok(self.tls.get_or_init(|| made))
     }

@@ -56,8 +56,12 @@ pub(super) fn settings(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Sett
         None => roots_of_the_system()?,
     };
     if roots.is_empty() {
-        let place = ca_file.map_or_else(|| "the system".to_owned(), |path| path.display().to_string());
-        let text = format!("no certificate authority found in {place}: set SSL_CERT_FILE or ca_file");
+        let text = match ca_file {
+            Some(path) => format!("network.caFile {} holds no certificate; correct it", path.display()),
+            None => {
+                "no certificate authority found in the system: set SSL_CERT_FILE or network.caFile".to_owned()
+            }
+        };
         return Err(SettingsFailure::Unusable(text));
     }
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -70,10 +74,11 @@ pub(super) fn settings(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, Sett
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, SettingsFailure> {
-    let unusable =
-        |error: &dyn fmt::Display| SettingsFailure::Unusable(format!("CA file {}: {error}", path.display()));
+    let unusable = |error: &dyn fmt::Display| {
+        SettingsFailure::Unusable(format!("network.caFile {}: {error}; correct it", path.display()))
+    };
     let text = fs::read(path).map_err(|error| match out_of_files(&error) {
-        Some(errno) => SettingsFailure::Files(format!("CA file {}: {error}", path.display()), errno),
+        Some(errno) => SettingsFailure::Files(format!("network.caFile {}: {error}", path.display()), errno),
         None => unusable(&error),
     })?;
     let mut roots = RootCertStore::empty();

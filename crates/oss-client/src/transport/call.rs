@@ -494,6 +494,7 @@ impl<'c> Call<'c> {
             DialFailure::Certificate(text) => Failure::last(
                 self.error(ErrorKind::ConnectionFailed, format!("{}TLS: {text}", self.by_proxy())),
             ),
+            DialFailure::Settings(text) => Failure::last(self.error(ErrorKind::Config, text)),
             DialFailure::Refused(text) => {
                 let text = format!("{}{text}", self.by_proxy());
                 Failure::last(self.error(ErrorKind::ConnectionFailed, text))
