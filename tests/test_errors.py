@@ -37,6 +37,7 @@ BUILTINS = {
     "ProtocolError": (OSError, errno.EIO),
     "ListingError": (errors.ProtocolError, errno.EIO),
     "FormatError": (ValueError, errno.EINVAL),
+    "NotAllowedError": (errors.FormatError, errno.EINVAL),
     "UploadError": (OSError, errno.EIO),
     "ClosedError": (ValueError, errno.EBADF),
     "ForkedHandleError": (OSError, errno.EBADF),

@@ -35,9 +35,13 @@ def test_f14_a_stalled_object_is_asked_for_again_and_the_first_answer_counts(sit
     assert mixed_up(samples) == []
     stats = dataset.stats()
     assert 2 <= stats["hedges_won"] <= stats["hedges_sent"] <= 20
+    assert stats["requests_failed"] == 0
     # Those that lost are cut off, which their workers have to notice; a stall would last ten seconds.
     while dataset.stats()["in_flight"]:
         assert time.monotonic() - began < 8
+    stats = dataset.stats()
+    assert stats["requests_cancelled"] >= 2
+    assert stats["requests_failed"] == 0
 
 
 def test_f14_second_requests_cost_a_twentieth_at_most(site):
@@ -47,6 +51,21 @@ def test_f14_second_requests_cost_a_twentieth_at_most(site):
     samples = list(dataset)
     assert mixed_up(samples) == []
     assert dataset.stats()["hedges_sent"] <= 600 / 20 + 1
+
+
+def test_f14_a_stalled_object_is_asked_for_again_though_late_ones_used_up_what_that_may_cost(site):
+    dataset = filled(site, 400)
+    stall = {"stall_after_bytes": 3000, "count_from": "head"}
+    site.oss.rules(
+        [
+            {"match": {"op": "GetObject", "nth": [395]}, "action": stall},
+            {"match": {"op": "GetObject", "nth": {"every": 4}}, "action": {"delay_ms": 40}},
+        ]
+    )
+    began = time.monotonic()
+    assert mixed_up(list(dataset)) == []
+    # After a second, and not after the ten in which a stall is noticed.
+    assert time.monotonic() - began < 8
 
 
 def test_f14_a_slow_connection_is_retired(site):

@@ -65,6 +65,10 @@ MEASURES: dict[str, Measure] = {
     "requests_ok": Measure("requests", "whose answer was wanted"),
     "requests_refused": Measure("requests", "whose answer refused"),
     "requests_failed": Measure("requests", "without a usable answer"),
+    "requests_cancelled": Measure(
+        "requests",
+        "cut off by us: whoever asked gave up, or another request for the same object was answered first",
+    ),
     "requests.<Operation>.<outcome>": Measure(
         "requests", "the same by OSS operation, such as `requests.GetObject.ok`; only those that happened"
     ),

@@ -83,9 +83,11 @@ pub enum Outcome {
     Refused,
     /// No usable answer.
     Failed,
+    /// Cut off by us: nobody waits for its answer any more.
+    Cancelled,
 }
 
-const OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
+const OUTCOMES: [&str; 4] = ["ok", "refused", "failed", "cancelled"];
 /// The status classes of answers.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 const SHARDS: usize = 16;
@@ -106,7 +108,7 @@ struct Shard {
 /// The counters of one process.
 #[derive(Debug)]
 pub struct Stats {
-    shards: Box<[Shard; SHARDS]>,
+    shards: Box<[Shard]>,
     /// From sending a read to the head of its answer.
     pub(crate) first_byte: Histogram,
     /// From the first request for a whole object to its last byte, checked.
@@ -119,6 +121,16 @@ thread_local! {
     static SHARD: Cell<usize> = Cell::new(NEXT_THREAD.fetch_add(1, Ordering::Relaxed) % SHARDS);
 }
 
+impl Default for Shard {
+    fn default() -> Self {
+        Shard {
+            counters: [const { AtomicU64::new(0) }; COUNTERS],
+            requests: [const { AtomicU64::new(0) }; REQUESTS],
+            answers: [const { AtomicU64::new(0) }; ANSWERS],
+        }
+    }
+}
+
 impl Default for Stats {
     fn default() -> Self {
         Stats::new()
@@ -128,20 +140,17 @@ impl Default for Stats {
 impl Stats {
     /// All zero.
     pub fn new() -> Self {
-        let shard = |_: usize| Shard {
-            counters: [const { AtomicU64::new(0) }; COUNTERS],
-            requests: [const { AtomicU64::new(0) }; REQUESTS],
-            answers: [const { AtomicU64::new(0) }; ANSWERS],
-        };
+        // One by one on the heap: together they are a good part of the stack of a thread of ours.
+        let mut shards = Vec::with_capacity(SHARDS);
+        shards.resize_with(SHARDS, Shard::default);
         Stats {
-            shards: Box::new(std::array::from_fn(shard)),
+            shards: shards.into_boxed_slice(),
             first_byte: Histogram::new(),
             whole_object: Histogram::new(),
         }
     }
 
     fn shard(&self) -> &Shard {
-        // The remainder is there for the compiler, which then needs no check of bounds.
         &self.shards[SHARD.try_with(Cell::get).unwrap_or(0) % SHARDS]
     }
 

@@ -129,6 +129,8 @@ pub(crate) fn role_in(answer: &[u8]) -> Option<&str> {
 
 /// Names of roles go into a path: letters, digits, `.`, `-` and `_`.
 fn is_role(name: &str) -> bool {
-    (1..=64).contains(&name.len())
+    // It becomes a step of a path.
+    !matches!(name, "." | "..")
+        && (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }

@@ -9,6 +9,10 @@ use std::time::Duration;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::usual::Times;
 
+/// A late object that has held everything up for so long is asked for again whatever was spent: where many requests are
+/// late, they use up what a stalled one needs. Only the object that everything waits for is asked for so, one by one.
+pub(crate) const AT_ANY_PRICE_AFTER: Duration = Duration::from_secs(1);
+
 /// Larger objects are not asked for twice.
 pub(crate) const MAX_BYTES: u64 = 8 * 1024 * 1024;
 

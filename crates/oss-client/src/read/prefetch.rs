@@ -460,8 +460,13 @@ impl<B: Lend> Prefetch<B> {
             }
             let Some(times) = self.client.usual_times(bytes) else { continue };
             let elapsed = asked.underway.begun().map_or(0, |begun| age.saturating_sub(begun));
-            let left = hedge::late_after(times).saturating_sub(Duration::from_nanos(elapsed));
-            if left.is_zero() && self.may_hedge() && self.allowance.spend(bytes) {
+            let elapsed = Duration::from_nanos(elapsed);
+            let left = hedge::late_after(times).saturating_sub(elapsed);
+            // The first one is what everything waits for.
+            let is_due = |allowance: &Allowance| {
+                allowance.spend(bytes) || (number == 0 && elapsed >= hedge::AT_ANY_PRICE_AFTER)
+            };
+            if left.is_zero() && self.may_hedge() && is_due(&self.allowance) {
                 self.hedge(number);
             } else {
                 soonest = Some(soonest.map_or(left, |soonest: Duration| soonest.min(left)));

@@ -175,6 +175,7 @@ impl<'c> Call<'c> {
         let counted = match &outcome {
             Ok(_) => Outcome::Ok,
             Err(failure) if failure.error.status.is_some() => Outcome::Refused,
+            Err(failure) if failure.error.kind == ErrorKind::Cancelled => Outcome::Cancelled,
             Err(_) => Outcome::Failed,
         };
         self.transport.count_request(request.operation, counted);
