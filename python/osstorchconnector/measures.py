@@ -133,7 +133,8 @@ MEASURES: dict[str, Measure] = {
     "hedges_sent": Measure(
         "requests",
         "second requests for an object that took twice as long as nine in ten of its size do; at most 5 % of the bytes "
-        "delivered, and none while the service refuses or `network.maxRequestsPerSecond` holds requests back",
+        "delivered and one for an object that holds everything up for a second, and none while the service refuses or "
+        "`network.maxRequestsPerSecond` holds requests back",
     ),
     "hedges_won": Measure("requests", "second requests whose answer came first"),
     "retries_connect": _retries("after a connection that could not be made"),

@@ -108,7 +108,7 @@ struct Shard {
 /// The counters of one process.
 #[derive(Debug)]
 pub struct Stats {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
     /// From sending a read to the head of its answer.
     pub(crate) first_byte: Histogram,
     /// From the first request for a whole object to its last byte, checked.
@@ -141,16 +141,13 @@ impl Stats {
     /// All zero.
     pub fn new() -> Self {
         // One by one on the heap: together they are a good part of the stack of a thread of ours.
-        let mut shards = Vec::with_capacity(SHARDS);
-        shards.resize_with(SHARDS, Shard::default);
-        Stats {
-            shards: shards.into_boxed_slice(),
-            first_byte: Histogram::new(),
-            whole_object: Histogram::new(),
-        }
+        let shards: Box<[Shard]> = (0..SHARDS).map(|_| Shard::default()).collect();
+        let Ok(shards) = shards.try_into() else { unreachable!("as many as there are places for") };
+        Stats { shards, first_byte: Histogram::new(), whole_object: Histogram::new() }
     }
 
     fn shard(&self) -> &Shard {
+        // The remainder is there for the compiler, which then needs no check of bounds.
         &self.shards[SHARD.try_with(Cell::get).unwrap_or(0) % SHARDS]
     }
 

@@ -6,10 +6,11 @@
 //! before it is believed: more requests do not bring less, but a hiccup of a busy machine does, and must not hold a
 //! distant endpoint at a few requests for the next thousand objects. The other way round, what begins grows faster by
 //! itself, with connections made and a listing that ends, and each doubling seems to pay. So where rounds are short, a
-//! width is measured for as long as it gathers speed. And half of the width that was found is tried at once, and half of that, for as long as a doubling would not be kept, measured like this. From then
-//! on the window tries, in turn, a quarter more, which must pay, and a quarter less, which must cost nothing: the
-//! network may have changed. A trial compares some rounds with some rounds; it comes soon after the last success, and
-//! later after each failure. A throttle shrinks the window at once.
+//! width is measured for as long as it gathers speed. And half of the width that was found is tried at once, and half
+//! of that, for as long as a doubling would not be kept, measured like this. From then on the window tries, in turn, a
+//! quarter more, which must pay, and a quarter less, which must cost nothing: the network may have changed. A trial
+//! compares some rounds with some rounds; it comes soon after the last success, and later after each failure. A throttle
+//! shrinks the window at once.
 
 use std::time::{Duration, Instant};
 

@@ -2,18 +2,19 @@
 //!
 //! Jobs wait in one queue. A worker that ends a job takes the next without sleeping; only when the queue is empty
 //! does it park, and only a parked worker is ever woken, one for each new job. Threads are made when jobs wait
-//! and the [`Window`] and the bound of the process ([`Crew`]) allow one more; an idle one ends after [`IDLE`]. If no thread can be made at all,
-//! [`Workers::run_one`] lets the caller do the work.
+//! and the [`Window`] and the bound of the process ([`Crew`]) allow one more; an idle one ends after [`IDLE`]. If no
+//! thread can be made at all, [`Workers::run_one`] lets the caller do the work.
 //!
 //! Nobody wakes more than [`FAN_OUT`] workers at a time; each of those wakes as many more for what still waits. So who
 //! brings a hundred jobs pays for two calls, all are awake after a few turns, and where jobs are done faster than
 //! threads awake, only as many come as there is work for.
 //!
 //! A woken worker counts as parked no longer from the moment it is called, not from when it runs: otherwise two
-//! jobs in a row would call the same one. And a worker that ends, because the window shrank or others want its place, passes the call on:
-//! it may have been the only one awake.
+//! jobs in a row would call the same one. And a worker that ends, because the window shrank or others want its place,
+//! passes the call on: it may have been the only one awake.
 //!
-//! Lock order: the queue's lock is the only one here, and nothing is called while it is held.
+//! Lock order: the queue's lock is the only one here, and only the crew, whose lock is the last, is asked while it is
+//! held.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -2,7 +2,8 @@
 //!
 //! A stalled or slow connection would hold up everything that is delivered after its object. So an object that takes
 //! much longer than its like is asked for once more, into memory of its own; the first whole answer is delivered and
-//! the other request is cut off. What that may cost is bounded in bytes (`faults.md`, 2.6).
+//! the other request is cut off. What that may cost is bounded in bytes (`faults.md`, 2.6), but for the one object that
+//! everything has waited for too long.
 
 use std::time::Duration;
 
