@@ -230,32 +230,32 @@ def soon(seconds):
     return email.utils.formatdate(time.time() + seconds, usegmt=True)
 
 
-@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("headers", "least_ms"),
+    ("status", "headers", "least_ms"),
     [
-        ({"Retry-After": "1"}, 1000),
-        ({"Retry-After": "date"}, 1000),
-        ({"x-oss-qos-delay-time": "700"}, 700),
-        ({"x-oss-qos-delay-time": "700", "Retry-After": "3600"}, 700),
+        (429, {"Retry-After": "1"}, 1000),
+        (503, {"Retry-After": "date"}, 1000),
+        (429, {"x-oss-qos-delay-time": "700"}, 700),
+        (503, {"x-oss-qos-delay-time": "700", "Retry-After": "3600"}, 700),
     ],
 )
-def test_f28_no_request_comes_before_the_time_the_service_named(headers, least_ms, status, site):
-    site.oss.fill("bucket", "p/", 60, 1000)
+def test_f28_no_request_comes_before_the_time_the_service_named(status, headers, least_ms, site):
+    site.oss.fill("bucket", "p/", 200, 1000)
     arguments = quick(site, deadlineSeconds=8)
     dataset = OssIterableDataset.from_prefix("oss://bucket/p/", **arguments)
     dataset.prepare()
+    # Who did not wait would still be asking, a hundred of them, long after the answer.
+    site.oss.shape(first_byte_ms=40)
     said = {name: soon(3) if value == "date" else value for name, value in headers.items()}
     throttle = {"status": status, "code": "QpsLimitExceeded", "headers": said}
     site.oss.rules([{"match": {"op": "GetObject", "nth": [5]}, "action": throttle}])
-    assert len(list(dataset)) == 60
+    assert len(list(dataset)) == 200
     asked = gets(site)
     throttled = next(entry for entry in asked if entry["status"] == status)
     told_at = throttled["started_ms"] + throttled["elapsed_ms"]
     after = [entry["started_ms"] - told_at for entry in asked if entry["sequence"] > throttled["sequence"]]
-    # What was on its way when the answer came may still arrive.
-    early = [ms for ms in after if 100 < ms < least_ms - 5]
-    assert early == []
+    # What was on its way when the answer came may still arrive: no more than the first window has.
+    assert len([ms for ms in after if 100 < ms < least_ms - 5]) < 16
     assert max(after) >= least_ms - 5
     assert dataset.stats()["throttled"] == 1
 

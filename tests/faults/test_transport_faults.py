@@ -104,7 +104,8 @@ def test_f06_a_connection_closed_while_idle_is_replaced_silently(wire):
         assert images[0].read() == DATA
     stats = images.stats()
     assert (stats["retries_stale"], stats["retries_broken"]) == (20, 0)
-    assert len(gets(wire)) == 60
+    # A machine that is busy may make an answer late enough to be asked for twice.
+    assert len(gets(wire)) == 60 + stats["hedges_sent"]
 
 
 @pytest.mark.parametrize("rounds", [700, pytest.param(10_000, marks=pytest.mark.soak)])
