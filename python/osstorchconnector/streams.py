@@ -453,8 +453,8 @@ class ObjectWriter(DataObject):
 
         Raises:
             ClosedError: that `close` had published the object already.
-            UploadError: with the state `unknown`, here and there: that `close` had sent what publishes the object,
-                which may become visible all the same.
+            UploadError: with the state `unknown`, here and there: that `close` had sent what publishes the object, it
+                could not be called back, and the object may become visible all the same.
         """
         if self._publishes_elsewhere() or not self._settled:
             self._refuse_in_child()

@@ -9,6 +9,7 @@ pub mod orphans;
 pub mod parts;
 mod progress;
 mod publish;
+mod recall;
 pub mod resume;
 pub mod settle;
 mod stage;

@@ -225,29 +225,24 @@ fn test_f59_a_put_that_was_not_carried_out_is_sent_again() {
 }
 
 #[test]
-fn test_f59_a_try_met_with_silence_leaves_the_fate_open_whatever_the_next_are_told() {
-    for (operation, size) in [("PutObject", 1000), ("CompleteMultipartUpload", LARGE)] {
-        let reset = json!({"fail_without_commit": "reset"});
-        let impatient_proxy = json!({"status": 504, "body": "<html>Gateway Time-out</html>", "drop_headers": "x-oss-request-id"});
-        let (busy, denied) = (json!({"status": 503}), json!({"status": 403, "code": "AccessDenied"}));
-        for (silence, refusal) in [(&reset, &busy), (&reset, &denied), (&impatient_proxy, &busy)] {
-            let scene = Scene::with(|config| config.timeouts.deadline = Duration::from_millis(600));
-            // A request that is still somewhere on the way looks like one that was lost.
-            scene.rules(json!([
-                {"match": {"op": operation, "nth": 1}, "action": silence},
-                {"match": {"op": operation}, "action": refusal},
-            ]));
-            let (mut upload, error) =
-                *scene.save("key", &bytes(size, 1), plain()).map(drop).expect_err("never carried out");
-            assert_eq!(
-                state_of(&error),
-                Some(UploadState::Unknown),
-                "{operation}, {silence}, {refusal}: {error}"
-            );
-            assert!(error.message.contains("met with silence"), "{error}");
-            let again = upload.abort(&mut || Ok(())).expect_err("it cannot be called back");
-            assert_eq!((&again.message, scene.count("AbortMultipartUpload")), (&error.message, 0));
-        }
+fn test_f59_a_put_met_with_silence_leaves_the_fate_open_whatever_the_next_are_told() {
+    let reset = json!({"fail_without_commit": "reset"});
+    let impatient_proxy =
+        json!({"status": 504, "body": "<html>Gateway Time-out</html>", "drop_headers": "x-oss-request-id"});
+    let (busy, denied) = (json!({"status": 503}), json!({"status": 403, "code": "AccessDenied"}));
+    for (silence, refusal) in [(&reset, &busy), (&reset, &denied), (&impatient_proxy, &busy)] {
+        let scene = Scene::with(|config| config.timeouts.deadline = Duration::from_millis(600));
+        // A request that is still somewhere on the way looks like one that was lost.
+        scene.rules(json!([
+            {"match": {"op": "PutObject", "nth": 1}, "action": silence},
+            {"match": {"op": "PutObject"}, "action": refusal},
+        ]));
+        let (mut upload, error) =
+            *scene.save("key", &bytes(1000, 1), plain()).map(drop).expect_err("never carried out");
+        assert_eq!(state_of(&error), Some(UploadState::Unknown), "{silence}, {refusal}: {error}");
+        assert!(error.message.contains("met with silence"), "{error}");
+        let again = upload.abort(&mut || Ok(())).expect_err("it cannot be called back");
+        assert_eq!(&again.message, &error.message);
     }
 }
 

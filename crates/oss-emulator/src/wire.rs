@@ -195,12 +195,13 @@ impl Wire {
         Ok(())
     }
 
+    /// Fails if the client has left. While a request of it was not read to its end nobody can tell, as with a service.
     fn check_client(&self) -> io::Result<()> {
         self.socket.0.set_nonblocking(true)?;
         let seen = self.socket.0.peek(&mut [0]);
         self.socket.0.set_nonblocking(false)?;
         match seen {
-            Ok(0) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Ok(0) if self.buffered().is_empty() => Err(io::ErrorKind::ConnectionAborted.into()),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
             Err(error) => Err(error),

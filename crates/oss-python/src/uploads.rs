@@ -45,6 +45,8 @@ pub(crate) fn find(
 pub(crate) fn remove(py: Python<'_>, engine: &ReadEngine, uri: &str, upload_id: String) -> PyResult<()> {
     let uri = object_uri(py, uri)?;
     without_gil(py, |watch| {
-        engine.call(watch, move |client, cancel| client.abort_multipart_upload(&uri, &upload_id, cancel))
+        engine.call(watch, move |client, cancel| {
+            client.abort_multipart_upload(&uri, &upload_id, cancel).map(drop)
+        })
     })
 }

@@ -105,6 +105,9 @@ impl Client {
 
     /// Drops an upload and the parts the service has by now. An upload that is gone is success.
     ///
+    /// True if this dropped it: it had not become an object, and no request can make it one any more. False if it
+    /// was gone, be it by an earlier attempt of this very call.
+    ///
     /// # Errors
     /// What the transport gave up with.
     pub fn abort_multipart_upload(
@@ -112,13 +115,13 @@ impl Client {
         uri: &ObjectUri,
         upload_id: &str,
         cancel: &Cancel,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let query = [("uploadId", upload_id)];
         let mut request = on(Operation::AbortMultipartUpload, "DELETE", uri);
         request.query = &query;
         match self.transport(request.label)?.execute(&request, cancel, from_oss) {
-            Ok(_) => Ok(()),
-            Err(error) if error.is_not_found() => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
         }
     }

@@ -36,13 +36,26 @@ impl Upload {
         match self.stage {
             Stage::Published => return Err(self.closed("it is published")),
             Stage::Aborted => return Ok(()),
-            // What was sent cannot be called back: nobody may be told that the previous object stays.
-            Stage::Unknown => return self.failure.clone().map_or(Ok(()), Err),
+            Stage::Unknown => return self.abort_in_doubt(watch),
             Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing => {}
         }
         self.stop();
         self.stage = Stage::Aborted;
         self.abort_upload(watch)
+    }
+
+    /// Gives up after the request that publishes was sent: nobody may be told that the previous object stays, unless
+    /// that was called back.
+    fn abort_in_doubt(&mut self, watch: Watch<'_>) -> Result<(), Error> {
+        if !self.call_back_interrupted(watch) {
+            return self.failure.clone().map_or(Ok(()), Err);
+        }
+        if self.stage == Stage::Published {
+            self.failure = None;
+            return Err(self.closed("it is published"));
+        }
+        self.failure = Some(self.interrupted());
+        Ok(())
     }
 
     /// Aborts the multipart upload at the service, if there is one and it is not to be gone on with.

@@ -86,11 +86,13 @@ impl Client {
         };
         let upload_id = &self.initiate_multipart_upload(target, &options, cancel)?;
         let copy = Copy { client: self, source, target, info, etag, upload_id, cancel };
-        let copied = copy.send().map_err(|error| copy.failed(error)).and_then(|parts| copy.publish(&parts));
-        if copied.is_err() {
-            copy.abort();
+        match copy.send() {
+            Ok(parts) => copy.publish(&parts),
+            Err(error) => {
+                copy.abort();
+                Err(copy.failed(error))
+            }
         }
-        copied
     }
 }
 
@@ -145,12 +147,26 @@ impl Copy<'_> {
         let client = self.client;
         match client.complete_multipart_upload(self.target, self.upload_id, parts, &options, self.cancel) {
             Ok(written) => self.check(&written),
-            Err(error) if (error.ambiguous || error.own_repeat) && !self.is_there() => {
-                Err(upload(error, UploadState::Unknown, Some(self.upload_id)))
+            Err(error) if error.ambiguous || error.own_repeat => self.settle(error),
+            Err(error) => {
+                self.abort();
+                Err(not_committed(error, Some(self.upload_id)))
             }
-            Err(error) if error.ambiguous || error.own_repeat => Ok(()),
-            Err(error) => Err(not_committed(error, Some(self.upload_id))),
         }
+    }
+
+    /// What a lost answer means. If the abort drops the upload, no Complete of it was carried out, and none can be.
+    fn settle(&self, lost: Error) -> Result<(), Error> {
+        if self.is_there() {
+            return Ok(());
+        }
+        let is_dropped = self.abort();
+        // It may have been carried out in between.
+        if self.is_there() {
+            return Ok(());
+        }
+        let state = if is_dropped { UploadState::NotCommitted } else { UploadState::Unknown };
+        Err(upload(lost, state, Some(self.upload_id)))
     }
 
     /// Compares the checksum of the copy with that of the source, where the service keeps both.
@@ -174,13 +190,15 @@ impl Copy<'_> {
         })
     }
 
-    /// Drops the parts. They are the service's own copies: none is on its way from here any more.
-    fn abort(&self) {
+    /// Drops the parts. They are the service's own copies: none is on its way from here any more. True if the upload was
+    /// still there to be dropped.
+    fn abort(&self) -> bool {
         let aborted = self.client.abort_multipart_upload(self.target, self.upload_id, &Cancel::new());
-        if let Err(error) = aborted {
+        aborted.unwrap_or_else(|error| {
             let text = format!("the upload {} of a copy that failed is left: {error}", self.upload_id);
             logs::push(Level::Warning, "copy", text);
-        }
+            false
+        })
     }
 }
 

@@ -113,7 +113,7 @@ pub fn abandoned_uploads(
 /// # Errors
 /// What the request failed with; an upload that is gone is success.
 pub fn remove_abandoned(client: &Client, upload: &AbandonedUpload, cancel: &Cancel) -> Result<(), Error> {
-    client.abort_multipart_upload(&upload.uri, &upload.upload_id, cancel)
+    client.abort_multipart_upload(&upload.uri, &upload.upload_id, cancel).map(drop)
 }
 
 /// Judges parts by the schedule that an upload of ours would have.

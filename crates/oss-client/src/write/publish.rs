@@ -27,12 +27,22 @@ use crate::operations::{UploadedPart, Written};
 use crate::stats::Counter;
 
 /// A step of publishing that did not end well.
-enum Stop {
+pub(super) enum Stop {
     /// The watch said so.
     Interrupt(Error),
     /// Decided: nothing of ours is visible, or something is and is wrong.
     Failed(Error),
 }
+
+/// What looking at the key came to.
+enum Looked {
+    /// What to do next, and what is under the key.
+    Seen(Step, Option<Found>),
+    /// It could not be looked at.
+    Unseen,
+}
+
+use Looked::{Seen, Unseen};
 
 /// What the next try needs to know of the tries before.
 struct Tries {
@@ -83,14 +93,24 @@ impl Upload {
                 self.written = Some(written.clone());
                 Ok(written)
             }
-            Err(Stop::Interrupt(interrupt)) => {
-                let outcome = self.interrupted();
-                self.failure = Some(outcome.clone());
-                let is_open = self.stage == Stage::Unknown && is_given_up(&interrupt);
-                Err(if is_open { outcome } else { interrupt })
-            }
+            Err(Stop::Interrupt(interrupt)) => self.broken_off(interrupt, watch),
             Err(Stop::Failed(error)) => Err(self.give_up(error, watch)),
         }
+    }
+
+    /// Ends a publishing that was broken off. A signal wants its way at once; another thread that gives the upload up
+    /// wants to know what became of it.
+    fn broken_off(&mut self, interrupt: Error, watch: Watch<'_>) -> Result<Written, Error> {
+        let wants_certainty = is_given_up(&interrupt);
+        if wants_certainty && self.stage == Stage::Unknown {
+            self.call_back_interrupted(watch);
+            if let Some(written) = self.written.clone() {
+                return Ok(written);
+            }
+        }
+        let outcome = self.interrupted();
+        self.failure = Some(outcome.clone());
+        Err(if wants_certainty && self.stage == Stage::Unknown { outcome } else { interrupt })
     }
 
     /// Adds the stages of this save to those of the process.
@@ -152,18 +172,38 @@ impl Upload {
             let lost = match sent {
                 Ok(written) => return self.check_answer(written, watch),
                 Err(error) if is_lost(&error, tries.has_lost) => error,
-                Err(error) if tries.may_land => return Err(Stop::Failed(self.still_open(error))),
+                Err(error) if tries.may_land => {
+                    let open = self.still_open(error.clone());
+                    return self.call_back(error, open, tries.intent, watch);
+                }
                 Err(error) => return Err(Stop::Failed(not_committed(error, self.upload_id.as_deref()))),
             };
             tries.may_land |= !is_answered(&lost);
             match self.settle(&tries, &mut *watch)? {
-                (Step::Published, found) => return self.check_answer(settled(found, &lost), watch),
-                (Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
-                (Step::SendAgain, _) if SystemClock.now() + tries.pause < tries.give_up => {}
-                (Step::SendAgain, _) => return Err(Stop::Failed(self.out_of_time(lost, tries.may_land))),
-                (_, found) => return Err(Stop::Failed(self.unknown(lost, &tries.intent, found.as_ref()))),
+                Seen(Step::Published, found) => return self.check_answer(settled(found, &lost), watch),
+                Seen(Step::AlreadyExists, _) => return Err(Stop::Failed(self.already_exists(lost))),
+                Seen(Step::SendAgain, _) if SystemClock.now() + tries.pause < tries.give_up => {}
+                Seen(Step::SendAgain, _) if tries.may_land => {
+                    let open = self.still_open(lost.clone());
+                    return self.call_back(lost, open, tries.intent, watch);
+                }
+                // The last look proved that nothing of ours is visible, and a try that was refused will not be carried
+                // out later.
+                Seen(Step::SendAgain, _) => {
+                    let failed = upload(lost, UploadState::NotCommitted, self.upload_id.as_deref());
+                    return Err(Stop::Failed(failed));
+                }
+                Seen(_, found) => {
+                    return Err(Stop::Failed(self.unknown(lost, &tries.intent, found.as_ref())));
+                }
+                Unseen => {
+                    let open = self.unknown(lost.clone(), &tries.intent, None);
+                    return self.call_back(lost, open, tries.intent, watch);
+                }
             }
-            self.stage = if tries.may_land { Stage::Unknown } else { Stage::Publishing };
+            if tries.may_land {
+                self.leave_in_doubt(tries.intent);
+            }
             pause(tries.pause, &mut *watch).map_err(Stop::Interrupt)?;
             self.stage = Stage::Publishing;
             tries.has_lost = true;
@@ -207,14 +247,18 @@ impl Upload {
             }
             Err(error) => {
                 let may_land = error.ambiguous || error.own_repeat || error.request_sent || tries.may_land;
-                self.stage = if may_land { Stage::Unknown } else { Stage::Sealed };
+                if may_land {
+                    self.leave_in_doubt(tries.intent);
+                } else {
+                    self.stage = Stage::Sealed;
+                }
             }
         }
         Err(Stop::Interrupt(interrupt))
     }
 
     /// Looks at the key until it is decided what became of a lost answer.
-    fn settle(&mut self, tries: &Tries, watch: Watch<'_>) -> Result<(Step, Option<Found>), Stop> {
+    fn settle(&mut self, tries: &Tries, watch: Watch<'_>) -> Result<Looked, Stop> {
         let least = SystemClock.now() + self.client.config().timeouts.settle;
         let limit = least.max(tries.give_up);
         let looked = interrupt::run("oss-settle", Some(limit), &SystemClock, watch, |cancel| {
@@ -231,16 +275,16 @@ impl Upload {
             {
                 step = after_parts(&tries.intent, found.as_ref(), self.is_open(upload_id, cancel)?);
             }
-            Ok((step, found))
+            Ok(Seen(step, found))
         });
         if let Some(interrupt) = looked.interrupt {
-            self.stage = Stage::Unknown;
+            self.leave_in_doubt(tries.intent);
             return Err(Stop::Interrupt(interrupt));
         }
-        Ok(looked.result.unwrap_or((Step::Unknown, None)))
+        Ok(looked.result.unwrap_or(Unseen))
     }
 
-    fn look(&self, cancel: &Cancel) -> Result<Option<Found>, Error> {
+    pub(super) fn look(&self, cancel: &Cancel) -> Result<Option<Found>, Error> {
         match self.client.head_object(&self.uri, cancel) {
             Ok(info) => Ok(Some(Found {
                 size_bytes: info.size,
@@ -272,7 +316,7 @@ impl Upload {
     }
 
     /// Compares the checksum in the answer of a commit with ours.
-    fn check_answer(&mut self, written: Written, watch: Watch<'_>) -> Result<Written, Stop> {
+    pub(super) fn check_answer(&mut self, written: Written, watch: Watch<'_>) -> Result<Written, Stop> {
         self.warn_of_versions(&written);
         let verify = self.client.config().verify;
         let ours = self.crc64();
@@ -328,14 +372,6 @@ impl Upload {
         lost
     }
 
-    /// The last look proved that nothing of ours is visible. A try that was refused will not be carried out later.
-    fn out_of_time(&self, lost: Error, may_land: bool) -> Error {
-        if may_land {
-            return self.still_open(lost);
-        }
-        upload(lost, UploadState::NotCommitted, self.upload_id.as_deref())
-    }
-
     /// What the last of several tries failed with. Nothing of ours is visible now, and it may not stay so.
     fn still_open(&self, mut last: Error) -> Error {
         last.message.push_str("; a try that was met with silence may still be carried out");
@@ -357,7 +393,7 @@ impl Upload {
         upload(lost, UploadState::Unknown, self.upload_id.as_deref())
     }
 
-    fn interrupted(&self) -> Error {
+    pub(super) fn interrupted(&self) -> Error {
         let (state, text) = match self.stage {
             Stage::Published => (UploadState::Committed, "interrupted right after publishing"),
             Stage::Unknown => (UploadState::Unknown, "interrupted while publishing"),

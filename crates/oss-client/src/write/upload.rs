@@ -26,6 +26,7 @@ use super::options::UploadOptions;
 use super::parts::{MAX_PARTS, PartSchedule};
 use super::progress::{Progress, Timings, telling};
 use super::resume::Begun;
+use super::settle::Intent;
 use super::stage::Stage;
 use super::workers::{UploadWorkers, allocate};
 use crate::client::Client;
@@ -74,6 +75,8 @@ pub struct Upload {
     /// Why nothing can be published any more.
     pub(super) failure: Option<Error>,
     pub(super) written: Option<Written>,
+    /// A Complete that may be carried out yet, and that nobody has called back.
+    pub(super) in_doubt: Option<Intent>,
 }
 
 impl Upload {
@@ -113,6 +116,7 @@ impl Upload {
             progress,
             failure: None,
             written: None,
+            in_doubt: None,
         }
     }
 
@@ -384,7 +388,7 @@ impl Upload {
     }
 
     /// Gives up without a word: for finalisers, and after an interrupt. Never publishes; in a forked child does
-    /// nothing at all, nor where something of it is visible, or may be.
+    /// nothing at all, nor where something of it is visible, or may be and cannot be called back.
     pub fn abandon(&mut self) {
         if self.is_forked() {
             if let Some(workers) = self.workers.take() {
@@ -393,7 +397,10 @@ impl Upload {
             return;
         }
         // Publishing: it was interrupted between two tries, the first of which was proved to have done nothing.
-        if matches!(self.stage, Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing) {
+        let is_open =
+            matches!(self.stage, Stage::Open | Stage::Multipart | Stage::Sealed | Stage::Publishing);
+        let is_in_doubt = self.stage == Stage::Unknown && self.in_doubt.is_some();
+        if is_open || is_in_doubt {
             if self.failure.is_none() {
                 self.client.count(Counter::UploadsAbandoned);
             }
