@@ -11,6 +11,9 @@
 //! quarter more, which must pay, and a quarter less, which must cost nothing: the network may have changed. A trial
 //! compares some rounds with some rounds; it comes soon after the last success, and later after each failure. A throttle
 //! shrinks the window at once.
+//!
+//! Who reads in batches and asks for nothing ahead, as a map dataset does, leaves the workers idle in between. A batch may
+//! be over before a round is, so a round goes on in the next one.
 
 use std::time::{Duration, Instant};
 
@@ -108,6 +111,9 @@ pub struct Window {
     round_started: Instant,
     round_completions: usize,
     round_bytes: u64,
+    /// Part of what was in flight belonged to the round before.
+    round_began_amid_work: bool,
+    last_completed: Instant,
     shrunk_at: Option<Instant>,
     /// The width before the last change, and when that was.
     changed: Option<(usize, Instant)>,
@@ -139,6 +145,8 @@ impl Window {
             round_started: now,
             round_completions: 0,
             round_bytes: 0,
+            round_began_amid_work: false,
+            last_completed: now,
             shrunk_at: None,
             changed: None,
         }
@@ -162,15 +170,24 @@ impl Window {
         self.changed
     }
 
-    /// Starts measuring afresh: the workers were idle, so the time since the last round means nothing.
-    pub fn resume(&mut self, now: Instant) {
-        self.start_round(now);
+    /// There is work again, so many `jobs`, after the workers were idle: that time does not count.
+    ///
+    /// A round goes on over whole batches that fill the window, with their ends, in which less and less is in flight. What
+    /// fewer jobs bring says nothing of its width, nor does the end of a batch alone.
+    pub fn resume(&mut self, jobs: usize, now: Instant) {
+        if jobs < self.width || self.round_began_amid_work {
+            self.start_round(now);
+        } else {
+            self.round_started += now.saturating_duration_since(self.last_completed);
+        }
+        self.round_began_amid_work = false;
     }
 
     /// Takes note of `completions` finished requests of `bytes` together; true when the width changed.
     pub fn completed(&mut self, completions: usize, bytes: u64, now: Instant) -> bool {
         self.round_completions += completions;
         self.round_bytes += bytes;
+        self.last_completed = now;
         let elapsed = now.saturating_duration_since(self.round_started);
         if self.round_completions < self.width || elapsed < SHORTEST_ROUND {
             return false;
@@ -217,6 +234,8 @@ impl Window {
         self.round_started = now;
         self.round_completions = 0;
         self.round_bytes = 0;
+        self.round_began_amid_work = true;
+        self.last_completed = now;
     }
 
     fn end_round(&mut self, round: Stretch) {
@@ -379,6 +398,58 @@ mod tests {
         let mut window = Window::new(ceiling, start);
         Server::new(latency, capacity, 0.0).run(&mut window, start, 500);
         window.width()
+    }
+
+    /// Reads so many batches of `size` objects, waiting for each to be over before the next; they come in waves.
+    fn read_batches(window: &mut Window, latency: f64, capacity: f64, size: usize, count: usize) -> usize {
+        let start = SystemClock.now();
+        let (mut seconds, mut widest) = (0.0, window.width());
+        let at = |seconds| start + Duration::from_secs_f64(seconds);
+        for _ in 0..count {
+            let mut left = size;
+            window.resume(left.min(2 * window.width()), at(seconds));
+            while left > 0 {
+                let wave = left.min(window.width());
+                let bytes = 100_000 * wave as u64;
+                seconds += (bytes as f64 / capacity).max(latency);
+                window.completed(wave, bytes, at(seconds));
+                left -= wave;
+            }
+            // What is done with it takes longer than to fetch it.
+            seconds += 0.1;
+            widest = widest.max(window.width());
+        }
+        widest
+    }
+
+    #[test]
+    fn batches_that_are_over_before_a_round_is_widen_it() {
+        for size in [32, 64, 200] {
+            let mut window = Window::new(256, SystemClock.now());
+            read_batches(&mut window, 0.003, 2e12, size, 100);
+            assert!(window.width() >= size, "{} for batches of {size}", window.width());
+        }
+    }
+
+    #[test]
+    fn batches_from_near_leave_it_narrow() {
+        let mut window = Window::new(256, SystemClock.now());
+        let widest = read_batches(&mut window, 0.000_1, 2e9, 256, 500);
+        assert!(widest <= 40 && window.width() <= 20, "{}, at most {widest}", window.width());
+    }
+
+    #[test]
+    fn what_does_not_fill_the_window_says_nothing_of_its_width() {
+        for size in [1, 15] {
+            let mut window = Window::new(256, SystemClock.now());
+            assert_eq!(read_batches(&mut window, 0.003, 2e12, size, 500), START);
+        }
+        // Wide enough for each batch: nothing was found out that it could forget.
+        let mut window = Window::new(256, SystemClock.now());
+        read_batches(&mut window, 0.003, 2e12, 32, 50);
+        let width = window.width();
+        read_batches(&mut window, 0.003, 2e12, width - 1, 500);
+        assert_eq!(window.width(), width);
     }
 
     #[test]

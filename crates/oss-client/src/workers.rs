@@ -120,11 +120,13 @@ impl Workers {
     /// Puts `jobs` at the end of the queue, in order; returns their number as a batch, for [`Workers::withdraw`].
     pub fn submit(&self, jobs: impl IntoIterator<Item = Job>) -> u64 {
         let mut queue = self.shared.queue.lock();
-        if queue.running == 0 && queue.jobs.is_empty() {
-            queue.window.resume(self.shared.clock.now());
-        }
+        let was_idle = queue.running == 0 && queue.jobs.is_empty();
         let batch = queue.next_batch();
         queue.jobs.extend(jobs.into_iter().map(|job| (batch, job)));
+        if was_idle {
+            let waiting = queue.jobs.len();
+            queue.window.resume(waiting, self.shared.clock.now());
+        }
         let hands = queue.call_hands();
         drop(queue);
         self.shared.put_to_work(hands);
