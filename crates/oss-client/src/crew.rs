@@ -15,7 +15,7 @@ use crate::config::Limits;
 use crate::fork::ForkCell;
 use crate::logs::{self, Level};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{self, Arc, JoinHandle, Mutex, OnceLock, Scope, ScopedJoinHandle};
+use crate::sync::{self, Arc, JoinHandle, Mutex, Scope, ScopedJoinHandle};
 
 /// Of all crews of a process. Lock order: the one lock here is the last, and nothing is called while it is held.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ struct Process {
     crews: Mutex<usize>,
 }
 
-static PROCESS: OnceLock<ForkCell<Process>> = OnceLock::new();
+static PROCESS: ForkCell<Process> = ForkCell::new();
 
 /// Threads that work on one thing.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ struct Place(Crew);
 impl Crew {
     /// A crew of this process, without threads. The first one says in the log which bound holds.
     pub fn new(limits: &Limits) -> Crew {
-        let process = PROCESS.get_or_init(ForkCell::new).get(Process::default);
+        let process = PROCESS.get(Process::default);
         let Some(process) = process else { return Crew::default() };
         let bound = limits.most_threads();
         if process.bound.fetch_max(bound, Ordering::AcqRel) < bound {

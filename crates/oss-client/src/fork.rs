@@ -151,10 +151,14 @@ impl Registered {
 }
 
 /// State that every process makes for itself on first use.
+///
+/// A static of it is whole from the start. One that threads make on first use would be left half made in the child of a
+/// fork that comes in that moment, and whoever looks at it there waits for the thread that is not there.
 #[derive(Debug)]
 pub struct ForkCell<T> {
-    first: u32,
-    slots: Box<[OnceLock<Arc<T>>]>,
+    /// The generation that looked at it first; 0 = none yet. Set without a lock, so it is there or it is not.
+    first: AtomicU32,
+    slots: [OnceLock<Arc<T>>; MAX_GENERATIONS],
 }
 
 impl<T> Default for ForkCell<T> {
@@ -165,26 +169,35 @@ impl<T> Default for ForkCell<T> {
 
 impl<T> ForkCell<T> {
     /// An empty cell; nothing is made yet.
-    pub fn new() -> Self {
-        ForkCell { first: generation(), slots: (0..MAX_GENERATIONS).map(|_| OnceLock::new()).collect() }
+    pub const fn new() -> Self {
+        ForkCell { first: AtomicU32::new(0), slots: [const { OnceLock::new() }; MAX_GENERATIONS] }
     }
 
     /// The state of this process, made by `make` if there is none. `None` after more nested forks
     /// than the cell has slots for.
     pub fn get(&self, make: impl FnOnce() -> T) -> Option<&Arc<T>> {
-        let index = generation().wrapping_sub(self.first) as usize;
-        Some(self.slots.get(index)?.get_or_init(|| Arc::new(make())))
+        Some(self.slots.get(self.own_slot())?.get_or_init(|| Arc::new(make())))
     }
 
     /// The state of this process, if it was made already.
     pub fn peek(&self) -> Option<&Arc<T>> {
-        self.slots.get(generation().wrapping_sub(self.first) as usize)?.get()
+        self.slots.get(self.own_slot())?.get()
+    }
+
+    fn own_slot(&self) -> usize {
+        let generation = generation();
+        let mut first = self.first.load(Ordering::Relaxed);
+        if first == 0 {
+            let set = self.first.compare_exchange(0, generation, Ordering::Relaxed, Ordering::Relaxed);
+            first = set.err().unwrap_or(generation);
+        }
+        generation.wrapping_sub(first) as usize
     }
 }
 
 impl<T> Drop for ForkCell<T> {
     fn drop(&mut self) {
-        let current = generation().wrapping_sub(self.first) as usize;
+        let current = self.own_slot();
         for (index, slot) in self.slots.iter_mut().enumerate() {
             if let Some(state) = slot.take()
                 && index != current
@@ -197,6 +210,8 @@ impl<T> Drop for ForkCell<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     #[test]
@@ -205,6 +220,39 @@ mod tests {
         let first = Arc::clone(cell.get(|| 1).expect("a slot"));
         let second = cell.get(|| 2).expect("a slot");
         assert_eq!((*first, **second), (1, 1));
+    }
+
+    /// The thread that makes it is not there in the child, and never comes back to it.
+    #[test]
+    fn test_f73_a_static_that_a_thread_is_making_when_the_fork_comes_is_of_use_in_the_child() {
+        static CELL: ForkCell<u32> = ForkCell::new();
+        let (making, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (told, waits) = (Arc::clone(&making), Arc::clone(&go_on));
+        let thread = crate::sync::spawn("maker", move || {
+            CELL.get(|| {
+                told.wait();
+                waits.wait();
+                1
+            });
+        })
+        .expect("a thread");
+        making.wait();
+        #[expect(unsafe_code, reason = "a fork amidst a first use")]
+        // SAFETY: the child stores into a slot of its own and exits; an alarm ends it where it would wait for ever.
+        let (child, status) = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(10);
+                libc::_exit(if CELL.get(|| 2).is_some_and(|made| **made == 2) { 0 } else { 1 });
+            }
+            let mut status = 0;
+            (child, if libc::waitpid(child, &raw mut status, 0) > 0 { status } else { -1 })
+        };
+        go_on.wait();
+        thread.join().expect("no panic");
+        assert!(child > 0);
+        assert_eq!(status, 0, "the child made its own");
+        assert_eq!(CELL.peek().map(|made| **made), Some(1));
     }
 
     #[test]

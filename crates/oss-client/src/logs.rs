@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 
 use crate::fork::ForkCell;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, OnceLock};
 
 /// Records that wait at most: the audit of an upload of 128 GiB in parts of 16 MiB, some megabytes.
 const MAX_RECORDS: usize = 8192;
@@ -45,10 +45,10 @@ struct Queue {
 /// A record waits that people want to see while it is new.
 static HAS_NEWS: AtomicBool = AtomicBool::new(false);
 
-static QUEUES: OnceLock<ForkCell<Mutex<Queue>>> = OnceLock::new();
+static QUEUES: ForkCell<Mutex<Queue>> = ForkCell::new();
 
 fn with<R>(work: impl FnOnce(&mut Queue) -> R) -> Option<R> {
-    let queue = QUEUES.get_or_init(ForkCell::new).get(Mutex::default)?;
+    let queue = QUEUES.get(Mutex::default)?;
     Some(work(&mut queue.lock()))
 }
 

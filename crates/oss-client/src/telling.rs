@@ -25,13 +25,13 @@ struct Process {
     door: OnceLock<()>,
 }
 
-static PROCESS: OnceLock<ForkCell<Process>> = OnceLock::new();
+static PROCESS: ForkCell<Process> = ForkCell::new();
 
 /// Where processes are asked: what the names of their sockets begin with.
 static PLACE: OnceLock<String> = OnceLock::new();
 
 fn process() -> Option<&'static Arc<Process>> {
-    PROCESS.get_or_init(ForkCell::new).get(Process::default)
+    PROCESS.get(Process::default)
 }
 
 /// Says where this process, and every child of it, can be asked; the first call counts.

@@ -11,7 +11,6 @@ use crate::order::{Order, Share};
 use crate::prefetch::Prefetch;
 use crate::process;
 use crate::reader::Reader;
-use crate::retired;
 use crate::tail::{Piece, Tail};
 use crate::telling;
 use crate::waiting;
@@ -60,8 +59,6 @@ fn continued(value: u64, bytes: &[u8]) -> u64 {
 /// The Rust core of osstorchconnector.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    retired::prepare();
-    process::prepare();
     let at_exit = module.py().import("atexit")?.getattr("register")?;
     at_exit.call1((wrap_pyfunction!(leaving::leave, module)?,))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;

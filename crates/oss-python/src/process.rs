@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oss_client::client::{Client, WeakClient};
 use oss_client::fork::ForkCell;
@@ -23,16 +23,11 @@ struct Entry {
 static LIVE: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
 
 /// What clients that are gone have counted, by process: what the parent counted is the parent's.
-static GONE: OnceLock<ForkCell<Mutex<Counters>>> = OnceLock::new();
+static GONE: ForkCell<Mutex<Counters>> = ForkCell::new();
 
 /// How often it is looked whether a client that nobody has any more has left its counters. It does that at once, unless
 /// a fork came in the middle of it: then they are the parent's.
 const LOOKS: usize = 10_000;
-
-/// Makes the place. Called when the module is imported: a fork in the middle of a first use would leave it half made.
-pub(crate) fn prepare() {
-    GONE.get_or_init(ForkCell::new);
-}
 
 /// Locks the list; the GIL is held, so that no thread of this process is in here while it forks.
 fn live(_py: Python<'_>) -> MutexGuard<'static, Vec<Entry>> {
@@ -42,7 +37,7 @@ fn live(_py: Python<'_>) -> MutexGuard<'static, Vec<Entry>> {
 }
 
 fn with_gone<R>(work: impl FnOnce(&mut Counters) -> R) -> Option<R> {
-    let gone = GONE.get()?.get(Mutex::default)?;
+    let gone = GONE.get(Mutex::default)?;
     Some(work(&mut gone.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 

@@ -6,25 +6,19 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use oss_client::fork::ForkCell;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 /// Of each process. What the parent's workers held is not the child's to free.
-static LISTS: OnceLock<ForkCell<Mutex<Vec<Py<PyBytes>>>>> = OnceLock::new();
+static LISTS: ForkCell<Mutex<Vec<Py<PyBytes>>>> = ForkCell::new();
 static IS_ANY: AtomicBool = AtomicBool::new(false);
-
-/// Makes the place. Called when the module is imported: a fork in the middle of a first use would leave it half made.
-pub(crate) fn prepare() {
-    LISTS.get_or_init(ForkCell::new);
-}
 
 /// Keeps an object until [`free`]; the GIL need not be held.
 pub(crate) fn keep(object: Py<PyBytes>) {
-    let list = LISTS.get().and_then(|lists| lists.get(Mutex::default));
-    let Some(list) = list else {
+    let Some(list) = LISTS.get(Mutex::default) else {
         // Deeper in forks than anything works: better lost than waited for.
         return mem::forget(object);
     };
@@ -38,7 +32,7 @@ pub(crate) fn free(_py: Python<'_>) {
     if !IS_ANY.load(Ordering::Relaxed) || !IS_ANY.swap(false, Ordering::AcqRel) {
         return;
     }
-    if let Some(list) = LISTS.get().and_then(ForkCell::peek) {
+    if let Some(list) = LISTS.peek() {
         let kept = mem::take(&mut *list.lock().unwrap_or_else(PoisonError::into_inner));
         drop(kept);
     }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock, wall_microseconds};
 use crate::fork::ForkCell;
+use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{Mutex, OnceLock};
 
 /// Requests that are kept at most: some 20 MiB.
 pub const REQUESTS: usize = 65_536;
@@ -43,7 +43,7 @@ struct Trace {
 }
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
-static TRACE: OnceLock<ForkCell<Mutex<Option<Trace>>>> = OnceLock::new();
+static TRACE: ForkCell<Mutex<Option<Trace>>> = ForkCell::new();
 static NEXT_THREAD: AtomicUsize = AtomicUsize::new(1);
 
 thread_local! {
@@ -51,7 +51,7 @@ thread_local! {
 }
 
 fn with<R>(work: impl FnOnce(&mut Option<Trace>) -> R) -> Option<R> {
-    let trace = TRACE.get_or_init(ForkCell::new).get(Mutex::default)?;
+    let trace = TRACE.get(Mutex::default)?;
     Some(work(&mut trace.lock()))
 }
 
