@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 import osstorchconnector
 from osstorchconnector import OssClient, OssIterableDataset
 from osstorchconnector.connection import Connection
+from osstorchconnector.credentials import AnonymousCredentials
+from osstorchconnector.errors import PermissionDeniedError
 
 
 def sent_at(site, operation="GetObject"):
@@ -56,6 +58,35 @@ def test_the_objects_of_one_process_share_the_bound(site):
     assert moments[-1] - moments[0] >= 0.8
     assert {client.stats()["requests_per_second_limit"] for client in clients} == {40}
     assert osstorchconnector.stats()["requests_per_second_limit"] - before == 40
+
+
+def test_f28_a_refusal_of_one_object_holds_back_all_of_its_account_and_no_other(site):
+    site.fill({"k": b"x"})
+    train, _, _, stranger = clients = (
+        OssClient(**site.arguments),
+        OssClient(**site.arguments),
+        OssClient(**{**site.arguments, "endpoint": site.oss.endpoint.replace("127.0.0.1", "localhost")}),
+        OssClient(site.oss.endpoint, region="cn-local", cred_provider=AnonymousCredentials()),
+    )
+
+    def limits():
+        return [client.stats()["requests_per_second_limit"] for client in clients]
+
+    for client in clients[:3]:
+        client.head_object("bucket", "k")
+    with pytest.raises(PermissionDeniedError):
+        stranger.head_object("bucket", "k")
+    assert limits() == [0, 0, 0, 0]
+    before = osstorchconnector.stats()["requests_per_second_limit"]
+    refusal = {"status": 503, "code": "TotalQpsLimitExceeded"}
+    site.oss.rules([{"match": {"op": "HeadObject"}, "action": refusal, "times": 1}])
+    train.head_object("bucket", "k")
+    assert [limit > 0 for limit in limits()] == [True, True, False, False]
+    late = OssClient(**site.arguments)
+    late.head_object("bucket", "k")
+    assert late.stats()["requests_per_second_limit"] > 0
+    told = osstorchconnector.stats()["requests_per_second_limit"] - before
+    assert told <= 1.5 * train.stats()["requests_per_second_limit"], "a pace that several share counts once"
 
 
 def test_the_bound_is_told_by_the_stats(site):

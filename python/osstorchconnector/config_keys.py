@@ -135,8 +135,9 @@ _OF_OURS: dict[str, Key] = {
         "count",
         "max_requests_per_second",
         "requests a second of the whole job, divided over its processes (rank x worker), and shared by the objects of "
-        "one that have the same endpoint. Without it the rate is bounded only by what the service admits: after its first refusal (503, 429) requests go at the pace it was seen to "
-        "admit",
+        "one that have the same endpoint. Without it the rate is bounded only by what the service admits: after its "
+        "first refusal (503, 429) the requests of all objects of a process with the same endpoint and account go at the "
+        "pace it was seen to admit",
         "none",
     ),
     "network.maxBytesInFlight": Key("bytes", "max_bytes_in_flight", "bytes read ahead by a process"),

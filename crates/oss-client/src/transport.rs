@@ -15,6 +15,7 @@ pub(crate) mod fetch;
 mod gate;
 mod meter;
 mod outlook;
+mod pace;
 mod pacer;
 mod paces;
 mod route;
@@ -185,6 +186,10 @@ impl Transport {
     ) -> Self {
         let server_clock = Arc::new(ServerClock::new(Arc::clone(&clock)));
         let timeouts = &config.timeouts;
+        let gate = Gate::new(&config.retry, clock.now());
+        if let Some(pace) = paces::within_bound(&config, &*clock) {
+            gate.join(pace);
+        }
         Transport {
             credentials: CredentialsCache::new(
                 Arc::clone(&provider),
@@ -194,7 +199,7 @@ impl Transport {
             provider,
             pool: Pool::new(config.limits.max_concurrency, timeouts.idle, timeouts.peek_after),
             routes: Routes::new(),
-            gate: Gate::new(&config.retry, paces::pace_of(&config, &clock), clock.now()),
+            gate,
             ticks: Ticks::new(timeouts, &config.limits),
             dice: Dice::new(&*clock),
             usual: Usual::new(),

@@ -4,11 +4,12 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use oss_protocol::operation::Operation;
+use oss_protocol::sign::Signer;
 use oss_protocol::time::UtcTime;
 
 use super::account::Account;
 use super::gate::Turn;
-use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, wants_fresh_connection};
+use super::{BadAnswer, Exchange, OnAmbiguous, Request, Transport, paces, wants_fresh_connection};
 use crate::asker::Asker;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -167,11 +168,15 @@ impl<'c> Call<'c> {
         if self.cancel.is_cancelled() {
             return Err(self.given_up());
         }
-        self.pass_gate()?;
+        let joined = self.join_pace();
+        if joined.is_ok() {
+            self.pass_gate()?;
+        }
         self.attempts += 1;
         self.place.attempts(self.attempts);
         self.account = Account::begun(&self.transport.config.telling, self.clock().now());
-        let outcome = Exchange::begin(self, request).and_then(|exchange| read(self, exchange));
+        let outcome =
+            joined.and_then(|()| Exchange::begin(self, request)).and_then(|exchange| read(self, exchange));
         let counted = match &outcome {
             Ok(_) => Outcome::Ok,
             Err(failure) if failure.error.status.is_some() => Outcome::Refused,
@@ -184,6 +189,22 @@ impl<'c> Call<'c> {
             account.tell(config, request, &self.subject, self.attempts, now, outcome.as_ref().err());
         }
         outcome
+    }
+
+    /// Finds, before the first request, which pace it has to keep to: that of whoever it is sent for.
+    fn join_pace(&mut self) -> Result<(), Failure> {
+        let transport = self.transport;
+        if transport.gate.has_joined() {
+            return Ok(());
+        }
+        let now = self.clock().now();
+        let current =
+            self.while_asking(|asker| transport.credentials.get(now, asker)).map_err(Failure::last)?;
+        let credentials = current.signer.as_ref().map(Signer::credentials);
+        let source = || transport.provider.source();
+        // By the clock that all clients of the process have, not by this one's idea of the service's.
+        transport.gate.join(paces::of_account(&transport.config, credentials, source, self.clock()));
+        Ok(())
     }
 
     /// Waits for a turn: while the endpoint is paused, at the pace it admits, or in slow mode.

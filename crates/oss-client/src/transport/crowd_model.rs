@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::call::LOOK_AT_THE_PACE;
 use super::gate::{Gate, Turn};
-use super::pacer::Pacer;
+use super::pace::Pace;
 use crate::clock::{Clock, SystemClock};
 use crate::config::RetryPolicy;
 use crate::random::Dice;
 use crate::read::plan;
 use crate::retry::{Cause, Circumstances, Decision, History};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::window::Window;
 
 const MS: Duration = Duration::from_millis(1);
@@ -146,6 +146,13 @@ struct World {
     answered: Vec<u64>,
 }
 
+/// A process's own.
+fn gate(policy: &RetryPolicy, begins: Instant) -> Gate {
+    let gate = Gate::new(policy, begins);
+    gate.join(Arc::new(Pace::new(None, begins)));
+    gate
+}
+
 impl World {
     fn new(case: Case) -> Self {
         let start = SystemClock.now();
@@ -153,7 +160,7 @@ impl World {
         let dice = Dice::seeded(case.seed);
         let begins: Vec<_> = (0..case.processes).map(|_| start + case.stagger.mul_f64(dice.unit())).collect();
         let process = |begins: &Instant| Process {
-            gate: Gate::new(&policy, Arc::new(Mutex::new(Pacer::new(None, *begins))), *begins),
+            gate: gate(&policy, *begins),
             window: Window::new(CEILING, *begins),
             asked: VecDeque::new(),
             delivered: 0,

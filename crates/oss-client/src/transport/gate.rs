@@ -1,31 +1,35 @@
-//! What all requests of the process to one endpoint share: pauses, the pace, the retry budget, first contact.
+//! What all requests of a client share: the retry budget, first contact, and the pace and the pauses, which may be other
+//! clients' too.
 //!
 //! On the fast path it is a few relaxed loads and one relaxed count.
 
 use std::time::{Duration, Instant};
 
 use super::meter::Meter;
-use super::pacer::{Number, Pacer};
+use super::pace::Pace;
+use super::pacer::Number;
 use crate::config::RetryPolicy;
 use crate::retry::Budget;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Arc, Mutex};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Arc, Mutex, OnceLock};
 
 /// The gate before an endpoint.
 #[derive(Debug)]
 pub(super) struct Gate {
-    base: Instant,
-    /// Nanoseconds after `base` before which no request goes; 0 = no pause.
-    closed_until: AtomicU64,
     /// The budget needs no look at: full, and not in slow mode.
     at_ease: AtomicBool,
     answered: AtomicBool,
-    pacings: AtomicU64,
     budget: Mutex<Budget>,
-    admitted: Meter,
-    /// The pacer has something to say.
-    paced: AtomicBool,
-    pacer: Arc<Mutex<Pacer>>,
+    admitted: Arc<Meter>,
+    joined: OnceLock<Joined>,
+}
+
+/// The pace that is kept to.
+#[derive(Debug)]
+struct Joined {
+    pace: Arc<Pace>,
+    /// How often refusals had begun to hold it before.
+    pacings_before: u64,
 }
 
 /// When a request may go, and how much of the wait is what the user wishes: that is no lack of progress.
@@ -40,20 +44,32 @@ pub(super) struct Turn {
 }
 
 impl Gate {
-    /// `pacer` may be other clients' too.
-    pub(super) fn new(policy: &RetryPolicy, pacer: Arc<Mutex<Pacer>>, now: Instant) -> Self {
-        let is_paced = pacer.lock().rate().is_some();
+    /// A gate that holds nothing back for its rate until it [joins](Gate::join) a pace, before the first request.
+    pub(super) fn new(policy: &RetryPolicy, now: Instant) -> Self {
         Gate {
-            base: now,
-            closed_until: AtomicU64::new(0),
             at_ease: AtomicBool::new(true),
             answered: AtomicBool::new(false),
-            pacings: AtomicU64::new(0),
             budget: Mutex::new(Budget::new(policy)),
-            admitted: Meter::new(now),
-            paced: AtomicBool::new(is_paced),
-            pacer,
+            admitted: Arc::new(Meter::new(now)),
+            joined: OnceLock::new(),
         }
+    }
+
+    /// Whether it is known which pace is kept to.
+    pub(super) fn has_joined(&self) -> bool {
+        self.joined.get().is_some()
+    }
+
+    /// Keeps to `pace` from now on, for good; it may be other clients' too.
+    pub(super) fn join(&self, pace: Arc<Pace>) {
+        self.joined.get_or_init(|| {
+            pace.add(&self.admitted);
+            Joined { pacings_before: pace.pacings(), pace }
+        });
+    }
+
+    fn pace(&self) -> Option<&Pace> {
+        self.joined.get().map(|joined| &*joined.pace)
     }
 
     /// When a request may go: `now`, or later. A turn in the pace, or in slow mode, is taken by the asker, who asks
@@ -65,12 +81,7 @@ impl Gate {
             let mut budget = self.budget.lock();
             budget.is_slow().then(|| budget.admit(self.unpaused(now)))
         };
-        let number = self.paced.load(Ordering::Acquire).then(|| {
-            let mut pacer = self.pacer.lock();
-            let number = pacer.take(now);
-            self.paced.store(pacer.rate().is_some(), Ordering::Release);
-            number
-        });
+        let number = self.pace().and_then(|pace| pace.take(now));
         self.still(Turn { opens: now, wished: Duration::ZERO, number, slot }, now)
     }
 
@@ -81,10 +92,10 @@ impl Gate {
         if let Some(slot) = turn.slot.filter(|_| self.is_slow()) {
             slow = slow.max(slot);
         }
-        let Some(number) = turn.number else { return Turn { opens: slow, ..turn } };
-        let mut pacer = self.pacer.lock();
-        let opens = pacer.comes(number, now).max(slow);
-        let wished = if pacer.is_at_bound() { opens.saturating_duration_since(slow) } else { Duration::ZERO };
+        let Some((number, pace)) = turn.number.zip(self.pace()) else { return Turn { opens: slow, ..turn } };
+        let (comes, is_users_bound) = pace.comes(number, now);
+        let opens = comes.max(slow);
+        let wished = if is_users_bound { opens.saturating_duration_since(slow) } else { Duration::ZERO };
         Turn { opens, wished, ..turn }
     }
 
@@ -93,40 +104,32 @@ impl Gate {
         if turn.slot.is_some() {
             self.budget.lock().give_back();
         }
-        if turn.number.is_some() {
-            self.pacer.lock().give_back();
+        if let (Some(_), Some(pace)) = (turn.number, self.pace()) {
+            pace.give_back();
         }
     }
 
     /// No request goes before `moment`.
     pub(super) fn close_until(&self, moment: Instant, now: Instant) {
-        let nanoseconds = moment.saturating_duration_since(self.base).as_nanos();
-        self.closed_until.fetch_max(u64::try_from(nanoseconds).unwrap_or(u64::MAX), Ordering::AcqRel);
-        if self.paced.load(Ordering::Acquire) {
-            self.pacer.lock().hold_until(moment, now);
+        if let Some(pace) = self.pace() {
+            pace.close_until(moment, now);
         }
     }
 
     /// Takes note of a refusal, for throttling, of a request of the moment `sent`; gives the requests a second that go
     /// from now on if that is news.
     pub(super) fn throttled(&self, sent: Instant, now: Instant) -> Option<f64> {
-        let mut pacer = self.pacer.lock();
-        let is_new = pacer.refused(self.admitted.rate(now), sent, now);
-        self.paced.store(true, Ordering::Release);
-        if is_new {
-            self.pacings.fetch_add(1, Ordering::Relaxed);
-        }
-        pacer.rate().filter(|_| is_new)
+        self.pace()?.throttled(sent, now)
     }
 
     /// Requests a second that go at most; None while nothing holds them back.
-    pub(super) fn pace(&self) -> Option<f64> {
-        if self.paced.load(Ordering::Acquire) { self.pacer.lock().rate() } else { None }
+    pub(super) fn limit(&self) -> Option<f64> {
+        self.pace()?.rate()
     }
 
     /// Whether refusals found a pace, or requests wait now for the user's bound.
     pub(super) fn holds_back(&self, now: Instant) -> bool {
-        self.paced.load(Ordering::Acquire) && self.pacer.lock().holds_back(now)
+        self.pace().is_some_and(|pace| pace.holds_back(now))
     }
 
     /// Requests a second that succeeded lately.
@@ -136,8 +139,7 @@ impl Gate {
 
     /// How long ago a refusal lowered the pace last; None while the service refuses nothing.
     pub(super) fn lowered(&self, now: Instant) -> Option<Duration> {
-        let cut = self.paced.load(Ordering::Acquire).then(|| self.pacer.lock().cut()).flatten();
-        cut.map(|cut| now.saturating_duration_since(cut))
+        self.pace()?.cut().map(|cut| now.saturating_duration_since(cut))
     }
 
     /// Tokens that are left for repetitions, and how many there can be.
@@ -186,14 +188,14 @@ impl Gate {
 
     /// (how often a pace began to hold, slow mode, pause left).
     pub(super) fn pressure(&self, now: Instant) -> (u64, bool, Duration) {
-        let slow = self.is_slow();
+        let pacings = self.joined.get().map_or(0, |joined| joined.pace.pacings() - joined.pacings_before);
         let left = self.pause_end().map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
-        (self.pacings.load(Ordering::Relaxed), slow, left)
+        (pacings, self.is_slow(), left)
     }
 
     /// Whether what the other lets through counts for this one too.
     pub(super) fn shares_pace_with(&self, other: &Gate) -> bool {
-        Arc::ptr_eq(&self.pacer, &other.pacer)
+        self.pace().zip(other.pace()).is_some_and(|(own, others)| std::ptr::eq(own, others))
     }
 
     fn is_slow(&self) -> bool {
@@ -206,10 +208,7 @@ impl Gate {
     }
 
     fn pause_end(&self) -> Option<Instant> {
-        match self.closed_until.load(Ordering::Acquire) {
-            0 => None,
-            nanoseconds => self.base.checked_add(Duration::from_nanos(nanoseconds)),
-        }
+        self.pace()?.pause_end()
     }
 }
 
@@ -219,7 +218,9 @@ mod tests {
     use crate::clock::{Clock, SystemClock};
 
     fn gate(policy: &RetryPolicy, now: Instant) -> Gate {
-        Gate::new(policy, Arc::new(Mutex::new(Pacer::new(None, now))), now)
+        let gate = Gate::new(policy, now);
+        gate.join(Arc::new(Pace::new(None, now)));
+        gate
     }
 
     #[test]
@@ -276,6 +277,27 @@ mod tests {
         let end = now + Duration::from_secs(3);
         gate.close_until(end, now);
         assert_eq!(gate.still(turns[99], now).opens, end, "a pause is for those who wait as well");
+    }
+
+    #[test]
+    fn test_f28_a_refusal_of_one_client_is_heeded_by_all_that_share_its_pace() {
+        let now = SystemClock.now();
+        let policy = RetryPolicy::default();
+        let pace = Arc::new(Pace::new(None, now));
+        let [train, evaluate] = [Gate::new(&policy, now), Gate::new(&policy, now)];
+        [&train, &evaluate].iter().for_each(|gate| gate.join(Arc::clone(&pace)));
+        let stranger = gate(&policy, now);
+        assert!(train.throttled(now, now).is_some());
+        assert_eq!(evaluate.throttled(now, now), None, "they were told");
+        train.close_until(now + Duration::from_secs(2), now);
+        assert!(evaluate.holds_back(now) && evaluate.limit() == train.limit());
+        assert_eq!(evaluate.opens(now).opens, now + Duration::from_secs(2));
+        assert_eq!(evaluate.pressure(now), (1, false, Duration::from_secs(2)));
+        assert_eq!(stranger.opens(now).opens, now);
+        let late = Gate::new(&policy, now);
+        late.join(pace);
+        assert_eq!(late.pressure(now).0, 0, "what was before it is no news to it");
+        assert!(late.holds_back(now));
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl Transport {
         let (connections_in_use, connections_idle) = self.pool.fill();
         Outlook {
             requests_per_second: self.gate.admitted(now),
-            requests_per_second_limit: self.gate.pace(),
+            requests_per_second_limit: self.gate.limit(),
             limit_lowered_seconds_ago: self.gate.lowered(now).map(|ago| ago.as_secs_f64()),
             pause_seconds: pause.as_secs_f64(),
             is_in_slow_mode,
