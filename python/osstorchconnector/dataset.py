@@ -527,4 +527,7 @@ class OssMapDataset(_OssDataset, Dataset[Any]):
 
 def _worker() -> Worker:
     info = get_worker_info()
-    return Worker() if info is None else Worker(info.id, info.num_workers, is_child=True)
+    if info is None:
+        return Worker()
+    # A DataLoader gives its workers seeds in a row, from one that it draws for each crew of them.
+    return Worker(info.id, info.num_workers, is_child=True, loader=info.seed - info.id)

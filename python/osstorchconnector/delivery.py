@@ -48,11 +48,16 @@ _LOG_EVERY = 64
 
 @dataclass(frozen=True)
 class Worker:
-    """Which DataLoader worker this process is; (0, 1) outside of one."""
+    """Which DataLoader worker this process is; (0, 1) outside of one.
+
+    Attributes:
+        loader: a number that its siblings have in common, and workers that are made later have not.
+    """
 
     id: int = 0
     count: int = 1
     is_child: bool = False
+    loader: int = 0
 
 
 @dataclass(eq=False)
@@ -95,6 +100,7 @@ class _Process:
         self.counters = _Counters()
         self.duties: list[counters.Duty] = []
         self.publication: counters.Duty | None = None
+        self.epochs = 0
 
     @property
     def index(self) -> RowIndex:
@@ -223,14 +229,17 @@ class Delivery:
             # A map dataset runs once for each batch, and nobody tells it where an epoch ends.
             yield from self._run(positions, plan, ordered=ordered)
             return
-        with quota.Epoch(self._epoch_name(), self._here().own_stats):
+        with self._epoch(self._here()):
             yield from self._run(positions, plan, ordered=ordered)
 
-    def _epoch_name(self) -> str:
-        """Name what is read, and which part of it where several processes share it: each tells of its own."""
-        worker = self._worker
-        part = f" in worker {worker.id} of {worker.count}" if worker.is_child else ""
-        return f"{self._source.name}{part}"
+    def _epoch(self, here: _Process) -> quota.Epoch:
+        """Begin an epoch, which the workers of one DataLoader count alike and read together."""
+        here.epochs += 1
+        worker, meeting = self._worker, None
+        if worker.is_child and not self._connection.is_local:
+            path = self._file.beside(f"{worker.loader:x}-{here.epochs}.epoch")
+            meeting = quota.Meeting(path, worker.id, worker.count)
+        return quota.Epoch(self._source.name, here.own_stats, meeting)
 
     def _run(self, positions: Positions, plan: Run | None, *, ordered: bool) -> Iterator[Any]:
         here = self._here()
@@ -277,7 +286,7 @@ class Delivery:
             yield None
             here = self._here()
             reading = self._reading(None, ordered=ordered)
-            with quota.Epoch(self._epoch_name(), here.own_stats):
+            with self._epoch(here):
                 for piece in growing.pieces():
                     plan.grow(piece.end)
                     yield from self._deliver(
