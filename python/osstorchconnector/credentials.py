@@ -6,6 +6,7 @@ which calls a provider without holding any lock.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import pickle
@@ -209,12 +210,26 @@ def _is_provider(provider: Any) -> bool:
 
 
 def _asker(provider: Any) -> Any:
-    """Return what is called: `get_credentials` of the OSS SDKs, `get_credential` of alibabacloud-credentials."""
+    """Return what is called: `get_credentials` of the OSS SDKs, `get_credential` of alibabacloud-credentials.
+
+    A client of the latter has the other name too, for something that makes providers of a configuration.
+    """
     for name in ("get_credentials", "get_credential"):
         asker = getattr(provider, name, None)
-        if callable(asker):
+        if callable(asker) and _asks_for_nothing(asker):
             return asker
     return provider
+
+
+def _asks_for_nothing(function: Any) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:
+        # It was not written in Python, and says nothing of its arguments.
+        return True
+    return True
 
 
 def _name_of(provider: Any) -> str:
@@ -240,22 +255,25 @@ def _read(answer: Any) -> Fetched:
 
 def _part(answer: Any, name: str) -> str | None:
     """Read one part: dict entry, attribute, or getter."""
-    if isinstance(answer, Mapping):
-        value = answer.get(name)
-    elif hasattr(answer, name):
-        value = getattr(answer, name)
-    else:
-        getter = getattr(answer, f"get_{name}", None)
-        value = getter() if callable(getter) else None
+    value = _value_of(answer, name)
     if value is not None and not isinstance(value, str):
         raise _AnswerError(f"{name} that is not text")
     return value
 
 
+def _value_of(answer: Any, name: str) -> Any:
+    if isinstance(answer, Mapping):
+        return answer.get(name)
+    if hasattr(answer, name):
+        return getattr(answer, name)
+    getter = getattr(answer, f"get_{name}", None)
+    return getter() if callable(getter) else None
+
+
 def _expiry(answer: Any) -> float | None:
     """Read when the credentials end, as epoch seconds: a datetime, a number or ISO 8601 text."""
     for name in ("expiration", "expiration_time"):
-        value = answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+        value = _value_of(answer, name)
         if value is None or value == "":
             continue
         if isinstance(value, datetime):
