@@ -53,8 +53,8 @@ fn listing(count: usize) -> Result<(), Box<dyn Error>> {
         size: 112_640,
         etag: format!("\"{number:032X}\""),
         last_modified: "2026-11-22T00:00:00.000Z".to_owned(),
-        storage_class: "Standard".to_owned(),
-        object_type: "Normal".to_owned(),
+        storage_class: "Standard".into(),
+        object_type: "Normal".into(),
         ..ListedObject::default()
     });
     let page = ListBucketResult { contents: contents.collect(), ..ListBucketResult::default() }.encode();

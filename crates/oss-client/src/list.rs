@@ -223,8 +223,8 @@ mod tests {
             size: 1,
             etag: "\"E\"".to_owned(),
             last_modified: None,
-            storage_class: "Standard".to_owned(),
-            object_type: "Normal".to_owned(),
+            storage_class: "Standard".into(),
+            object_type: "Normal".into(),
         };
         ListPage {
             objects: keys.iter().map(object).collect(),

@@ -81,8 +81,8 @@ fn object(key: &str) -> ListedObject {
         size: key.len() as u64,
         etag: format!("\"{key}\""),
         last_modified: None,
-        storage_class: "Standard".to_owned(),
-        object_type: "Normal".to_owned(),
+        storage_class: "Standard".into(),
+        object_type: "Normal".into(),
     }
 }
 

@@ -48,7 +48,7 @@ fn a_page_of_version_two_is_read() {
     assert_eq!(page.common_prefixes, ["a/b/"]);
     let [object] = page.contents.as_slice() else { panic!("one object: {:?}", page.contents) };
     assert_eq!(object.key, "a/1+2+3中", "a plus sign stays one");
-    assert_eq!((object.size, object.object_type.as_str()), (25, "Normal"));
+    assert_eq!((object.size, &*object.object_type), (25, "Normal"));
     assert_eq!(object.owner.as_ref().unwrap().id, "1686240967192623");
 }
 
@@ -223,9 +223,9 @@ fn object() -> impl Strategy<Value = ListedObject> {
             key,
             last_modified,
             etag,
-            object_type,
+            object_type: object_type.into(),
             size,
-            storage_class,
+            storage_class: storage_class.into(),
             owner,
             restore_info,
         },

@@ -1,5 +1,6 @@
 //! What the operations take and return.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -197,9 +198,9 @@ pub struct ListedObject {
     /// Last change.
     pub last_modified: Option<UtcTime>,
     /// Storage class as the service spells it.
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     /// `Normal`, `Appendable`, `Multipart`, `Symlink`.
-    pub object_type: String,
+    pub object_type: Cow<'static, str>,
 }
 
 /// One page of a listing.

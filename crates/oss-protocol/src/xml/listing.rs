@@ -1,5 +1,7 @@
 //! One page of a bucket's listing, of either version.
 
+use std::borrow::Cow;
+
 use super::document::{Document, required, url_decode};
 use super::error::XmlError;
 use super::reader::Reader;
@@ -40,6 +42,10 @@ pub struct ListBucketResult {
     pub common_prefixes: Vec<String>,
 }
 
+/// What nearly every object of a listing says of itself: no memory is taken for it.
+const TYPES: [&str; 4] = ["Normal", "Multipart", "Appendable", "Symlink"];
+const STORAGE_CLASSES: [&str; 5] = ["Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"];
+
 /// One object of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListedObject {
@@ -50,11 +56,11 @@ pub struct ListedObject {
     /// Quotes included; may be empty.
     pub etag: String,
     /// `Normal`, `Multipart`, `Appendable` or `Symlink`; may be empty.
-    pub object_type: String,
+    pub object_type: Cow<'static, str>,
     /// Size in bytes.
     pub size: u64,
     /// Compare without case; may be empty.
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     /// Always in version 1, on request in version 2.
     pub owner: Option<Owner>,
     /// State of a restored archive object, in the form of `x-oss-restore`.
@@ -162,9 +168,9 @@ impl ListedObject {
                 "Key" => object.key = reader.text()?,
                 "LastModified" => object.last_modified = reader.text()?,
                 "ETag" => object.etag = reader.text()?,
-                "Type" => object.object_type = reader.text()?,
+                "Type" => object.object_type = reader.word(&TYPES)?,
                 "Size" => size = Some(reader.number("Size")?),
-                "StorageClass" => object.storage_class = reader.text()?,
+                "StorageClass" => object.storage_class = reader.word(&STORAGE_CLASSES)?,
                 "Owner" => object.owner = Some(Owner::read(reader)?),
                 "RestoreInfo" => object.restore_info = Some(reader.text()?),
                 _ => reader.skip()?,

@@ -19,6 +19,7 @@ mod listing;
 mod multipart;
 mod reader;
 mod restore;
+mod tokens;
 mod uploads;
 mod writer;
 
@@ -35,7 +36,8 @@ pub use self::multipart::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, CompletedPart, InitiateMultipartUploadResult,
     ListPartsResult, ListedPart,
 };
-pub use self::reader::{Element, MAX_DEPTH, MAX_ENTRIES, Reader};
+pub use self::reader::{Element, MAX_ENTRIES, Reader};
 pub use self::restore::RestoreRequest;
+pub use self::tokens::MAX_DEPTH;
 pub use self::uploads::{ListMultipartUploadsResult, ListedUpload};
 pub use self::writer::Writer;

@@ -1,16 +1,12 @@
 //! Pulling elements out of a document that may be hostile.
 //!
-//! quick-xml splits the bytes; everything it leaves open is decided here: how deep, how many,
-//! which markup, which references. A document is read in one pass, so the cost is linear in its
-//! size whatever it holds.
+//! What markup there may be is decided by [`super::tokens`]; how deep, how many, how large and which references, here. A
+//! document is read in one pass, so the cost is linear in its size whatever it holds.
 
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use std::borrow::Cow;
 
 use super::error::XmlError;
-use crate::excerpt::printable;
-
-/// Elements that may be open at once; the deepest document of OSS has five.
-pub const MAX_DEPTH: usize = 32;
+use super::tokens::{Token, Tokens};
 
 /// Entries of all lists of one document together.
 ///
@@ -19,14 +15,13 @@ pub const MAX_DEPTH: usize = 32;
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// A start tag; attributes are not looked at.
-#[derive(Debug)]
-pub struct Element<'x>(BytesStart<'x>);
+#[derive(Clone, Copy, Debug)]
+pub struct Element<'x>(&'x str);
 
-impl Element<'_> {
+impl<'x> Element<'x> {
     /// Returns the name without namespace prefix.
-    pub fn name(&self) -> &str {
-        let name = self.0.name().into_inner();
-        name.rsplit_once(':').map_or(name, |(_, local)| local)
+    pub fn name(self) -> &'x str {
+        self.0.bytes().rposition(|byte| byte == b':').map_or(self.0, |colon| &self.0[colon + 1..])
     }
 }
 
@@ -35,16 +30,13 @@ impl Element<'_> {
 /// After `child` returned an element, exactly one of `text`, `number`, `flag`, `skip` or a loop
 /// of `child` until `None` must read it to its end.
 pub struct Reader<'x> {
-    text: &'x [u8],
-    events: quick_xml::Reader<&'x [u8]>,
-    depth: usize,
+    tokens: Tokens<'x>,
     entries: usize,
-    begun: bool,
 }
 
 impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("depth", &self.depth).field("entries", &self.entries).finish()
+        f.debug_struct("Reader").field("depth", &self.tokens.depth()).field("entries", &self.entries).finish()
     }
 }
 
@@ -62,9 +54,7 @@ impl<'x> Reader<'x> {
             None => XmlError::Cut,
             Some(_) => XmlError::Malformed("not UTF-8".to_owned()),
         })?;
-        let mut events = quick_xml::Reader::from_str(text);
-        events.config_mut().expand_empty_elements = true;
-        Ok(Self { text: bytes, events, depth: 0, entries: 0, begun: false })
+        Ok(Self { tokens: Tokens::new(text), entries: 0 })
     }
 
     /// Returns the root element.
@@ -73,10 +63,10 @@ impl<'x> Reader<'x> {
     /// `Cut` if there is none; else as [`Reader::child`].
     pub fn root(&mut self) -> Result<Element<'x>, XmlError> {
         loop {
-            match self.event()? {
-                Event::Start(start) => return Ok(Element(start)),
-                Event::Eof => return Err(XmlError::Cut),
-                other => blank(&other, "text before the root element")?,
+            match self.tokens.next()? {
+                Token::Start(name) => return Ok(Element(name)),
+                Token::Eof => return Err(XmlError::Cut),
+                other => blank(other, "text before the root element")?,
             }
         }
     }
@@ -87,9 +77,9 @@ impl<'x> Reader<'x> {
     /// `Malformed` if there is a second element or text.
     pub fn finish(&mut self) -> Result<(), XmlError> {
         loop {
-            match self.event()? {
-                Event::Eof => return Ok(()),
-                other => blank(&other, "text or elements after the root element")?,
+            match self.tokens.next()? {
+                Token::Eof => return Ok(()),
+                other => blank(other, "text or elements after the root element")?,
             }
         }
     }
@@ -100,10 +90,10 @@ impl<'x> Reader<'x> {
     /// `Malformed` for text between elements; `Cut`, `TooDeep` or `Refused`.
     pub fn child(&mut self) -> Result<Option<Element<'x>>, XmlError> {
         loop {
-            match self.event()? {
-                Event::Start(start) => return Ok(Some(Element(start))),
-                Event::End(_) => return Ok(None),
-                other => blank(&other, "text where elements are expected")?,
+            match self.tokens.next()? {
+                Token::Start(name) => return Ok(Some(Element(name))),
+                Token::End => return Ok(None),
+                other => blank(other, "text where elements are expected")?,
             }
         }
     }
@@ -113,14 +103,32 @@ impl<'x> Reader<'x> {
     /// # Errors
     /// `Malformed` if there are elements inside, or a reference to no character.
     pub fn text(&mut self) -> Result<String, XmlError> {
-        let mut out = String::new();
+        self.value().map(Cow::into_owned)
+    }
+
+    /// Reads as [`Reader::text`]; one of the words that are `known` needs no memory.
+    ///
+    /// # Errors
+    /// As [`Reader::text`].
+    pub(super) fn word(&mut self, known: &[&'static str]) -> Result<Cow<'static, str>, XmlError> {
+        let text = self.value()?;
+        Ok(match known.iter().find(|word| **word == text) {
+            Some(word) => Cow::Borrowed(word),
+            None => Cow::Owned(text.into_owned()),
+        })
+    }
+
+    /// Reads as [`Reader::text`]: plain text, which nearly all is, without a copy.
+    fn value(&mut self) -> Result<Cow<'x, str>, XmlError> {
+        let mut out = Cow::Borrowed("");
         loop {
-            match self.event()? {
-                Event::End(_) => return Ok(out),
-                Event::Text(text) => out.push_str(&text.into_inner()),
-                Event::CData(text) => out.push_str(&text.into_inner()),
-                Event::GeneralRef(reference) => out.push(resolve(&reference)?),
-                _ => return Err(XmlError::Malformed("an element where text is expected".to_owned())),
+            match self.tokens.next()? {
+                Token::End => return Ok(out),
+                Token::Text(text) | Token::CData(text) => out += text,
+                Token::Reference(name) => out.to_mut().push(resolve(name)?),
+                Token::Start(_) | Token::Eof => {
+                    return Err(XmlError::Malformed("an element where text is expected".to_owned()));
+                }
             }
         }
     }
@@ -130,7 +138,7 @@ impl<'x> Reader<'x> {
     /// # Errors
     /// `BadValue(element)`, and those of [`Reader::text`].
     pub fn number(&mut self, element: &'static str) -> Result<u64, XmlError> {
-        let text = self.text()?;
+        let text = self.value()?;
         let digits = text.trim();
         let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
         digits.parse().ok().filter(|_| plain).ok_or(XmlError::BadValue(element))
@@ -149,7 +157,7 @@ impl<'x> Reader<'x> {
     /// # Errors
     /// `BadValue(element)`, and those of [`Reader::text`].
     pub fn flag(&mut self, element: &'static str) -> Result<bool, XmlError> {
-        let text = self.text()?;
+        let text = self.value()?;
         match text.trim() {
             word if word.eq_ignore_ascii_case("true") => Ok(true),
             word if word.eq_ignore_ascii_case("false") => Ok(false),
@@ -162,7 +170,7 @@ impl<'x> Reader<'x> {
     /// # Errors
     /// `BadValue` for any other encoding: its keys could not be read.
     pub(super) fn encoding_url(&mut self) -> Result<bool, XmlError> {
-        match self.text()?.trim() {
+        match self.value()?.trim() {
             "" => Ok(false),
             "url" => Ok(true),
             _ => Err(XmlError::BadValue("EncodingType")),
@@ -174,9 +182,9 @@ impl<'x> Reader<'x> {
     /// # Errors
     /// `Cut`, `TooDeep`, `Refused` or `Malformed`.
     pub fn skip(&mut self) -> Result<(), XmlError> {
-        let outside = self.depth - 1;
-        while self.depth > outside {
-            self.event()?;
+        let outside = self.tokens.depth() - 1;
+        while self.tokens.depth() > outside {
+            self.tokens.next()?;
         }
         Ok(())
     }
@@ -189,48 +197,18 @@ impl<'x> Reader<'x> {
         self.entries += 1;
         if self.entries > MAX_ENTRIES { Err(XmlError::TooManyEntries) } else { Ok(()) }
     }
-
-    fn rest_at_error(&self) -> &'x [u8] {
-        let at = usize::try_from(self.events.error_position()).unwrap_or(usize::MAX);
-        self.text.get(at..).unwrap_or(&[])
-    }
-
-    /// Takes the next event that is neither a comment nor the declaration.
-    fn event(&mut self) -> Result<Event<'x>, XmlError> {
-        loop {
-            let event = match self.events.read_event() {
-                Ok(event) => event,
-                Err(error) => return Err(malformed(&error, self.rest_at_error())),
-            };
-            let first = !std::mem::replace(&mut self.begun, true);
-            match event {
-                Event::Comment(_) => continue,
-                Event::Decl(_) if first => continue,
-                Event::Decl(_) => return Err(XmlError::Refused("a second XML declaration")),
-                Event::DocType(_) => return Err(XmlError::Refused("a DTD")),
-                Event::PI(_) => return Err(XmlError::Refused("a processing instruction")),
-                Event::Start(_) if self.depth == MAX_DEPTH => return Err(XmlError::TooDeep),
-                Event::Start(_) => self.depth += 1,
-                Event::End(_) => self.depth = self.depth.saturating_sub(1),
-                Event::Eof if self.depth > 0 => return Err(XmlError::Cut),
-                _ => {}
-            }
-            return Ok(event);
-        }
-    }
 }
 
-fn blank(event: &Event<'_>, otherwise: &str) -> Result<(), XmlError> {
-    match event {
-        Event::Text(text) if text.trim_ascii().is_empty() => Ok(()),
+fn blank(token: Token<'_>, otherwise: &str) -> Result<(), XmlError> {
+    match token {
+        Token::Text(text) if text.trim_ascii().is_empty() => Ok(()),
         _ => Err(XmlError::Malformed(otherwise.to_owned())),
     }
 }
 
 /// Resolves `&name;` or `&#number;`. Any character may be named by number, control characters
 /// too: OSS keys may hold them, and its SDKs write them that way.
-fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
-    let name: &str = reference;
+fn resolve(name: &str) -> Result<char, XmlError> {
     let number = match name.strip_prefix('#') {
         None => return predefined(name).ok_or(XmlError::Refused("an entity")),
         Some(hex) if hex.starts_with('x') => u32::from_str_radix(digits(&hex[1..]), 16),
@@ -254,39 +232,6 @@ fn predefined(name: &str) -> Option<char> {
         "quot" => Some('"'),
         _ => None,
     }
-}
-
-/// Sorts the errors of quick-xml; `rest` is the input from where the faulty markup begins.
-///
-/// Most syntax errors mean that the input ended inside markup, and so does a reference that
-/// nothing but its name follows.
-fn malformed(error: &quick_xml::Error, rest: &[u8]) -> XmlError {
-    use quick_xml::errors::{IllFormedError, SyntaxError};
-    match error {
-        quick_xml::Error::Syntax(SyntaxError::InvalidBangMarkup)
-            if !BANGS.iter().any(|markup| markup.starts_with(rest)) =>
-        {
-            XmlError::Malformed("unknown markup".to_owned())
-        }
-        quick_xml::Error::Syntax(_) => XmlError::Cut,
-        quick_xml::Error::IllFormed(IllFormedError::UnclosedReference)
-            if rest.strip_prefix(b"&").is_some_and(|name| name.iter().all(is_name_byte)) =>
-        {
-            XmlError::Cut
-        }
-        // Their own texts repeat the names, which may be as long as the document.
-        quick_xml::Error::IllFormed(
-            IllFormedError::MismatchedEndTag { .. } | IllFormedError::UnmatchedEndTag(_),
-        ) => XmlError::Malformed("an end tag without its start tag".to_owned()),
-        other => XmlError::Malformed(printable(&other.to_string(), 128)),
-    }
-}
-
-/// The markup that may begin with `<!`; an input that ends inside one of them was cut.
-const BANGS: [&[u8]; 3] = [b"<!--", b"<![CDATA[", b"<!DOCTYPE"];
-
-fn is_name_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || *byte == b'#'
 }
 
 #[cfg(test)]
