@@ -73,6 +73,41 @@ def test_f55_offsets_beyond_four_gib_are_read_where_they_are(site):
         assert reader.read(1) == b""
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_f55_more_than_four_gib_are_written_and_read_back(site):
+    # Zeros cost the emulator no memory. Each piece begins with its number.
+    piece_bytes, pieces, uri = 48 * MIB, 87, "oss://bucket/huge"
+    size = piece_bytes * pieces + 5
+    assert (size >> 32) == 1
+    site.fill({"small": b"x"})
+    checkpoint = OssCheckpoint(**site.arguments)
+    piece = bytearray(piece_bytes)
+    with checkpoint.writer(uri) as writer:
+        for number in range(1, pieces + 1):
+            piece[:8] = number.to_bytes(8, "little")
+            assert writer.write(piece) == piece_bytes
+        writer.write(b"the e")
+        assert writer.tell() == size
+    assert OssClient(**site.arguments).head_object("bucket", "huge").size == size
+    checked = checkpoint.stats()["crc_checked"]
+    memory = bytearray(piece_bytes)
+    with checkpoint.reader(uri) as reader:
+        for number in range(1, pieces + 1):
+            piece[:8] = number.to_bytes(8, "little")
+            assert reader.readinto(memory) == piece_bytes
+            assert memory == piece, number
+        assert reader.read() == b"the e"
+        # All of it was read, so the checksum of the whole was compared.
+        assert checkpoint.stats()["crc_checked"] == checked + 1
+        boundary = 1 << 32
+        number, within = divmod(boundary, piece_bytes)
+        reader.seek((number + 1) * piece_bytes)
+        assert reader.read(8) == (number + 2).to_bytes(8, "little")
+        reader.seek(boundary - within)
+        assert reader.read(within + 16) == (number + 1).to_bytes(8, "little") + bytes(within + 8)
+
+
 INSIDE = "<Error><Code>InternalError</Code><Message>late</Message></Error>"
 ANSWERS = {
     "500 after it was done": ({"commit_then_status": 500}, 1),

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use md5::{Digest, Md5};
 use oss_protocol::crc64::Crc64;
@@ -15,6 +15,13 @@ const PIECE_BYTES: usize = 32 * 1024 * 1024;
 
 /// Memory reserved at first when the sender names no length, or names a very large one.
 const FIRST_RESERVE_BYTES: usize = 64 * 1024;
+
+/// Fewer zeros than these, a page, are kept as they came: a piece for each run would take more.
+const LEAST_BLANK_BYTES: usize = 4096;
+
+/// What all runs of zeros share, so that objects of many gigabytes can be written to a small machine. The system gives
+/// no memory for it as long as nobody writes to it.
+static ZEROS: LazyLock<Arc<Vec<u8>>> = LazyLock::new(|| Arc::new(vec![0; PIECE_BYTES]));
 
 /// Where received bytes are put.
 #[derive(Debug)]
@@ -123,6 +130,13 @@ impl Intake {
         self.digests.update(bytes);
         match &mut self.place {
             Place::File(file, _) => file.write_all(bytes)?,
+            Place::Memory(pieces, current) if is_blank(bytes) => {
+                if !current.is_empty() {
+                    current.shrink_to_fit();
+                    pieces.push(piece_of(std::mem::take(current)));
+                }
+                extend_by_zeros(pieces, bytes.len());
+            }
             Place::Memory(pieces, current) => {
                 if current.len() + bytes.len() > PIECE_BYTES {
                     pieces.push(piece_of(std::mem::take(current)));
@@ -157,6 +171,27 @@ fn piece_of(bytes: Vec<u8>) -> Piece {
     Piece { source: Source::Memory(Arc::new(bytes)), offset: 0, size_bytes }
 }
 
+fn is_blank(bytes: &[u8]) -> bool {
+    let is_zero = |chunk: &[u8]| chunk.iter().fold(0, |all, byte| all | byte) == 0;
+    bytes.len() >= LEAST_BLANK_BYTES && bytes.chunks(LEAST_BLANK_BYTES).all(is_zero)
+}
+
+/// Adds so many zeros, at most as many as are received at once.
+fn extend_by_zeros(pieces: &mut Vec<Piece>, count: usize) {
+    let count = count as u64;
+    let is_run = |piece: &&mut Piece| {
+        let is_zeros = matches!(&piece.source, Source::Memory(bytes) if Arc::ptr_eq(bytes, &ZEROS));
+        is_zeros && piece.size_bytes + count <= PIECE_BYTES as u64
+    };
+    match pieces.last_mut().filter(is_run) {
+        Some(run) => run.size_bytes += count,
+        None => {
+            let source = Source::Memory(Arc::clone(&ZEROS));
+            pieces.push(Piece { source, offset: 0, size_bytes: count });
+        }
+    }
+}
+
 fn reserve_bytes(expected: Option<u64>, so_far: u64) -> usize {
     let left = expected.and_then(|all| usize::try_from(all.saturating_sub(so_far)).ok());
     left.map_or(FIRST_RESERVE_BYTES, |left| left.min(PIECE_BYTES))
@@ -176,6 +211,36 @@ mod tests {
         assert_eq!(received.content_md5().as_deref(), Some("JfnnlDI7RTiF9RgfG2JNCw=="));
         assert_eq!(received.crc64, 0x995D_C9BB_DF19_39FA);
         assert_eq!(received.body.to_vec().unwrap(), b"123456789");
+    }
+
+    #[test]
+    fn zeros_share_their_memory_and_stay_where_they_were() {
+        let mut intake = Intake::begin(None, Some(100_000_000), true).unwrap();
+        let slice = vec![0; 256 * 1024];
+        let mut whole = Vec::new();
+        for bytes in [&b"front"[..], &slice, &slice, b"middle", &[0; 9], &slice] {
+            intake.write(bytes).unwrap();
+            whole.extend_from_slice(bytes);
+        }
+        let received = intake.finish();
+        let body = &received.body;
+        assert_eq!((body.size_bytes(), body.pieces().len()), (whole.len() as u64, 5));
+        assert!(body.to_vec().unwrap() == whole);
+        assert_eq!(received.crc64, oss_protocol::crc64::crc64(&whole));
+        let kept = body.pieces().iter().map(|piece| match &piece.source {
+            Source::Memory(bytes) if !Arc::ptr_eq(bytes, &ZEROS) => bytes.len(),
+            _ => 0,
+        });
+        assert_eq!(kept.sum::<usize>(), 5 + 6 + 9);
+    }
+
+    #[test]
+    fn a_run_of_zeros_is_cut_where_the_shared_ones_end() {
+        let mut pieces = Vec::new();
+        (0..5).for_each(|_| extend_by_zeros(&mut pieces, PIECE_BYTES / 2));
+        let sizes: Vec<_> = pieces.iter().map(|piece| piece.size_bytes).collect();
+        let whole = PIECE_BYTES as u64;
+        assert_eq!(sizes, [whole, whole, whole / 2]);
     }
 
     #[test]
