@@ -34,6 +34,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::fork;
 use crate::interrupt::{self, Watch};
+use crate::lend::populate;
 use crate::operations::{OnAmbiguous, PutOptions, Written};
 use crate::stats::Counter;
 
@@ -235,6 +236,9 @@ impl Upload {
         }
         let room = part_bytes - self.buffer.len() as u64;
         let (piece, rest) = data.split_at(usize::try_from(room).unwrap_or(usize::MAX).min(data.len()));
+        if piece.len() > SLICE_BYTES {
+            populate(&mut self.buffer.spare_capacity_mut()[..piece.len()]);
+        }
         for slice in piece.chunks(SLICE_BYTES) {
             self.crc.update(slice);
             self.buffer.extend_from_slice(slice);
