@@ -151,7 +151,7 @@ bench-witness: setup ## Ask wrk whether the raw limit is an honest one (three mi
 	@$(PY) benches/witness.py $(ARGS)
 
 .PHONY: performance
-performance: setup original peers ## Measure all that docs/performance.md shows, and write its tables and pictures (15 minutes, 6 GB of memory)
+performance: setup original peers ## Measure all that docs/performance.md shows, and write its tables and pictures (20 minutes, 14 GB of memory)
 	@$(PY) benches/performance.py $(ARGS)
 
 .PHONY: guard

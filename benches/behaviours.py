@@ -1,6 +1,7 @@
 """What no share of a limit tells: distance, refusals, bad connections, faults, starts; mostly against the emulator.
 
-Each function sets the emulator up, lets contenders run, and returns figures by name.
+Each function sets the emulator up, lets one contender run once (`ours`, ours with the `seeds` config file, or the
+`original`), and returns figures by name, or None where that contender cannot do it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from collections import defaultdict
 from dataclasses import replace
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -26,8 +27,6 @@ from rows import Row
 from server import PART_BYTES, Served
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from run import Site
 
 OBJECT_BYTES = 110 * 1024
@@ -47,46 +46,41 @@ def place(site: Site, objects: int, object_bytes: int = OBJECT_BYTES, *, synthet
     return Place(urlsplit(emulator.endpoint).netloc, Served(objects, object_bytes, 0))
 
 
-def row(workload: str, workers: int = 0) -> Row:
+def row(workload: str, workers: int = 0, reads: Literal["objects", "large"] = "objects") -> Row:
     """Make a row that has no limit."""
-    return Row(workload, "", None, workload, workers=workers)
+    return Row(workload, "", None, workload, workers=workers, reads=reads)
 
 
-def distant(site: Site, objects: int, *, by_original: int) -> Figures:
+def distant(site: Site, who: str, objects: int, by_original: int) -> Figures | None:
     """30 ms to the first byte: objects a second, found by itself."""
-    there = place(site, objects)
+    count = by_original if who == "original" else objects
+    there = place(site, count)
     site.emulator.shape(first_byte_ms=FIRST_BYTE_MS)
-    found = {"objects_per_second": objects / float(site.contenders.ours(row("iterable"), there)["seconds"])}
-    found["with_seeds_config"] = objects / float(
-        site.contenders.ours(row("iterable"), there, seeds=True)["seconds"]
-    )
-    there = place(site, by_original)
-    site.emulator.shape(first_byte_ms=FIRST_BYTE_MS)
-    theirs = site.contenders.original(row("iterable"), there)
-    if theirs is not None:
-        found["original"] = by_original / float(theirs["seconds"])
-    return found
+    took = site.contenders.let(who, row("iterable"), there)
+    if took is None:
+        return None
+    return {"objects": count, "seconds": took["seconds"], "objects_per_second": count / took["seconds"]}
 
 
-def admitted(site: Site, objects: int) -> Figures:
+def admitted(site: Site, who: str, objects: int) -> Figures | None:
     """2,000 requests a second are admitted, the others refused: what is used after warm-up, and what is refused."""
     there = place(site, objects, 1024)
     site.emulator.shape(first_byte_ms=FIRST_BYTE_MS, admit_rps=ADMITTED_PER_SECOND)
-    told = site.contenders.ours(row("admitted"), there)["figures"]
-    samples, step = told["samples"], told["sample_seconds"]
+    took = site.contenders.let(who, row("admitted"), there)
+    if took is None:
+        return None
+    samples, step = took["figures"]["samples"], took["figures"]["sample_seconds"]
     first, last = samples[int(WARM_UP_SECONDS / step)], samples[-2]
     seconds = (len(samples) - 2 - int(WARM_UP_SECONDS / step)) * step
     answered, sent, refused = (after - before for before, after in zip(first, last, strict=True))
     return {"used": answered / seconds / ADMITTED_PER_SECOND, "refused": refused / sent}
 
 
-def shared(site: Site, count: int = PROCESSES) -> Figures:
+def shared(site: Site, who: str, count: int = PROCESSES) -> Figures:
     """So many processes share 2,000 requests a second from their first request on."""
     there = place(site, 128_000, 1024, synthetic=True)
-    prepared = row("sharing", count)
-    target = replace(site.contenders.target(prepared, there), expected_bytes=0, is_at_least=True)
     site.emulator.shape(first_byte_ms=FIRST_BYTE_MS, admit_rps=ADMITTED_PER_SECOND)
-    told = site.contenders.run("workloads.sharing", target)["figures"]
+    told = _unknown_bytes(site, who, row("sharing", count), there)["figures"]
     processes, seconds = told["told"], float(told["seconds"])
     answered = [float(one[1]) for one in processes]
     fair = ADMITTED_PER_SECOND * seconds / count
@@ -98,7 +92,14 @@ def shared(site: Site, count: int = PROCESSES) -> Figures:
     }
 
 
-def one_slow_connection(site: Site, objects: int) -> Figures:
+def _unknown_bytes(site: Site, who: str, wanted: Row, there: Place) -> dict[str, Any]:
+    """Run what ends before all is read."""
+    target = site.contenders.target(wanted, there, seeds=who == "seeds")
+    target = replace(target, expected_bytes=0, is_at_least=True)
+    return site.contenders.run(f"workloads.{wanted.workload}", target)
+
+
+def one_slow_connection(site: Site, who: str, objects: int) -> Figures | None:
     """One connection in 16 is 20 times slower: latency of objects and bytes sent, as the journal has them."""
     there = place(site, objects)
     fast = 20_000_000
@@ -108,7 +109,8 @@ def one_slow_connection(site: Site, objects: int) -> Figures:
         "action": {"rate_bytes_per_second": fast // 20},
     }
     site.emulator.rules([slow])
-    site.contenders.ours(row("iterable"), there)
+    if site.contenders.let(who, row("iterable"), there) is None:
+        return None
     took, sent_bytes = _latencies(site.emulator.requests("GetObject"))
     return {
         "median_ms": median(took),
@@ -130,29 +132,31 @@ def _latencies(entries: list[dict[str, Any]]) -> tuple[list[float], int]:
     return took, sum(int(entry["bytes_out"]) for entry in entries)
 
 
-def troubled(site: Site, objects: int, rounds: int) -> Figures:
+def troubled(site: Site, who: str, objects: int, seed: int) -> Figures | None:
     """1 % resets, 1 % 503 and 0.2 % stalls, against the clean epoch."""
     faults = [
         {"match": {"op": "GetObject", "probability": 0.01}, "action": {"reset_after_bytes": 20_000}},
         {"match": {"op": "GetObject", "probability": 0.01}, "action": {"status": 503}},
         {"match": {"op": "GetObject", "probability": 0.002}, "action": {"stall_after_bytes": 20_000}},
     ]
-    there, ratios = place(site, objects), []
-    for number in range(rounds):
-        site.emulator.rules([])
-        clean = site.contenders.ours(row("iterable"), there)["seconds"]
-        site.emulator.rules(faults, number)
-        ratios.append(clean / site.contenders.ours(row("iterable"), there)["seconds"])
-    return {"share_of_clean_epoch": median(ratios)}
+    there = place(site, objects)
+    clean = site.contenders.let(who, row("iterable"), there)
+    site.emulator.rules(faults, seed)
+    faulty = site.contenders.let(who, row("iterable"), there)
+    if clean is None or faulty is None:
+        return None
+    return {
+        "clean_seconds": clean["seconds"],
+        "seconds": faulty["seconds"],
+        "share_of_clean_epoch": clean["seconds"] / faulty["seconds"],
+    }
 
 
-def first_batch(site: Site, objects: int) -> Figures:
+def first_batch(site: Site, who: str, objects: int) -> Figures:
     """A million objects that nobody has listed, 50 ms a page: seconds to the first shuffled batch, and pages asked."""
     there = place(site, objects, 1024, synthetic=True)
     site.emulator.rules([{"match": {"op": "ListObjectsV2"}, "action": {"delay_ms": 50}}])
-    wanted = row("first_batch", 2)
-    target = replace(site.contenders.target(wanted, there), expected_bytes=0, is_at_least=True)
-    told = site.contenders.run("workloads.first_batch", target)["figures"]
+    told = _unknown_bytes(site, who, row("first_batch", 2), there)["figures"]
     pages = len(site.emulator.requests("ListObjectsV2"))
     return {
         "seconds": told["first_batch_seconds"],
@@ -161,7 +165,7 @@ def first_batch(site: Site, objects: int) -> Figures:
     }
 
 
-def far_checkpoint(site: Site, size_bytes: int) -> Figures:
+def far_checkpoint(site: Site, who: str, size_bytes: int) -> Figures | None:
     """A large object over connections of 100 MB/s, 30 ms away: how many connections' worth a save and a load reach."""
     keys = (
         "--access-key-id",
@@ -171,6 +175,7 @@ def far_checkpoint(site: Site, size_bytes: int) -> Figures:
     )
     # It must not be the limit itself, and the MD5 of what it gets is most of its work.
     far = Emulator(buckets=["bucket"], arguments=["--region", REGION, "--opaque-etags", *keys])
+    found: Figures = {"bytes": size_bytes}
     with far:
         there = Place(urlsplit(far.endpoint).netloc, Served(0, 0, size_bytes))
         client = OssCheckpoint(**far.arguments())
@@ -178,32 +183,28 @@ def far_checkpoint(site: Site, size_bytes: int) -> Figures:
             for _ in range(size_bytes // PART_BYTES):
                 writer.write(bytes(PART_BYTES))
         far.shape(first_byte_ms=FIRST_BYTE_MS, rate_bytes_per_second=CONNECTION_BYTES_PER_SECOND)
-        found = {}
         for name, workload in (("read", "checkpoint_whole"), ("written", "checkpoint_write")):
-            wanted = replace(row(workload), reads="large")
-            seconds = site.contenders.ours(wanted, there)["seconds"]
-            found[name] = size_bytes / seconds / CONNECTION_BYTES_PER_SECOND
-    return found
+            took = site.contenders.let(who, row(workload, reads="large"), there)
+            if took is not None:
+                found |= {
+                    f"{name}_seconds": took["seconds"],
+                    name: size_bytes / took["seconds"] / CONNECTION_BYTES_PER_SECOND,
+                }
+    return found if len(found) > 1 else None
 
 
-def listings(site: Site) -> Figures:
+def listings(site: Site, who: str) -> Figures | None:
     """Pages that a job of one epoch and 4 workers asks for, where one listing has `least_pages`."""
-    there = site.place("nginx, 1 KB")
-    wanted = row("iterable_loader", workers=4)
-    contenders: dict[str, Callable[[], dict[str, Any] | None]] = {
-        "list_requests": lambda: site.contenders.ours(wanted, there),
-        "by_original": lambda: site.contenders.original(wanted, there),
-        "by_s3torchconnector": lambda: site.contenders.peer("s3torchconnector", wanted, there),
-    }
-    found: Figures = {"least_pages": -(-there.served.objects // 1000)}
-    for name, run in contenders.items():
-        before = site.tiny.pages_asked()
-        if run() is not None:
-            found[name] = site.tiny.pages_asked() - before
-    return found
+    there, wanted = site.place("nginx, 1 KB"), row("iterable_loader", workers=4)
+    before = site.tiny.pages_asked()
+    run = site.contenders.peer if who == "s3torchconnector" else site.contenders.let
+    if run(who, wanted, there) is None:
+        return None
+    pages = site.tiny.pages_asked() - before
+    return {"list_requests": pages, "least_pages": -(-there.served.objects // 1000)}
 
 
-def pictures(site: Site, count: int) -> Figures:
+def pictures(site: Site, who: str, count: int) -> Figures | None:
     """The share of its time that a loop decoding JPEGs waits for data, from nothing on."""
     emulator = site.emulator
     emulator.reset()
@@ -212,7 +213,8 @@ def pictures(site: Site, count: int) -> Figures:
         emulator.put_object("bucket", f"pictures/{number:08}.jpg", data)
     emulator.shape(first_byte_ms=FIRST_BYTE_MS)
     there = Place(urlsplit(emulator.endpoint).netloc, Served(count, len(data), 0))
-    return {"waiting": site.contenders.ours(row("pictures"), there)["figures"]["waiting_share"]}
+    took = site.contenders.let(who, row("pictures"), there)
+    return None if took is None else {"waiting": took["figures"]["waiting_share"]}
 
 
 def _jpeg() -> bytes:
@@ -224,32 +226,33 @@ def _jpeg() -> bytes:
     return made.getvalue()
 
 
-def ticking(site: Site) -> Figures:
+def ticking(site: Site, who: str) -> Figures | None:
     """The largest gap that a ticking Python thread sees, from nginx."""
-    figures = site.contenders.ours(row("ticking"), site.place("nginx"))["figures"]
-    return {name: float(value) for name, value in figures.items()}
+    took = site.contenders.let(who, row("ticking"), site.place("nginx"))
+    return None if took is None else {name: float(value) for name, value in took["figures"].items()}
 
 
-def ready_objects(site: Site) -> Figures:
+def slow_consumer(site: Site, who: str) -> Figures:
+    """What is read ahead of a program that is slow, as a part of the budget for it; and the memory of all, from nginx."""
+    took = _unknown_bytes(site, who, row("slow_consumer"), site.place("nginx"))
+    return {**took["figures"], "peak_bytes": took["peak_bytes"]}
+
+
+def ready_objects(site: Site, who: str) -> Figures | None:
     """CPU time of the Python thread for an object that is there already: our Python's, and in all, from nginx."""
-    figures = site.contenders.ours(row("ready_objects"), site.place("nginx, 1 KB"))["figures"]
-    return {name: float(value) for name, value in figures.items()}
+    took = site.contenders.let(who, row("ready_objects"), site.place("nginx, 1 KB"))
+    return None if took is None else {name: float(value) for name, value in took["figures"].items()}
 
 
-def import_time(repeats: int) -> Figures:
+def import_time(who: str) -> Figures | None:
     """Seconds that the import adds to an interpreter's start."""
-    ours = _import_seconds("osstorchconnector", None, repeats)
-    found = {"seconds": ours}
-    if (original.HOME / "osstorchconnector").is_dir():
-        found["original"] = _import_seconds("osstorchconnector", original.environment(), min(repeats, 3))
-    return found
+    if who == "original" and not (original.HOME / "osstorchconnector").is_dir():
+        return None
+    environment = original.environment() if who == "original" else None
 
-
-def _import_seconds(module: str, environment: dict[str, str] | None, repeats: int) -> float:
     def once(code: str) -> float:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.DEVNULL)
         return time.perf_counter() - began
 
-    once(f"import {module}")  # fills the page cache and the compiled files
-    return median(once(f"import {module}") - once("pass") for _ in range(repeats))
+    return {"seconds": once("import osstorchconnector") - once("pass")}

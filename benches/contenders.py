@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import original
 from measure import Target
+from starter import Starter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rows import Row
     from server import Served
 
@@ -48,6 +52,7 @@ class Contenders:
         self.credentials.write_text(
             json.dumps(dict(zip(("AccessKeyId", "AccessKeySecret"), keys, strict=True)))
         )
+        self._starters: dict[tuple[str, ...], Starter] | None = None
         self._prefix = original.command_prefix(directory) if with_original else "it was not asked for"
         if isinstance(self._prefix, str):
             print(f"bench: the original is not measured: {self._prefix}", flush=True)
@@ -57,6 +62,23 @@ class Contenders:
             )
         if not (PEERS / "obstore").is_dir():
             print("bench: the peers are not measured; `make peers` fetches them", flush=True)
+
+    @contextlib.contextmanager
+    def forking(self) -> Iterator[None]:
+        """Within this block no run imports torch anew: time is measured as before, memory is not."""
+        self._starters = {}
+        try:
+            yield
+        finally:
+            for starter in self._starters.values():
+                starter.close()
+            self._starters = None
+
+    def let(self, who: str, row: Row, place: Place) -> dict[str, Any] | None:
+        """Run with `ours`, ours with the `seeds` config file, or the `original`; None where that cannot be."""
+        if who == "original":
+            return self.original(row, place)
+        return self.ours(row, place, seeds=who == "seeds")
 
     def ours(self, row: Row, place: Place, *, seeds: bool = False) -> dict[str, Any]:
         """Run with our package, without a config file or with the one that the original's README prints."""
@@ -122,6 +144,11 @@ class Contenders:
         environment: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         """Measure one workload in a process of its own."""
+        if self._starters is not None:
+            key = (*(prefix or []), (environment or {}).get("PYTHONPATH", ""))
+            if key not in self._starters:
+                self._starters[key] = Starter(prefix or [], environment, self.directory / "result.json")
+            return self._starters[key].run(module, target)
         command = [*(prefix or []), sys.executable, str(HERE / "measure.py"), module]
         done = subprocess.run(
             [*command, json.dumps(asdict(target))],

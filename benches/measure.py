@@ -1,7 +1,7 @@
 """Run one workload in this process and print what it took, as one line of JSON.
 
-`run.py` starts this once per workload and round, so that every figure is of a fresh process. Imports (torch among
-them) come before the clock starts; memory is counted from there.
+`run.py` starts this once per workload and round, so that every figure is of a fresh process; `starter.py` forks where
+memory is not looked at. Imports (torch among them) come before the clock starts; memory is counted from there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import resource
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,14 @@ def memory_bytes(field: str) -> int:
     raise SystemExit(f"error: no {field} in /proc/self/status")
 
 
-def main() -> None:
-    """Measure the module named by the first argument against the target given as JSON by the second."""
-    target = Target(**json.loads(sys.argv[2]))
+def measured(module: str, target: Target) -> dict[str, Any]:
+    """Run the workload of that module, and return what it took."""
     import torch
 
     torch.set_num_threads(1)
-    workload = importlib.import_module(sys.argv[1]).Workload(target)
+    # That there are more workers than cores is what a curve is about.
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
+    workload = importlib.import_module(module).Workload(target)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before_bytes, before_cpu, began = memory_bytes("VmRSS"), cpu_seconds(), time.perf_counter()
     delivered = workload.run()
@@ -79,7 +81,7 @@ def main() -> None:
     import osstorchconnector
 
     stats = getattr(osstorchconnector, "stats", dict)  # the original keeps none
-    result = {
+    return {
         "bytes": delivered,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds() - before_cpu,
@@ -88,7 +90,11 @@ def main() -> None:
         "figures": getattr(workload, "figures", {}),
         "stats": stats(),
     }
-    print(json.dumps(result))
+
+
+def main() -> None:
+    """Measure the module named by the first argument against the target given as JSON by the second."""
+    print(json.dumps(measured(sys.argv[1], Target(**json.loads(sys.argv[2])))))
 
 
 if __name__ == "__main__":

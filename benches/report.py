@@ -10,27 +10,20 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from rows import BESIDE, beside
+from figures import against, cpu_seconds_per_byte, speed, spread, stages, taken
+from rows import BESIDE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from figures import Rounds
 
-    from rows import Row
-
+HEAD = ("who, what", "rounds", "GB", "GB/s", "min..max", "share", "of", "CPU s/GB", "peak MB")
 HERE = Path(__file__).parent
-Rounds = dict[str, list[dict[str, Any]]]
-
-
-def speed(result: dict[str, Any]) -> float:
-    """Bytes per second."""
-    return float(result["bytes"]) / float(result["seconds"])
 
 
 def table(rounds: Rounds, limits: dict[str, str]) -> str:
     """Lay out medians; a ratio is the median over rounds of (ours / its limit in the same round)."""
-    head = ("contender", "GB/s", "min..max", "ratio", "to limit", "CPU s/GB", "peak MiB")
-    rows = [head, *cells(rounds, limits)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    rows = [HEAD, *cells(rounds, limits)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -40,54 +33,35 @@ def cells(rounds: Rounds, limits: dict[str, str]) -> list[tuple[str, ...]]:
     return [_row(name, rounds, limits.get(name, "-")) for name in rounds]
 
 
-def shares(rounds: Rounds, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Say for each row which share of its limit ours reached, with the original's config file, and the original."""
-    return [
-        {
-            "name": row.name,
-            "goal": row.goal,
-            "ours": _share(rounds, row.name, beside(row)),
-            "seeds": _share(rounds, f"{row.name}, seed's config", beside(row)),
-            "original": _share(rounds, f"original {row.name}", beside(row)),
-        }
-        for row in rows
-        if row.limit.startswith("raw")
-    ]
-
-
-def _share(rounds: Rounds, name: str, limit: str) -> float | None:
-    pairs = zip(rounds.get(name, []), rounds.get(limit, []), strict=False)
-    ratios = [speed(ours) / speed(theirs) for ours, theirs in pairs]
-    return median(ratios) if ratios else None
-
-
 def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
-    results = rounds[name]
-    speeds = [speed(result) / 1e9 for result in results]
-    pairs = zip(results, rounds.get(limit, []), strict=False)
-    ratios = [speed(ours) / speed(theirs) for ours, theirs in pairs]
-    cpu = [result["cpu_seconds"] / result["bytes"] * 1e9 for result in results if "cpu_seconds" in result]
-    peak = [result["peak_bytes"] / 2**20 for result in results if "peak_bytes" in result]
+    runs = rounds[name]
+    speeds = spread([speed(run) / 1e9 for run in runs])
+    assert speeds is not None, "a contender that did not run has no row"
+    ratio = spread(against(rounds, name, limit, speed))
+    cpu = spread([one * 1e9 for one in taken(runs, cpu_seconds_per_byte)])
+    peak = spread(taken(runs, lambda run: run["peak_bytes"] / 1e6))
     return (
         name,
-        f"{median(speeds):.2f}",
-        f"{min(speeds):.2f}..{max(speeds):.2f}",
-        f"{median(ratios):.2f}" if ratios else "-",
+        str(len(runs)),
+        f"{median(run['bytes'] for run in runs) / 1e9:.2f}",
+        f"{speeds.median:.2f}",
+        f"{speeds.least:.2f}..{speeds.most:.2f}",
+        f"{ratio.median:.2f}" if ratio else "-",
         limit.partition(BESIDE)[0],
-        f"{median(cpu):.2f}" if cpu else "-",
-        f"{median(peak):.0f}" if peak else "-",
+        f"{cpu.median:.2f}" if cpu else "-",
+        f"{peak.median:.0f}" if peak else "-",
     )
 
 
-def stages(rounds: Rounds) -> list[str]:
+def stage_lines(rounds: Rounds) -> list[str]:
     """Say in one line for each contender that tells them how long its stages took, medians in seconds."""
-    lines = []
-    for name, results in rounds.items():
-        told = [result["stages"] for result in results if result.get("stages")]
-        if told:
-            parts = ", ".join(f"{stage} {median(one[stage] for one in told):.2f}" for stage in told[0])
-            lines.append(f"{name}, stages: {parts}")
-    return lines
+    told = {name: stages(runs) for name, runs in rounds.items()}
+    return [f"{name}, stages: {in_words(found)}" for name, found in told.items() if found]
+
+
+def in_words(seconds: dict[str, float]) -> str:
+    """Name each stage and its seconds."""
+    return ", ".join(f"{stage.removesuffix('_seconds')} {took:.2f}" for stage, took in seconds.items())
 
 
 def machine() -> dict[str, Any]:
@@ -115,5 +89,23 @@ def save(name: str, content: dict[str, Any]) -> Path:
     directory = HERE / "results"
     directory.mkdir(exist_ok=True)
     path = directory / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(text(content))
     return path
+
+
+def text(content: dict[str, Any]) -> str:
+    """Write JSON with a line for each run: what holds nothing but numbers and words stands in one."""
+    return f"{_lines(content, 0)}\n"
+
+
+def _lines(value: Any, depth: int) -> str:
+    held = (
+        list(value.values() if isinstance(value, dict) else value) if isinstance(value, (dict, list)) else []
+    )
+    if not any(one and isinstance(one, (dict, list)) for one in held):
+        return json.dumps(value)
+    inner, outer = " " * (depth + 1), " " * depth
+    if isinstance(value, dict):
+        rows = [f"{json.dumps(name)}: {_lines(one, depth + 1)}" for name, one in value.items()]
+        return "{\n" + ",\n".join(f"{inner}{row}" for row in rows) + f"\n{outer}}}"
+    return "[\n" + ",\n".join(f"{inner}{_lines(one, depth + 1)}" for one in value) + f"\n{outer}]"

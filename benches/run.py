@@ -20,11 +20,13 @@ import raw
 import report
 from contenders import REGION, Contenders, Place
 from osstorchconnector.emulator import Emulator
-from rows import ROWS, PlaceName, Row, beside, limits
+from rows import ROWS, SLOW_PEERS, PlaceName, Row, beside, limits, original, seeds
 from server import Served, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from figures import Rounds
 
 # Beyond this load something else was already running.
 QUIET_LOAD = 0.5
@@ -38,23 +40,29 @@ class Size:
 
     served: Served
     tiny: Served
+    fewer: Served
 
     @property
     def total_bytes(self) -> int:
         """Bytes of all objects."""
-        return sum(one.small_bytes + one.big_bytes for one in (self.served, self.tiny))
+        return sum(one.small_bytes + one.big_bytes for one in (self.served, self.tiny, self.fewer))
 
     def describe(self) -> str:
         """Say it in one line."""
-        served, tiny = self.served, self.tiny
+        served, tiny, fewer = self.served, self.tiny, self.fewer
         return (
-            f"{served.objects} objects of {served.object_bytes} bytes; one of {served.big_bytes >> 20} MiB; "
-            f"{tiny.objects} of {tiny.object_bytes} bytes"
+            f"{served.objects:,} objects of {served.object_bytes:,} bytes, one of {served.big_bytes >> 20} MiB, "
+            f"{tiny.objects:,} of {tiny.object_bytes:,} bytes; "
+            f"for {' and '.join(SLOW_PEERS)} {fewer.objects:,} and {fewer.big_bytes >> 20} MiB"
         )
 
 
-FULL = Size(Served(20_000, 110 * 1024, 2048 * MIB), Served(20_000, 1024, MIB))
-QUICK = Size(Served(4_000, 110 * 1024, 512 * MIB), Served(8_000, 1024, MIB))
+FULL = Size(
+    Served(20_000, 110 * 1024, 2048 * MIB), Served(20_000, 1024, MIB), Served(4_000, 110 * 1024, 512 * MIB)
+)
+QUICK = Size(
+    Served(4_000, 110 * 1024, 512 * MIB), Served(8_000, 1024, MIB), Served(2_000, 110 * 1024, 128 * MIB)
+)
 
 
 Step: TypeAlias = "tuple[str, Callable[[], dict[str, Any] | None]]"
@@ -66,6 +74,7 @@ class Site:
 
     server: Server
     tiny: Server
+    fewer: Server
     emulator: Emulator
     contenders: Contenders
 
@@ -74,6 +83,8 @@ class Site:
         served = self.server.served
         if name == "nginx, 1 KB":
             return Place(self.tiny.address, self.tiny.served)
+        if name == "nginx, fewer":
+            return Place(self.fewer.address, self.fewer.served)
         if name == "nginx over TLS":
             return Place(f"127.0.0.1:{self.server.tls_port}", served, self.server.ca_file)
         if name == "emulator":
@@ -97,11 +108,10 @@ class Site:
         }
 
 
-def steps(site: Site, rows: Sequence[Row], *, with_others: bool, with_peers: bool) -> list[Step]:
+def steps(site: Site, rows: Sequence[Row], *, with_peers: bool) -> list[Step]:
     """Say what one round runs, in the order of the table: each row's limit right before the row.
 
-    A round takes minutes, and a shared machine drifts meanwhile. The others are the original, and ours with its config
-    file.
+    A round takes minutes, and a shared machine drifts meanwhile. Both configurations run where there is a goal.
     """
     limits, found = site.limits(), list[Step]()
     for row in rows:
@@ -109,13 +119,12 @@ def steps(site: Site, rows: Sequence[Row], *, with_others: bool, with_peers: boo
         if row.limit in limits:
             found.append((beside(row), limits[row.limit]))
         found.append((row.name, partial(contenders.ours, row, place)))
-        if with_others:
-            found.append((f"{row.name}, seed's config", partial(contenders.ours, row, place, seeds=True)))
-            found.append((f"original {row.name}", partial(contenders.original, row, place)))
-        if with_peers:
-            found += [
-                (f"{peer} {row.name}", partial(contenders.peer, peer, row, place)) for peer in row.peers
-            ]
+        if row.goal is not None:
+            found.append((seeds(row), partial(contenders.ours, row, place, seeds=True)))
+        found.append((original(row), partial(contenders.original, row, place)))
+        for peer in row.peers if with_peers else ():
+            theirs = site.place("nginx, fewer") if peer in SLOW_PEERS else place
+            found.append((f"{peer} {row.name}", partial(contenders.peer, peer, row, theirs)))
     return found
 
 
@@ -126,9 +135,15 @@ def opened(size: Size, *, with_original: bool) -> Iterator[Site]:
     program = raw.build()
     print(f"bench: filling {size.total_bytes / 1e9:.1f} GB of memory", flush=True)
     own = Emulator(buckets=["bucket"], arguments=["--region", REGION])
-    with Server(size.served, program) as server, Server(size.tiny, program) as tiny, own as emulator:
+    with (
+        Server(size.served, program) as server,
+        Server(size.tiny, program) as tiny,
+        Server(size.fewer, program) as fewer,
+        own as emulator,
+    ):
         keys = (emulator.access_key_id, emulator.access_key_secret)
-        yield Site(server, tiny, emulator, Contenders(server.directory, keys, with_original=with_original))
+        contenders = Contenders(server.directory, keys, with_original=with_original)
+        yield Site(server, tiny, fewer, emulator, contenders)
 
 
 def load_before() -> float:
@@ -142,17 +157,16 @@ def load_before() -> float:
     return load_average
 
 
-def measured(site: Site, rows: Sequence[Row], count: int, *, others_in: int, peers_in: int) -> report.Rounds:
-    """Run so many rounds; the original with its config file, and other packages, in the first few of them."""
-    rounds = report.Rounds()
+def measured(site: Site, rows: Sequence[Row], count: int, *, with_peers: bool) -> Rounds:
+    """Run so many rounds of everything."""
+    rounds: Rounds = {}
     for number in range(count):
         print(f"bench: round {number + 1} of {count}", flush=True)
-        found = steps(site, rows, with_others=number < others_in, with_peers=number < peers_in)
-        one_round(number, found, rounds)
+        one_round(number, steps(site, rows, with_peers=with_peers), rounds)
     return rounds
 
 
-def one_round(number: int, found: list[Step], rounds: report.Rounds) -> None:
+def one_round(number: int, found: list[Step], rounds: Rounds) -> None:
     """Let every contender run once and append what it took; every second round goes the other way.
 
     Who runs later finds the machine warmer or more worn out: several per cent on some.
@@ -160,7 +174,7 @@ def one_round(number: int, found: list[Step], rounds: report.Rounds) -> None:
     for name, run in found if number % 2 == 0 else reversed(found):
         result = run()
         if result is not None:
-            rounds.setdefault(name, []).append(result)
+            rounds.setdefault(name, []).append({"round": number, **result})
 
 
 def main() -> None:
@@ -180,14 +194,14 @@ def main() -> None:
     load_average = load_before()
     with opened(size, with_original=not options.no_original) as site:
         rows = [row for row in ROWS if row.name in options.rows]
-        rounds = measured(site, rows, count, others_in=count, peers_in=count if options.peers else 0)
+        rounds = measured(site, rows, count, with_peers=options.peers)
     machine = report.machine()
     print(f"\n{size.describe()}; {machine}")
     print(
         "Medians of interleaved rounds. Peak: above a process with torch imported and the destination made.\n"
     )
     print(report.table(rounds, LIMITS))
-    for line in report.stages(rounds):
+    for line in report.stage_lines(rounds):
         print(line)
     content = {
         "machine": machine,

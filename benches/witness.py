@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import programs
 import raw
-import report
+from figures import speed
 from server import Served, Server
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def pair(program: Path, address: str, what: Witnessed, *, wrk_first: bool) -> fl
     """Run both, one after the other, and return how fast wrk was, the raw client being 1."""
     if wrk_first:
         theirs = wrk(address, what)
-        return theirs / report.speed(raw.raw(program, address, what.load))
-    ours = report.speed(raw.raw(program, address, what.load))
+        return theirs / speed(raw.raw(program, address, what.load))
+    ours = speed(raw.raw(program, address, what.load))
     return wrk(address, what) / ours
 
 
