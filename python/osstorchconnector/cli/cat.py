@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.failing import said_in_one_line
 from osstorchconnector.cli.stat import advise_of_keys_below
 from osstorchconnector.cli.tables import json_texts
@@ -39,7 +39,9 @@ def _read_range(_ctx: click.Context, _param: click.Parameter, text: str | None) 
 
 
 @click.command("cat", short_help="write the bytes of objects to stdout")
-@click.argument("uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True)
+@click.argument(
+    "uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True, shell_complete=locations.complete
+)
 @click.option(
     "--range", "span", metavar="START..END", callback=_read_range, help="Only these bytes, END not included."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.amounts import read_age
 from osstorchconnector.cli.failing import complain
 from osstorchconnector.cli.meter import Meter
@@ -32,7 +32,7 @@ def command() -> None:
 
 
 @command.command("latest", short_help="print the URI of the newest checkpoint below a prefix that loads")
-@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX", shell_complete=locations.complete)
 @json_option
 @reaching.options
 def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
@@ -49,7 +49,7 @@ def latest(*, reaching: Reaching, prefix: str, as_json: bool) -> int:
 
 
 @command.command("gc", short_help="list objects of replaced and dead saves, and remove them")
-@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX", shell_complete=locations.complete)
 @click.option(
     "--grace",
     callback=read_age,

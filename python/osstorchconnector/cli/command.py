@@ -102,6 +102,10 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         SystemExit: the arguments are wrong; it was said in one line.
     """
+    if "_OSSCONNECTOR_COMPLETE" in os.environ:
+        from osstorchconnector.cli.completion import prepare
+
+        prepare()
     if hasattr(sys.stdout, "reconfigure"):
         # A key may hold what the terminal's encoding does not.
         sys.stdout.reconfigure(errors="backslashreplace")

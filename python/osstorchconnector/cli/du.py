@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.amounts import size as readable
 from osstorchconnector.cli.tables import aligned, json_option, printable
 from osstorchconnector.uri import as_uri, prefix_path, split
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("du", short_help="sum up how much lies below a prefix")
-@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX", shell_complete=locations.complete)
 @click.option(
     "-d",
     "--depth",

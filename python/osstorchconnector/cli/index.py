@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.tables import json_array, json_option, printable
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def command() -> None:
 
 
 @command.command("build", short_help="list a prefix and save what is there")
-@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
-@click.argument("target", metavar="TARGET")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX", shell_complete=locations.complete)
+@click.argument("target", metavar="TARGET", shell_complete=locations.complete_with_files)
 @click.option("--include-empty", is_flag=True, help="Zero-byte objects too, directories apart.")
 @click.option("--quiet", is_flag=True, help="No progress on a terminal.")
 @json_option
@@ -54,7 +54,7 @@ def build(
 
 
 @command.command("show", short_help="say what an index lists")
-@click.argument("index", metavar="INDEX")
+@click.argument("index", metavar="INDEX", shell_complete=locations.complete_with_files)
 @click.option("--rows", type=int, default=0, metavar="N", help="Print the first N rows too.")
 @json_option
 @reaching.options
@@ -73,8 +73,8 @@ def show(*, reaching: Reaching, index: str, rows: int, as_json: bool) -> int:
 
 
 @command.command("diff", short_help="compare two indexes; exit status 1 if they differ")
-@click.argument("old", metavar="OLD")
-@click.argument("new", metavar="NEW")
+@click.argument("old", metavar="OLD", shell_complete=locations.complete_with_files)
+@click.argument("new", metavar="NEW", shell_complete=locations.complete_with_files)
 @json_option
 @reaching.options
 def diff(*, reaching: Reaching, old: str, new: str, as_json: bool) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.amounts import size as readable
 from osstorchconnector.cli.failing import misuse
 from osstorchconnector.cli.tables import aligned, bare, json_array, json_option, moment, printable
@@ -25,7 +25,7 @@ _SIZE_WIDTH, _MOMENT_WIDTH = 14, 20
 
 
 @click.command("ls", short_help="list what lies below a prefix; without one, the buckets")
-@click.argument("prefix", metavar="[oss://BUCKET/PREFIX]", default=SCHEME)
+@click.argument("prefix", metavar="[oss://BUCKET/PREFIX]", default=SCHEME, shell_complete=locations.complete)
 @click.option("-r", "--recursive", is_flag=True, help="All keys, not the groups up to the next slash.")
 @click.option(
     "-l",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.failing import misuse
 from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.stat import advise_of_keys_below
@@ -27,7 +27,9 @@ _BATCH = 1000
 
 
 @click.command("rm", short_help="delete objects; with -r all below a prefix")
-@click.argument("uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True)
+@click.argument(
+    "uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True, shell_complete=locations.complete
+)
 @click.option("-r", "--recursive", is_flag=True, help="All that lies below a prefix, which ends in a slash.")
 @click.option("-f", "--force", is_flag=True, help="An object that is not there is no failure.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.tables import bare, json_array, json_option, moment, printable
 from osstorchconnector.errors import NotFoundError
 from osstorchconnector.uri import object_path
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.command("stat", short_help="say what OSS knows of objects: size, times, checksum, metadata")
-@click.argument("uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True)
+@click.argument(
+    "uris", metavar="oss://BUCKET/KEY...", nargs=-1, required=True, shell_complete=locations.complete
+)
 @json_option
 @reaching.options
 def command(*, reaching: Reaching, uris: tuple[str, ...], as_json: bool) -> int:

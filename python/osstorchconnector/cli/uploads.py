@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.amounts import age, read_age, size
 from osstorchconnector.cli.meter import Meter
 from osstorchconnector.cli.tables import aligned, printable
@@ -26,7 +26,7 @@ _HEAD = ("AGE", "SIZE", "PARTS", "CUT BY", "URI", "UPLOAD ID")
 
 
 @click.command("uploads", short_help="list uploads that were begun and never ended, and remove old ones")
-@click.argument("prefix", metavar="oss://BUCKET/PREFIX")
+@click.argument("prefix", metavar="oss://BUCKET/PREFIX", shell_complete=locations.complete)
 @click.option(
     "--abort-older-than",
     callback=read_age,

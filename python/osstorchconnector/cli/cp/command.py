@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.cp import copying, report
 from osstorchconnector.cli.cp.crew import Crew, Tally
 from osstorchconnector.cli.cp.jobs import jobs_of
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 
 @click.command("cp", short_help="copy files to objects, objects to files, objects to objects")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("target", metavar="TARGET")
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=locations.complete_with_files
+)
+@click.argument("target", metavar="TARGET", shell_complete=locations.complete_with_files)
 @click.option("-r", "--recursive", is_flag=True, help="What lies below SOURCE is copied to below TARGET.")
 @click.option(
     "--resume", is_flag=True, help="Leave alone what is there with the same bytes, go on with parts."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from osstorchconnector.cli import reaching
+from osstorchconnector.cli import locations, reaching
 from osstorchconnector.cli.doctor import judgement, network, probe, surroundings
 from osstorchconnector.cli.doctor.findings import Finding, skipped, tried, wrong
 from osstorchconnector.cli.doctor.identity import identity
@@ -30,7 +30,7 @@ _REQUESTS = (*probe.NAMES, *judgement.NAMES)
 
 
 @click.command("doctor", short_help="say what stands between this machine and OSS, and what to do about it")
-@click.argument("prefix", metavar="[oss://BUCKET/PREFIX]", required=False)
+@click.argument("prefix", metavar="[oss://BUCKET/PREFIX]", required=False, shell_complete=locations.complete)
 @click.option("--read-only", is_flag=True, help="Put and delete nothing.")
 @click.option(
     "--migrate", is_flag=True, help="Read config and credentials of the vendor's package: what will differ?"
