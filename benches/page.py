@@ -146,7 +146,7 @@ def _raw(measured: dict[str, Any]) -> str:
     found: dict[str, list[float]] = {}
     for row in goals.raw_rows():
         found.setdefault(row.limit, []).extend(map(speed, measured["rounds"].get(beside(row), [])))
-    told = [f"{limit} {median(speeds) / 1e9:.2f}" for limit, speeds in found.items() if speeds]
+    told = [f"{limit} {median(speeds) / 1e9:.3g}" for limit, speeds in found.items() if speeds]
     return f"Medians of the limits, GB/s: {', '.join(told)}."
 
 

@@ -43,14 +43,19 @@ def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
     return (
         name,
         str(len(runs)),
-        f"{median(run['bytes'] for run in runs) / 1e9:.2f}",
-        f"{speeds.median:.2f}",
-        f"{speeds.least:.2f}..{speeds.most:.2f}",
+        _short(median(run["bytes"] for run in runs) / 1e9),
+        _short(speeds.median),
+        f"{_short(speeds.least)}..{_short(speeds.most)}",
         f"{ratio.median:.2f}" if ratio else "-",
         limit.partition(BESIDE)[0],
-        f"{cpu.median:.2f}" if cpu else "-",
+        _short(cpu.median) if cpu else "-",
         f"{peak.median:.0f}" if peak else "-",
     )
+
+
+def _short(value: float) -> str:
+    """Write three digits that count: gigabytes of small objects are few."""
+    return f"{value:.3g}"
 
 
 def stage_lines(rounds: Rounds) -> list[str]:
