@@ -55,7 +55,7 @@ def _row(name: str, rounds: Rounds, limit: str) -> tuple[str, ...]:
 
 def _short(value: float) -> str:
     """Write three digits that count: gigabytes of small objects are few."""
-    return f"{value:.3g}"
+    return f"{float(f'{value:.3g}'):,.10g}"
 
 
 def stage_lines(rounds: Rounds) -> list[str]:

@@ -221,6 +221,14 @@ def test_saving_a_model_shows_its_stages_and_the_originals_seconds(tmp_path):
     assert cells[2:] == ["3.00 (2.00..4.00)", "serialise 0.50, upload 1.00", "6.00 (4.00..8.00)", "-", "2.0x"]
 
 
+def test_a_speed_is_written_with_three_digits_that_count():
+    import report
+
+    speeds = (0.03374, 2.5, 4.049, 1234.5)
+    rounds = {f"{speed}": [_run(0, 1 / speed, 1e9)] for speed in speeds}
+    assert [cells[3] for cells in report.cells(rounds, {})] == ["0.0337", "2.5", "4.05", "1,230"]
+
+
 def test_what_was_measured_is_kept_a_line_for_each_run():
     import report
 
