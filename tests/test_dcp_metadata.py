@@ -258,6 +258,7 @@ _MANIFEST = Manifest(
             200,
             2**64 - 1,
             (Item(0, 150, 7, Payload(64, "float32", (3, 4))), Item(150, 50, None)),
+            ((120, 3), (80, 2**64 - 1)),
         ),
     ),
 ).encode()

@@ -386,6 +386,9 @@ class Writer:
     def crc64(self) -> int:
         """CRC-64/XZ of the bytes accepted so far."""
     @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Size and CRC-64/XZ of each part, in order, once it is published; [] for an object of one part."""
+    @property
     def timings(self) -> tuple[float, float, float]:
         """Seconds since the first byte: the program made bytes, waited for them to be sent, and for the object."""
     @property

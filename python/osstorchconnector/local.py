@@ -198,6 +198,11 @@ class LocalSink:
         raise io.UnsupportedOperation("crc64: files of local-directory mode have no checksum")
 
     @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Return none: a file is not cut."""
+        return []
+
+    @property
     def timings(self) -> tuple[float, float, float]:
         """Measure nothing: there are no stages."""
         return 0.0, 0.0, 0.0

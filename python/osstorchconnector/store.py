@@ -255,6 +255,10 @@ class ByteSink(Protocol):
         """CRC-64 of the bytes taken so far."""
 
     @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Size and CRC-64 of each part of a published object; [] of one that was not cut."""
+
+    @property
     def timings(self) -> tuple[float, float, float]:
         """Seconds of the stages so far: serialise, upload, settle."""
 

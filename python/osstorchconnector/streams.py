@@ -352,6 +352,11 @@ class ObjectWriter(DataObject):
         return self._sink.crc64
 
     @property
+    def parts(self) -> list[tuple[int, int]]:
+        """Size and CRC-64/XZ of each part in which a closed writer's object was uploaded, in order; [] if in one piece."""
+        return self._sink.parts
+
+    @property
     def timings(self) -> WriteTimings:
         """How long the stages took so far; all zero in local-directory mode."""
         return WriteTimings(*self._sink.timings)

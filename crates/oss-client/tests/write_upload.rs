@@ -361,3 +361,17 @@ fn test_f29_a_throttled_upload_sends_fewer_parts_at_once_and_ends_well() {
     assert_eq!(scene.count("UploadPart"), 41 + 3);
     assert!(scene.client.stats().get("throttled") >= 3);
 }
+
+#[test]
+fn sizes_and_checksums_of_the_parts_are_told_once_they_are_sent() {
+    let scene = Scene::new();
+    let data = bytes(2 * PART + 5, 1);
+    let mut upload = scene.upload("key");
+    upload.write(&data, &mut || Ok(())).expect("taken");
+    assert_eq!(upload.parts(), []);
+    upload.publish(&mut || Ok(())).expect("published");
+    let parts: Vec<_> = data.chunks(PART).map(|part| (part.len() as u64, crc64(part))).collect();
+    assert_eq!(upload.parts(), parts);
+    let small = scene.save("small", b"one part", UploadOptions::default()).expect("published");
+    assert_eq!(small.parts(), []);
+}

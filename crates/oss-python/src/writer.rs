@@ -169,6 +169,12 @@ impl Writer {
         self.look(py, 0, Upload::crc64)
     }
 
+    /// Size and CRC-64 of each part, once all are sent.
+    #[getter]
+    fn parts(&self, py: Python<'_>) -> PyResult<Vec<(u64, u64)>> {
+        self.look(py, Vec::new(), |upload| upload.parts().to_vec())
+    }
+
     /// Seconds of the stages so far: serialise, upload, settle.
     #[getter]
     fn timings(&self, py: Python<'_>) -> PyResult<(f64, f64, f64)> {

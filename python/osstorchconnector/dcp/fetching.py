@@ -1,8 +1,9 @@
 """Bringing the items of a load plan here: coalesced ranges, straight into the tensors where they can land.
 
 Items are fetched in batches of one data object, several batches at a time. A tensor whose place within its item is
-in the manifest, and whose whole chunk is wanted as it is stored, is read into the tensor of the model itself. What
-lands is compared with the item's CRC-64 before the planner hears of it.
+in the manifest, and of which all, or neighbouring rows, are wanted as they are stored, is read into the tensor of the
+model itself. What lands is compared with the CRC-64 of the item, or of the parts around the rows, before the planner
+hears of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.distributed.checkpoint.planner import LoadItemType
 
 from osstorchconnector.checksum import crc64_combine
 from osstorchconnector.dcp import memory, older_torch
+from osstorchconnector.dcp.rows import wanted_rows
 from osstorchconnector.errors import FormatError, IntegrityError, ObjectChangedError
 from osstorchconnector.uri import as_uri
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from osstorchconnector.connection import OssStore
     from osstorchconnector.dcp.manifest import Item
     from osstorchconnector.dcp.progress import Progress
+    from osstorchconnector.dcp.rows import Parts, Rows
     from osstorchconnector.streams import ObjectReader
 
 # Data objects that are read at a time; each fans out into ranges by itself.
@@ -55,14 +58,75 @@ class Wanted:
     reads: list[ReadItem]
     # Size of the stored chunk.
     chunk: torch.Size | None
+    # What is read of it; None for all.
+    rows: Rows | None = None
+
+    @classmethod
+    def of(
+        cls,
+        info: _StorageInfo,
+        item: Item | None,
+        reads: list[ReadItem],
+        chunk: torch.Size | None,
+        parts: Parts | None,
+    ) -> Wanted:
+        """Choose what is read of an item of a data object that was uploaded in `parts`."""
+        whole = cls(info, item, reads, chunk)
+        shape_and_type = whole.payload_type
+        if shape_and_type is None or parts is None:
+            return whole
+        shape, dtype = shape_and_type
+        some = wanted_rows(reads, shape, whole.payload_offset, dtype.itemsize, parts)
+        return whole if some is None else cls(info, item, reads, chunk, some)
+
+    @property
+    def offset(self) -> int:
+        """Where the bytes that are read begin in the data object."""
+        return self.info.offset if self.rows is None else self.rows.parts_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are read."""
+        return self.info.length if self.rows is None else self.rows.parts_bytes
+
+    @property
+    def checks(self) -> tuple[tuple[int, int], ...]:
+        """Sizes and CRC-64 of the pieces in which these bytes are compared; none where nothing is known of them."""
+        if self.rows is not None:
+            return self.rows.parts
+        if self.item is None or self.item.crc64 is None:
+            return ()
+        return ((self.info.length, self.item.crc64),)
+
+    @property
+    def payload_offset(self) -> int:
+        """Where the plain elements of the stored tensor begin in the data object."""
+        assert self.item is not None
+        assert self.item.payload is not None
+        return self.info.offset + self.item.payload.offset
+
+    @property
+    def payload_type(self) -> tuple[tuple[int, ...], torch.dtype] | None:
+        """Shape and dtype of these elements, if the manifest and the metadata tell them."""
+        if self.item is None or self.item.crc64 is None or self.item.payload is None:
+            return None
+        if older_torch.descriptors(self.info) or self.chunk is None:
+            return None
+        payload = self.item.payload
+        dtype = getattr(torch, payload.dtype, None)
+        if not isinstance(dtype, torch.dtype) or tuple(self.chunk) != payload.shape:
+            return None
+        if payload.offset + prod(payload.shape) * dtype.itemsize > self.info.length:
+            return None
+        return payload.shape, dtype
 
 
 @dataclass
 class _Landing:
-    """An item on its way: the memory that it lands in, piece by piece.
+    """An item on its way, or rows of it: the memory that it lands in, piece by piece.
 
     Attributes:
-        tensor: what the payload piece lands in; None if the item lands as plain bytes.
+        tensor: what the elements land in; None if the item lands as plain bytes.
         is_in_place: `tensor` is the model's own.
     """
 
@@ -71,26 +135,37 @@ class _Landing:
     tensor: torch.Tensor | None = None
     is_in_place: bool = False
 
+    def __post_init__(self) -> None:
+        """Cut the pieces so that each lies in one of those that are compared."""
+        edges = itertools.accumulate(size_bytes for size_bytes, _ in self.wanted.checks)
+        self.pieces = _cut(self.pieces, list(edges)[:-1])
+
     @property
     def ranges(self) -> list[tuple[int, Any]]:
-        offset = self.wanted.info.offset
-        starts = itertools.accumulate((len(piece) for piece in self.pieces), initial=offset)
+        starts = itertools.accumulate((len(piece) for piece in self.pieces), initial=self.wanted.offset)
         return [(start, piece) for start, piece in zip(starts, self.pieces, strict=False) if len(piece)]
 
     @property
     def scratch_bytes(self) -> int:
-        return 0 if self.is_in_place else self.wanted.info.length
+        return 0 if self.is_in_place else self.wanted.size_bytes
+
+    @property
+    def first_row(self) -> int:
+        return 0 if self.wanted.rows is None else self.wanted.rows.first
 
     def is_whole(self, crc64s: list[int]) -> bool:
-        """Compare the CRC-64 of the pieces, in order, with the item's."""
-        item = self.wanted.item
-        if item is None or item.crc64 is None:
-            return True
-        total = 0
+        """Compare the CRC-64 of the pieces, in order, with what is known."""
         sizes = (len(piece) for piece in self.pieces if len(piece))
-        for part_crc64, size_bytes in zip(crc64s, sizes, strict=True):
-            total = crc64_combine(total, part_crc64, size_bytes)
-        return total == item.crc64
+        landed = zip(crc64s, sizes, strict=True)
+        for size_bytes, crc64 in self.wanted.checks:
+            total, left = 0, size_bytes
+            while left > 0:
+                piece_crc64, piece_bytes = next(landed)
+                total = crc64_combine(total, piece_crc64, piece_bytes)
+                left -= piece_bytes
+            if total != crc64:
+                return False
+        return True
 
 
 class Fetcher:
@@ -182,29 +257,30 @@ class Fetcher:
                     yield memory.extent(self._planner.resolve_tensor(read).detach()), id(one)
 
     def _landing(self, wanted: Wanted) -> _Landing:
-        shape_and_type = _payload_type(wanted)
+        shape_and_type = wanted.payload_type
         if shape_and_type is None:
-            return _Landing(wanted, [bytearray(wanted.info.length)])
-        assert wanted.item is not None
-        payload = wanted.item.payload
-        assert payload is not None
+            return _Landing(wanted, [bytearray(wanted.size_bytes)])
         shape, dtype = shape_and_type
+        some = wanted.rows
+        if some is not None:
+            shape = (some.count, *shape[1:])
         target = self._own_target(wanted, shape, dtype)
         tensor = torch.empty(shape, dtype=dtype) if target is None else target
-        end = payload.offset + tensor.nbytes
+        before_bytes = (wanted.payload_offset if some is None else some.offset) - wanted.offset
         pieces = [
-            bytearray(payload.offset),
+            bytearray(before_bytes),
             memory.octets(tensor),
-            bytearray(wanted.info.length - end),
+            bytearray(wanted.size_bytes - before_bytes - tensor.nbytes),
         ]
         return _Landing(wanted, pieces, tensor, target is not None)
 
     def _own_target(self, wanted: Wanted, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
-        """Return the model's tensor if the item can be read straight into it, and no other reader can write there."""
+        """Return the model's tensor if what is read can land in it, and no other reader can write there."""
         if len(wanted.reads) != 1 or id(wanted) in self._sharing:
             return None
         read = wanted.reads[0]
-        if any(read.storage_offsets) or tuple(read.lengths) != shape:
+        # Rows are those that the one read wants.
+        if tuple(read.lengths) != shape or (wanted.rows is None and any(read.storage_offsets)):
             return None
         target: torch.Tensor = self._planner.resolve_tensor(read).detach()
         fits = (
@@ -243,7 +319,7 @@ class Fetcher:
                 uri=as_uri(at),
             )
         for landing in landings:
-            self._progress.moved(landing.wanted.info.length)
+            self._progress.moved(landing.wanted.size_bytes)
 
     def _stay_with_version(self, name: str, reader: ObjectReader) -> None:
         """Make sure that every batch of a data object is of one version: other tools write to the same names again.
@@ -279,7 +355,8 @@ class Fetcher:
                 self._place_object(read, wanted, landing.pieces[0])
             else:
                 tensor = landing.tensor
-                self._place_tensor(read, self._unwrapped(read, landing) if tensor is None else tensor)
+                stored = self._unwrapped(read, landing) if tensor is None else tensor
+                self._place_tensor(read, stored, landing.first_row)
 
     def _place_object(self, read: ReadItem, wanted: Wanted, data: bytearray) -> None:
         plain = self._plain(read, wanted.info, data).read(-1)
@@ -287,9 +364,12 @@ class Fetcher:
             self._check_object(read, plain)
         self._planner.load_bytes(read, io.BytesIO(plain))
 
-    def _place_tensor(self, read: ReadItem, stored: torch.Tensor) -> None:
+    def _place_tensor(self, read: ReadItem, stored: torch.Tensor, first_row: int) -> None:
+        offsets = list(read.storage_offsets)
+        if first_row:
+            offsets[0] -= first_row
         try:
-            part = narrow_tensor_by_index(stored, read.storage_offsets, read.lengths)
+            part = narrow_tensor_by_index(stored, offsets, read.lengths)
         except (IndexError, RuntimeError) as wrong:
             raise self._misfit(read, stored.shape, f"asked for {list(read.lengths)}") from wrong
         target = self._planner.resolve_tensor(read).detach()
@@ -342,19 +422,19 @@ def _read_once(reader: ObjectReader, landings: list[_Landing]) -> list[_Landing]
     ]
 
 
-def _payload_type(wanted: Wanted) -> tuple[tuple[int, ...], torch.dtype] | None:
-    """Return shape and dtype of the plain elements within an item, if the manifest and the metadata tell them."""
-    if wanted.item is None or wanted.item.crc64 is None or wanted.item.payload is None:
-        return None
-    if older_torch.descriptors(wanted.info) or wanted.chunk is None:
-        return None
-    payload = wanted.item.payload
-    dtype = getattr(torch, payload.dtype, None)
-    if not isinstance(dtype, torch.dtype) or tuple(wanted.chunk) != payload.shape:
-        return None
-    if payload.offset + prod(payload.shape) * dtype.itemsize > wanted.info.length:
-        return None
-    return payload.shape, dtype
+def _cut(pieces: Iterable[Any], edges: Sequence[int]) -> list[Any]:
+    """Cut neighbouring pieces of memory at these offsets, which rise."""
+    found = []
+    start = 0
+    for piece in pieces:
+        ends = [edge - start for edge in edges if start < edge < start + len(piece)]
+        if ends:
+            view = memoryview(piece)
+            found += [view[at:end] for at, end in itertools.pairwise([0, *ends, len(piece)])]
+        else:
+            found.append(piece)
+        start += len(piece)
+    return found
 
 
 def _batches(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
@@ -364,9 +444,9 @@ def _batches(wanted: Iterable[Wanted]) -> Iterator[list[Wanted]]:
         batch: list[Wanted] = []
         size_bytes = 0
         for one in items:
-            if batch and size_bytes + one.info.length > _BATCH_BYTES:
+            if batch and size_bytes + one.size_bytes > _BATCH_BYTES:
                 yield batch
                 batch, size_bytes = [], 0
             batch.append(one)
-            size_bytes += one.info.length
+            size_bytes += one.size_bytes
         yield batch

@@ -1,4 +1,4 @@
-"""`.manifest.<save_id>.json`: the size and CRC-64 of every data object of a save, and of every item in it.
+"""`.manifest.<save_id>.json`: the size and CRC-64 of every data object of a save, and of every item and part in it.
 
 Torch's `.metadata` has no room for checksums that its own reader would leave in place, so they lie beside it. The
 file is JSON so that other tools can read it; CRC-64 values are decimal text, as OSS writes them, because 64 bits are
@@ -46,12 +46,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Shard:
-    """One data object; `name` is relative to the checkpoint's path."""
+    """One data object; `name` is relative to the checkpoint's path.
+
+    Attributes:
+        parts: size and CRC-64 of each part in which it was uploaded; empty if it was not cut, or if nobody noted them.
+    """
 
     name: str
     size_bytes: int
     crc64: int
     items: tuple[Item, ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,7 @@ class Manifest:
             "format": _FORMAT,
             "version": _VERSION,
             "save_id": self.save_id,
-            "shards": [
-                {
-                    "name": shard.name,
-                    "size": shard.size_bytes,
-                    "crc64": str(shard.crc64),
-                    "items": [_encoded_item(item) for item in shard.items],
-                }
-                for shard in self.shards
-            ],
+            "shards": [_encoded_shard(shard) for shard in self.shards],
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -119,6 +116,18 @@ def _check_format(name: Any, version: Any) -> None:
         raise ValueError(f"format {name!r}, version {version!r}")
 
 
+def _encoded_shard(shard: Shard) -> dict[str, Any]:
+    plain = {
+        "name": shard.name,
+        "size": shard.size_bytes,
+        "crc64": str(shard.crc64),
+        "items": [_encoded_item(item) for item in shard.items],
+    }
+    if shard.parts:
+        plain["parts"] = [[size_bytes, str(crc64)] for size_bytes, crc64 in shard.parts]
+    return plain
+
+
 def _encoded_item(item: Item) -> list[Any]:
     crc64 = None if item.crc64 is None else str(item.crc64)
     plain = [item.offset, item.size_bytes, crc64]
@@ -133,7 +142,11 @@ def _shard(entry: dict[str, Any]) -> Shard:
     for item in items:
         if item.offset + item.size_bytes > size_bytes:
             raise ValueError(f"an item ends at {item.offset + item.size_bytes} of {size_bytes} bytes")
-    return Shard(checked_name(entry["name"]), size_bytes, _crc64(entry["crc64"]), items)
+    # Older saves noted none.
+    parts = tuple((_count(size), _crc64(crc64)) for size, crc64 in entry.get("parts", ()))
+    if parts and (sum(size for size, _ in parts) != size_bytes or not all(size for size, _ in parts)):
+        raise ValueError(f"the parts of a data object are not its {size_bytes} bytes")
+    return Shard(checked_name(entry["name"]), size_bytes, _crc64(entry["crc64"]), items, parts)
 
 
 def _item(values: list[Any]) -> Item:

@@ -19,6 +19,7 @@ from osstorchconnector.dcp.alarm import Alarm
 from osstorchconnector.dcp.fetching import Fetcher, Wanted
 from osstorchconnector.dcp.naming import LoadName
 from osstorchconnector.dcp.progress import Progress
+from osstorchconnector.dcp.rows import Parts
 from osstorchconnector.errors import FormatError, IntegrityError, NotFoundError
 from osstorchconnector.uri import as_uri
 
@@ -139,7 +140,7 @@ class OssStorageReader(FileSystemReader):
         """Bring the items of the plan into the tensors of the model."""
         wanted = self._wanted(plan)
         shards = self._manifest.shards if self._manifest is not None else ()
-        total_bytes = sum(one.info.length for one in wanted)
+        total_bytes = sum(one.size_bytes for one in wanted)
         uri, name = as_uri(self._location), plan.storage_data
         load_id, rank = (name.load_id, name.rank) if isinstance(name, LoadName) else (None, self.rank or 0)
         with Progress("load", uri, rank, total_bytes, len(wanted)) as progress:
@@ -178,10 +179,13 @@ class OssStorageReader(FileSystemReader):
         reads: dict[MetadataIndex, list[ReadItem]] = {}
         for read in plan.items:
             reads.setdefault(read.storage_index, []).append(read)
+        shards = self._manifest.shards if self._manifest is not None else ()
+        parts = {shard.name: Parts(shard.parts) for shard in shards if shard.parts}
         wanted = []
         for index, some in reads.items():
             info = self.storage_data[index]
-            wanted.append(Wanted(info, self._item(index, info), some, self._chunk(index)))
+            item, chunk = self._item(index, info), self._chunk(index)
+            wanted.append(Wanted.of(info, item, some, chunk, parts.get(info.relative_path)))
         return wanted
 
     def _item(self, index: MetadataIndex, info: _StorageInfo) -> Item | None:

@@ -51,6 +51,7 @@ class StoredItem:
     Attributes:
         path: the checkpoint that this rank saves into.
         save_id: the save that the coordinator named; None if the plan did not carry it here.
+        shard_parts: size and CRC-64 of each part of the data object; told with the first of its items alone.
     """
 
     info: _StorageInfo
@@ -59,6 +60,7 @@ class StoredItem:
     shard_crc64: int
     path: str
     save_id: str | None
+    shard_parts: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -244,13 +246,14 @@ class ShardWriter:
         self._progress.add("upload", took.upload_seconds)
         self._progress.add("settle", took.settle_seconds)
         self._progress.part_done()
+        parts = [tuple(stream.parts)] + [()] * len(written)
         return [
             WriteResult(
                 index=index,
                 size_in_bytes=info.length,
-                storage_data=StoredItem(info, item, size_bytes, crc64, self._path, self._save_id),
+                storage_data=StoredItem(info, item, size_bytes, crc64, self._path, self._save_id, some),
             )
-            for index, info, item in written
+            for (index, info, item), some in zip(written, parts, strict=False)
         ]
 
     def _write_item(

@@ -341,6 +341,9 @@ class OssStorageWriter(FileSystemWriter):
 def _shards(stored: list[StoredItem]) -> tuple[Shard, ...]:
     """Gather the data objects from what was told of their items."""
     items: dict[tuple[str, int, int], list[Item]] = {}
+    parts: dict[str, tuple[tuple[int, int], ...]] = {}
     for one in stored:
-        items.setdefault((one.info.relative_path, one.shard_bytes, one.shard_crc64), []).append(one.item)
-    return tuple(Shard(*about, tuple(parts)) for about, parts in sorted(items.items()))
+        name = one.info.relative_path
+        items.setdefault((name, one.shard_bytes, one.shard_crc64), []).append(one.item)
+        parts[name] = parts.get(name) or one.shard_parts
+    return tuple(Shard(*about, tuple(some), parts[about[0]]) for about, some in sorted(items.items()))

@@ -147,6 +147,7 @@ impl Upload {
             return Err(Error::internal("UploadPart", text).with_uri(self.uri.to_string()));
         }
         self.reused_bytes = sent.iter().filter(|part| part.was_held()).map(|part| part.size_bytes).sum();
+        self.part_sums = sent.iter().map(|part| (part.size_bytes, part.crc64)).collect();
         Ok(sent.into_iter().map(|part| part.uploaded).collect())
     }
 

@@ -70,6 +70,8 @@ pub struct Upload {
     pub(super) parts_bytes: u64,
     /// Bytes that the service had already, of an upload that was gone on with; known once all are there.
     pub(super) reused_bytes: u64,
+    /// Size and CRC-64 of each part; known once all are there.
+    pub(super) part_sums: Vec<(u64, u64)>,
     /// Of the part being filled.
     crc: Crc64,
     pub(super) progress: Progress,
@@ -113,6 +115,7 @@ impl Upload {
             parts_crc64: 0,
             parts_bytes: 0,
             reused_bytes: 0,
+            part_sums: Vec::new(),
             crc: Crc64::new(),
             progress,
             failure: None,
@@ -137,6 +140,12 @@ impl Upload {
     #[must_use]
     pub fn accepted_bytes(&self) -> u64 {
         self.accepted_bytes
+    }
+
+    /// Size and CRC-64/XZ of each part, in order, once the service has all. None for an object of one part.
+    #[must_use]
+    pub fn parts(&self) -> &[(u64, u64)] {
+        &self.part_sums
     }
 
     /// CRC-64/XZ of the bytes taken so far.
