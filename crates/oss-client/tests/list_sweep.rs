@@ -245,6 +245,24 @@ fn no_more_are_asked_for_than_the_processors_can_read() {
 }
 
 #[test]
+fn a_listing_is_cut_later_where_reading_a_page_is_what_it_costs() {
+    for (whole_ms, most_wasted) in [(2, 0), (40, 64)] {
+        let cost = PageCost { whole: Duration::from_millis(whole_ms), decoding: Duration::from_millis(1) };
+        let keys = (0..20_000).map(|n| format!("p/{n:08}.jpg"));
+        let bucket = Bucket { cost, ..Bucket::of(keys, 1000) };
+        assert_eq!(sweep(&bucket, "p/", 16).expect("a listing").len(), 20_000);
+        let wasted = bucket.requests.load(Ordering::SeqCst) - 20;
+        assert!(wasted <= most_wasted, "{whole_ms} ms a page: {wasted} requests too many");
+    }
+    let cost = PageCost { whole: Duration::from_millis(2), decoding: Duration::from_millis(1) };
+    let together = Some((Mutex::new(0), Condvar::new()));
+    let keys = (0..200_000).map(|n| format!("p/{n:08}.jpg"));
+    let bucket = Bucket { together, cost, ..Bucket::of(keys, 1000) };
+    assert_eq!(sweep(&bucket, "p/", 16).expect("a listing").len(), 200_000);
+    assert!(bucket.most_in_flight.load(Ordering::SeqCst) > 1, "a long listing is shared all the same");
+}
+
+#[test]
 fn test_f95_a_page_that_makes_a_thread_panic_is_the_listings_error() {
     let keys: Vec<String> = (0..50_000).map(|n| format!("p/{n:08}")).collect();
     // From the page on that the threads share.

@@ -28,6 +28,12 @@ use oss_protocol::uri::ObjectUri;
 /// Pages that are read one after the other before ranges are cut.
 const SERIAL_PAGES: u64 = 4;
 
+/// The same near an endpoint, where reading a page is what it costs: a cut saves little there, and may waste a page.
+const SERIAL_PAGES_NEAR: u64 = 64;
+
+/// An endpoint is near while a page takes at most so many times what reading it takes.
+const NEAR: u64 = 4;
+
 /// Keys of a full page.
 const PAGE_KEYS: u64 = 1000;
 
@@ -43,8 +49,29 @@ const FIRST_WAITING_PAGES: usize = 16;
 pub struct Progress {
     keys: AtomicU64,
     pages: AtomicU64,
-    whole_nanoseconds: AtomicU64,
-    decoding_nanoseconds: AtomicU64,
+    /// Of the quickest page: what others take beyond it is the machine's doing, which has other work too.
+    whole_nanoseconds: Least,
+    decoding_nanoseconds: Least,
+}
+
+/// The least of some times, in nanoseconds; none yet is `u64::MAX`.
+#[derive(Debug)]
+struct Least(AtomicU64);
+
+impl Default for Least {
+    fn default() -> Self {
+        Self(AtomicU64::new(u64::MAX))
+    }
+}
+
+impl Least {
+    fn note(&self, time: Duration) {
+        self.0.fetch_min(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Progress {
@@ -61,17 +88,23 @@ impl Progress {
     fn add(&self, page: &ListPage) {
         self.keys.fetch_add(page.objects.len() as u64, Ordering::Relaxed);
         self.pages.fetch_add(1, Ordering::Relaxed);
-        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.whole_nanoseconds.fetch_add(nanoseconds(page.cost.whole), Ordering::Relaxed);
-        self.decoding_nanoseconds.fetch_add(nanoseconds(page.cost.decoding), Ordering::Relaxed);
+        // The last page of a listing may hold next to nothing.
+        if page.is_truncated {
+            self.whole_nanoseconds.note(page.cost.whole);
+            self.decoding_nanoseconds.note(page.cost.decoding);
+        }
+    }
+
+    /// Whether a page takes little more than reading it.
+    fn is_near(&self) -> bool {
+        self.readable_at_a_time(1) <= NEAR
     }
 
     /// How many requests in flight keep so many processors busy reading documents: more would only wait for them.
     fn readable_at_a_time(&self, processors: u64) -> u64 {
-        let whole = self.whole_nanoseconds.load(Ordering::Relaxed);
-        match self.decoding_nanoseconds.load(Ordering::Relaxed) {
-            0 => u64::MAX,
-            decoding => whole.saturating_mul(processors).div_ceil(decoding),
+        match self.decoding_nanoseconds.get() {
+            0 | u64::MAX => u64::MAX,
+            decoding => self.whole_nanoseconds.get().saturating_mul(processors).div_ceil(decoding),
         }
     }
 }
@@ -103,20 +136,23 @@ impl Sweep<'_> {
     ) -> Result<(), Error> {
         let mut first = Range::after(String::new(), None);
         let mut letters = Letters::default();
-        let pages = if self.max_concurrency == 1 { u64::MAX } else { SERIAL_PAGES };
-        self.run_serially(source, (&mut first, &mut letters), pages, take)?;
+        let goes_on = |pages: u64| {
+            let most = if self.progress.is_near() { SERIAL_PAGES_NEAR } else { SERIAL_PAGES };
+            self.max_concurrency == 1 || pages < most
+        };
+        self.run_serially(source, (&mut first, &mut letters), &goes_on, take)?;
         if first.is_done { Ok(()) } else { self.run_ranges(source, first, letters, take) }
     }
 
-    /// Reads a range on this thread, up to its page number `pages`.
+    /// Reads a range on this thread, as long as `goes_on` with the number of its pages that were read.
     fn run_serially(
         &self,
         source: &dyn PageSource,
         (range, letters): (&mut Range, &mut Letters),
-        pages: u64,
+        goes_on: &dyn Fn(u64) -> bool,
         take: &mut dyn FnMut(&Found<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        while !range.is_done && range.pages_read < pages {
+        while !range.is_done && goes_on(range.pages_read) {
             let mut guard = std::mem::take(&mut range.guard);
             let page = self.page(source, &range.ask(), &mut guard, self.cancel)?;
             range.guard = guard;
@@ -162,7 +198,7 @@ impl Sweep<'_> {
                     // Nobody else began with anything: the first range is all there is, and this thread's.
                     let first = shared.state.lock().ranges.pop_first();
                     first.map_or(Ok(()), |(_, mut first)| {
-                        self.run_serially(source, (&mut first, &mut Letters::default()), u64::MAX, take)
+                        self.run_serially(source, (&mut first, &mut Letters::default()), &|_| true, take)
                     })
                 }
                 _ => shared.join(take),
