@@ -7,13 +7,14 @@ import warnings
 
 import pytest
 
-from torch_versions import SHARDED, need_torch
+from torch_versions import SHARDED, need_argument, need_torch
 
 need_torch(SHARDED, "sharded states")
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -21,6 +22,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 
 from dcp_ranks import Ranks, on_ranks
 from dcp_states import PATH, file_system, load, names
+from osstorchconnector.dcp import naming
 from osstorchconnector.errors import NotFoundError, PermissionDeniedError
 
 BATCH = 6
@@ -231,3 +233,29 @@ def test_ranks_that_save_into_different_paths_are_told(fs):
     assert isinstance(error, ValueError)
     assert "rank 1 saved into oss://bucket/run/at-1" in str(error)
     assert fs.latest("oss://bucket/") is None
+
+
+class NamingPlanner(DefaultSavePlanner):
+    """Keeps its plans by its name, apart from those of other tests."""
+
+
+def save_by_kept_plans(rank, fs):
+    for turn in range(3):
+        planner = NamingPlanner(enable_plan_caching=True)
+        own = {f"w{rank}": torch.full((50_000,), float(turn))}
+        if rank == 1 and turn == 2:
+            # The plan of this rank alone is another now.
+            own["more"] = torch.ones(5)
+        dcp.save(own, storage_writer=fs.writer(f"{PATH}{turn}"), planner=planner)
+
+
+def test_ranks_whose_planner_keeps_plans_name_each_save_alike(fs):
+    need_argument(DefaultSavePlanner, "enable_plan_caching")
+    on_ranks(2, save_by_kept_plans, fs)
+    for turn in range(3):
+        written = [name for name in names(fs, f"{PATH}{turn}") if name.endswith(".distcp")]
+        [manifest] = [name for name in names(fs, f"{PATH}{turn}") if name.startswith(".manifest")]
+        assert len(written) == 2
+        assert {naming.save_of_shard(name) for name in written} == {naming.save_of_manifest(manifest)}
+        found = load(fs, {"w1": torch.zeros(50_000)}, f"{PATH}{turn}")
+        assert float(found["w1"][0]) == turn

@@ -6,7 +6,9 @@ import time
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.metadata import Metadata
 from torch.distributed.checkpoint.planner import LoadPlan
 
@@ -15,6 +17,7 @@ from dcp_states import PATH, file_system, names
 from osstorchconnector.dcp import alarm
 from osstorchconnector.dcp.shards import given_up
 from osstorchconnector.errors import OssError, PermissionDeniedError, UploadError
+from torch_versions import need_argument
 
 MB = 1_000_000
 DEADLINE_SECONDS = 2
@@ -70,6 +73,34 @@ def test_f65_a_rank_that_runs_into_its_deadline_ends_the_long_uploads_of_the_oth
     assert list(failures) == [1], "who gave its part up for another has not failed"
     assert names(fs) == []
     assert fs.store().abandoned_uploads(PATH) == []
+
+
+class FailingPlanner(DefaultSavePlanner):
+    """Keeps its plans by its name, apart from those of other tests."""
+
+
+def save_own_part_again(rank, patient, hasty, oss, rules):
+    """Save twice by plans that are kept; the service turns bad in between."""
+    for turn in range(2):
+        planner = FailingPlanner(enable_plan_caching=True)
+        dcp.save(
+            own_part(rank), storage_writer=(hasty if rank == 1 else patient).writer(PATH), planner=planner
+        )
+        dist.barrier()
+        if rank == 0 and turn == 0:
+            oss.rules(rules)
+        dist.barrier()
+
+
+def test_f65_a_rank_that_fails_in_a_later_save_of_a_planner_that_keeps_plans_ends_the_others_too(fs, site):
+    need_argument(DefaultSavePlanner, "enable_plan_caching")
+    hasty = type(fs)(**site.configured(network={"deadlineSeconds": DEADLINE_SECONDS}))
+    refused = {"match": {"op": "PutObject", "key": "*_1_0.distcp"}, "action": {"status": 503}}
+    rules = [refused, slowly("UploadPart", "in")]
+    failures, took = outcomes_of(save_own_part_again, fs, hasty, site.oss, rules)
+    assert took < DEADLINE_SECONDS + 10
+    assert list(failures) == [1], "who gave its part up for another has not failed"
+    assert sum(name == ".metadata" for name in names(fs)) == 1, "that of the first save"
 
 
 def test_f65_a_rank_that_may_not_read_ends_the_long_loads_of_the_others(fs, site):

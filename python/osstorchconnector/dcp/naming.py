@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -107,6 +108,29 @@ class ShardNames:
         if self.strategy == "rank":
             return f"rank-{self.rank}/{plain}"
         return plain
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Arrive on a rank, with its plan."""
+        self.__dict__.update(state)
+        self.bring()
+
+    def bring(self) -> None:
+        """Be what `brought` returns next on this thread."""
+        _of_thread.brought = self
+
+
+_of_thread = threading.local()
+
+
+def brought() -> ShardNames | None:
+    """Return, once, the names that came to this thread last.
+
+    A planner that keeps plans drops the one that carries them and hands out one of an earlier save; torch has no other
+    way from the coordinator to a rank in the middle of a save. The thread that took the plan is the one that writes.
+    """
+    names: ShardNames | None = getattr(_of_thread, "brought", None)
+    _of_thread.brought = None
+    return names
 
 
 @dataclass(frozen=True)

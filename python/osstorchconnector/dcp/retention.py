@@ -91,8 +91,8 @@ def superfluous(
 
     Pure. Manifests tell the order of saves; one that is later than the live save's was written by a save that died
     just before its metadata. While the live save's own is not there, nothing is known, and what is complete stays.
-    Data without a manifest of its name is taken for that of the replaced save whose manifest came next: a planner that
-    caches plans lets the ranks name their data themselves.
+    Data without a manifest of its name is taken for that of the replaced save whose manifest came next: where a planner
+    keeps plans, older versions let the ranks name their data themselves.
 
     Args:
         live: saves that the current metadata names.

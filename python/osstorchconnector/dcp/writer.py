@@ -146,10 +146,12 @@ class OssStorageWriter(FileSystemWriter):
         else:
             self._before = None
             ranks = [self.rank or 0]
-        return [
-            dataclasses.replace(plan, storage_data=ShardNames(self.save_id, rank, self._prefix_strategy))
-            for plan, rank in zip(plans, ranks, strict=True)
-        ]
+        names = [ShardNames(self.save_id, rank, self._prefix_strategy) for rank in ranks]
+        for one in names:
+            if one.rank == (self.rank or 0):
+                # Without a process group the plan does not travel.
+                one.bring()
+        return [dataclasses.replace(plan, storage_data=one) for plan, one in zip(plans, names, strict=True)]
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         """Write this rank's data objects."""
@@ -206,11 +208,12 @@ class OssStorageWriter(FileSystemWriter):
         return naming.metadata_name(None if self.use_collectives else self.rank)
 
     def _names(self, plan: SavePlan) -> tuple[ShardNames, str | None]:
-        """Return the names of this rank's data objects, and the save that the plan brought, if it is a new one."""
-        names = plan.storage_data
-        if isinstance(names, ShardNames) and names.save_id not in _used_saves:
-            _used_saves.add(names.save_id)
-            return names, names.save_id
+        """Return the names of this rank's data objects, and the save that the coordinator named, if it is known."""
+        # The plan may be one that the planner has kept since an earlier save.
+        for names in (naming.brought(), plan.storage_data):
+            if isinstance(names, ShardNames) and names.save_id not in _used_saves:
+                _used_saves.add(names.save_id)
+                return names, names.save_id
         own = naming.draw_save_id()
         _used_saves.add(own)
         return ShardNames(own, self.rank or 0, self._prefix_strategy), None
