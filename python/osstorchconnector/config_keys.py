@@ -52,7 +52,7 @@ def _timer(target: str, does: str) -> Key:
     return Key("number", target, does)
 
 
-_FIRST_RANGE = "an object of unknown size travels by one plain GET, without a first range"
+_FIRST_RANGE = "an object of unknown size is asked for by a plain GET, without a first range"
 
 _OF_THE_ORIGINAL: dict[str, Key] = {
     "logLevel": _field("level", "log_level", "the least level that is logged", "that of Python's `logging`"),
@@ -140,7 +140,9 @@ _OF_OURS: dict[str, Key] = {
         "pace it was seen to admit",
         "none",
     ),
-    "network.maxBytesInFlight": Key("bytes", "max_bytes_in_flight", "bytes read ahead by a process"),
+    "network.maxBytesInFlight": Key(
+        "bytes", "max_bytes_in_flight", "bytes read ahead by a process, all its iterators together"
+    ),
     "network.addressing": Key(
         "text",
         "addressing",

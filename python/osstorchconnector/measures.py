@@ -153,7 +153,7 @@ MEASURES: dict[str, Measure] = {
     "read_ahead_objects": _state("objects or parts", "asked for and not yet delivered"),
     "read_ahead_bytes": _state("bytes", "of these"),
     "read_ahead_limit_bytes": _state(
-        "bytes", "that datasets may keep ahead, `network.maxBytesInFlight` for each"
+        "bytes", "that the iterators of a process may keep ahead together, `network.maxBytesInFlight`"
     ),
     "uploads_open": _state("uploads", "in several parts that are under way"),
     "upload_buffer_bytes": _state("bytes", "of memory that these hold"),

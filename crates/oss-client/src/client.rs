@@ -187,7 +187,8 @@ impl Client {
         WeakClient { shared: Arc::downgrade(&self.shared) }
     }
 
-    /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them.
+    /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them, and so is the bound
+    /// of what all read ahead.
     pub fn stats_of_all(clients: &[Client]) -> Vec<Snapshot> {
         let told = |(index, client): (usize, &Client)| {
             let mut snapshot = client.stats();
@@ -196,7 +197,12 @@ impl Client {
             }
             snapshot
         };
-        clients.iter().enumerate().map(told).collect()
+        let mut all: Vec<Snapshot> = clients.iter().enumerate().map(told).collect();
+        let limits = all.iter().map(|snapshot| snapshot.get("read_ahead_limit_bytes"));
+        let largest = limits.enumerate().max_by_key(|&(_, limit)| limit).map(|(index, _)| index);
+        let others = all.iter_mut().enumerate().filter(|&(index, _)| Some(index) != largest);
+        others.for_each(|(_, snapshot)| snapshot.leave_out("read_ahead_limit_bytes"));
+        all
     }
 
     fn shares_pace_with(&self, other: &Client) -> bool {

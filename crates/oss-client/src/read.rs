@@ -1,6 +1,7 @@
 //! The read engine: a plan of byte ranges, fetched ahead under one budget, delivered in a defined order.
 
 pub(crate) mod ahead;
+mod budget;
 pub(crate) mod coalesce;
 mod course;
 pub mod engine;

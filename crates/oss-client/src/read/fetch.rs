@@ -89,15 +89,41 @@ impl<B: Lend> BodySink for LentSink<'_, B> {
     }
 }
 
-/// Receives into a native buffer that is made when the answer tells the size.
+/// What an answer tells of an object whose bytes are not received with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: Option<String>,
+}
+
+/// An object of unknown size.
+#[derive(Debug)]
+pub(crate) enum Whole {
+    /// All of its bytes.
+    Received(Vec<u8>),
+    /// Its answer was cut off behind the head: nobody takes so many bytes now, or not in this way.
+    Declined(Announced),
+}
+
+/// Receives into a native buffer that is made when the answer tells the size, if `takes` says yes to it.
 struct ScratchSink<'a> {
     scratch: &'a mut Scratch,
-    told: &'a dyn Fn(u64),
+    takes: &'a dyn Fn(u64) -> bool,
+    etag: Option<String>,
+    declined: Option<Announced>,
 }
 
 impl BodySink for ScratchSink<'_> {
+    fn of_version(&mut self, etag: Option<&str>) {
+        self.etag = etag.map(str::to_owned);
+    }
+
     fn begin(&mut self, body_bytes: u64) -> Result<(), Error> {
-        (self.told)(body_bytes);
+        self.declined = None;
+        if !(self.takes)(body_bytes) {
+            self.declined = Some(Announced { size_bytes: body_bytes, etag: self.etag.take() });
+            return Err(Error::cancelled("GetObject"));
+        }
         let fits = usize::try_from(body_bytes).is_ok_and(|size_bytes| self.scratch.reserve(size_bytes));
         if fits {
             return Ok(());
@@ -128,16 +154,21 @@ pub(crate) fn into_lent<B: Lend>(
     Ok(Fetched { buffer, crc64: got.received_crc64, object_crc64 })
 }
 
-/// Fetches a whole object of unknown size with one request, on this thread; `told` hears its size before its bytes.
+/// Fetches a whole object of unknown size with one request, on this thread, unless `takes` says no when it hears the size.
 pub(crate) fn into_scratch(
     client: &Client,
     want: &Want,
     cancel: &Cancel,
-    told: &dyn Fn(u64),
-) -> Result<Vec<u8>, Error> {
+    takes: &dyn Fn(u64) -> bool,
+) -> Result<Whole, Error> {
     let mut scratch = Scratch::new();
-    let got = get(client, want, None, &mut ScratchSink { scratch: &mut scratch, told }, cancel)?;
-    Ok(scratch.into_filled(Filled(usize::try_from(got.received_bytes).unwrap_or(usize::MAX))))
+    let mut sink = ScratchSink { scratch: &mut scratch, takes, etag: None, declined: None };
+    let outcome = get(client, want, None, &mut sink, cancel);
+    if let Some(announced) = sink.declined {
+        return Ok(Whole::Declined(announced));
+    }
+    let received = usize::try_from(outcome?.received_bytes).unwrap_or(usize::MAX);
+    Ok(Whole::Received(scratch.into_filled(Filled(received))))
 }
 
 pub(crate) fn get(

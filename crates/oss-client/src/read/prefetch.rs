@@ -3,13 +3,15 @@
 //! The consuming thread calls [`Prefetch::top_up`], which lends memory for the next objects and puts their
 //! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
 //! into memory the consumer lent; others into native buffers. Large objects are split into ranges. How far ahead
-//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered. An
-//! object whose size is not known is booked by what others had, and by its own size as soon as its answer tells it;
-//! before any answer has, no more than a window of them is asked for.
+//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered, which all
+//! streams of a process share (`budget`). An object whose size is not known is booked by what others had, and by its own
+//! size as soon as its answer tells it; before any answer has, no more than a window of them is asked for.
 //!
 //! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive, and
 //! soon nothing would be left for the workers to do. So what is there already does not count against the window as long
 //! as the consumer waits, within a quarter of the bytes.
+
+mod asking;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -24,20 +26,19 @@ use crate::fork;
 use crate::heap;
 use crate::lend::Lend;
 use crate::objects::{ObjectRef, ObjectSource};
-use crate::read::coalesce::{self, Span};
-use crate::read::course::{Course, Underway, nanoseconds};
+use crate::read::budget::Account;
+use crate::read::course::{Arrival, Underway, nanoseconds};
 use crate::read::engine::ReadEngine;
-use crate::read::fetch::{self, Want};
+use crate::read::fetch::{self, Announced, Want, Whole};
 use crate::read::hedge::{self, Allowance};
 use crate::read::nap::{Calm, NAP, Naps};
 use crate::read::plan::{self, LikelySize};
-use crate::read::scatter::{self, Scattered};
 use crate::read::slot::{Bell, Slot};
 use crate::stats::Counter;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Arc, Weak};
 use crate::telling::crowd::{Reads, Stream, Told};
-use crate::workers::{Job, Workers};
+use crate::workers::Workers;
 
 /// What to do when an object of the index is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +91,16 @@ pub enum Next<B> {
 
 struct Asked<B> {
     position: u64,
-    likely_bytes: u64,
-    slot: Arc<Slot<Body<B>>>,
+    slot: Arc<Slot<Arrival<B>>>,
     /// The bytes are a guess: the size was not known, and no answer has told it yet.
     is_guess: bool,
     /// One for each request of the object, for reading it again, and for its second request.
     cancels: Vec<Cancel>,
     underway: Arc<Underway>,
     hedged: bool,
+    /// What its answer has told, until it is asked for again.
+    announced: Option<Announced>,
+    times_announced: u32,
 }
 
 /// A stream of whole objects in a defined order. Used by one consumer at a time.
@@ -108,7 +111,7 @@ pub struct Prefetch<B: Lend> {
     missing: Missing,
     changed: Changed,
     completion: Completion,
-    max_bytes: u64,
+    account: Arc<Account>,
     client: Client,
     workers: Workers,
     allowance: Arc<Allowance>,
@@ -116,9 +119,12 @@ pub struct Prefetch<B: Lend> {
     bell: Arc<Bell>,
     asked: VecDeque<Asked<B>>,
     asked_count: u64,
-    asked_bytes: u64,
     /// How many of those asked for are booked by a guess.
     guesses: usize,
+    /// How many of them are to be asked for again.
+    announced: usize,
+    /// There are some that nobody has looked after yet.
+    is_announced_anew: bool,
     likely: LikelySize,
     /// What the streams of this engine have learned of sizes, for the next one.
     usual_bytes: Arc<AtomicU64>,
@@ -136,7 +142,7 @@ impl<B: Lend> std::fmt::Debug for Prefetch<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prefetch")
             .field("asked", &self.asked.len())
-            .field("asked_bytes", &self.asked_bytes)
+            .field("booked_bytes", &self.account.booked())
             .finish_non_exhaustive()
     }
 }
@@ -155,9 +161,9 @@ impl<B: Lend> Prefetch<B> {
         heap::expect_traffic();
         let mut positions = positions;
         let next_position = positions.next();
-        let max_bytes = engine.client().config().limits.max_bytes_in_flight;
+        let account = Account::open(engine.client().config().limits.max_bytes_in_flight);
         let born = SystemClock.now();
-        let notes = Stream::new(Reads::Objects(Arc::clone(&source)), max_bytes, born);
+        let notes = Stream::new(Reads::Objects(Arc::clone(&source)), account.bound(), born);
         engine.client().transport("prefetch")?.crowd.enter(Arc::downgrade(&notes) as Weak<dyn Told>);
         Ok(Self {
             source,
@@ -166,7 +172,7 @@ impl<B: Lend> Prefetch<B> {
             missing,
             changed: Changed::Reread,
             completion: Completion::InOrder,
-            max_bytes,
+            account,
             workers: engine.workers()?,
             client: engine.client().clone(),
             allowance: Arc::clone(engine.allowance()),
@@ -174,8 +180,9 @@ impl<B: Lend> Prefetch<B> {
             bell: Bell::new(),
             asked: VecDeque::new(),
             asked_count: 0,
-            asked_bytes: 0,
             guesses: 0,
+            announced: 0,
+            is_announced_anew: false,
             likely: LikelySize::beginning_with(engine.usual_bytes().load(Ordering::Relaxed)),
             usual_bytes: Arc::clone(engine.usual_bytes()),
             pacings: engine.client().pressure().pacings,
@@ -211,58 +218,23 @@ impl<B: Lend> Prefetch<B> {
         let width = self.workers.window();
         let window = plan::lookahead(width);
         let held_up = self.held_up();
-        if self.asked.len() > window - window / 4 + held_up {
-            return Ok(());
-        }
-        let ahead = window + held_up;
         let mut jobs = Vec::new();
-        let outcome = self.ask(ahead, width, &mut jobs, &mut lend);
-        if let Some(last) = self.asked.back() {
-            self.notes.asked(self.asked.len(), self.asked_bytes, last.position);
-        }
+        self.ask_for_announced(&mut jobs, &mut lend)?;
+        let is_enough = self.asked.len() > window - window / 4 + held_up;
+        let outcome =
+            if is_enough { Ok(()) } else { self.ask(window + held_up, width, &mut jobs, &mut lend) };
         if !jobs.is_empty() {
+            self.tell_what_is_asked();
             self.workers.submit(jobs);
         }
         // What cannot be asked for now is tried again at the next call; until its turn comes, it is no failure.
         if self.asked.is_empty() { outcome } else { Ok(()) }
     }
 
-    /// Books the sizes that answers have told since the last look, and what is not told yet by what is usual now.
-    fn book_what_was_told(&mut self) {
-        let before = self.guesses;
-        if before == 0 {
-            return;
-        }
-        for number in 0..self.asked.len() {
-            let asked = &mut self.asked[number];
-            let Some(size_bytes) = asked.underway.size().filter(|_| asked.is_guess) else { continue };
-            (asked.likely_bytes, asked.is_guess) = (size_bytes, false);
-            self.guesses -= 1;
-            self.learn(size_bytes);
-        }
-        if self.guesses == before {
-            return;
-        }
-        let usual_bytes = self.likely.guess();
-        self.asked
-            .iter_mut()
-            .filter(|asked| asked.is_guess)
-            .for_each(|asked| asked.likely_bytes = usual_bytes);
-        self.asked_bytes = self.asked.iter().map(|asked| asked.likely_bytes).fold(0, u64::saturating_add);
-        if let Some(last) = self.asked.back() {
-            self.notes.asked(self.asked.len(), self.asked_bytes, last.position);
-        }
-    }
-
-    fn learn(&mut self, size_bytes: u64) {
-        self.likely.learn(size_bytes);
-        self.usual_bytes.store(self.likely.guess(), Ordering::Relaxed);
-    }
-
     /// How many objects are there already, and wait for one before them that is not.
     fn held_up(&self) -> usize {
         let is_held_up = self.completion == Completion::InOrder
-            && self.asked_bytes <= self.max_bytes / HELD_UP_SHARE
+            && self.account.booked() <= self.account.bound() / HELD_UP_SHARE
             && self.asked.front().is_some_and(|first| !first.slot.is_done());
         if !is_held_up {
             return 0;
@@ -280,115 +252,29 @@ impl<B: Lend> Prefetch<B> {
         }
     }
 
-    /// Makes the requests of the next objects, up to `ahead` of them, or `blind` while nobody knows what they take.
-    fn ask<E: From<Error>>(
-        &mut self,
-        ahead: usize,
-        blind: usize,
-        jobs: &mut Vec<Job>,
-        lend: &mut impl FnMut(usize) -> Result<B, E>,
-    ) -> Result<(), E> {
-        while let Some(position) = self.next_position {
-            let object = self.source.object(position).ok_or_else(|| {
-                Error::internal("prefetch", format!("the index has no position {position}"))
-            })?;
-            let is_guess = object.size.is_none();
-            let likely_bytes = object.size.unwrap_or_else(|| self.likely.guess());
-            let ahead = if is_guess && !self.likely.is_known() { blind } else { ahead };
-            let is_within =
-                self.asked.len() < ahead && self.asked_bytes.saturating_add(likely_bytes) <= self.max_bytes;
-            // At least one object is always asked for, however large.
-            if !is_within && !self.asked.is_empty() {
-                break;
-            }
-            let want = want(object);
-            let slot = Slot::new(self.asked_count, &self.bell);
-            let underway = Arc::new(Underway::default());
-            let (cancels, its_jobs) = self.requests(want, &slot, &underway, lend)?;
-            jobs.extend(its_jobs);
-            let hedged = false;
-            self.asked.push_back(Asked { position, likely_bytes, slot, is_guess, cancels, underway, hedged });
-            self.asked_bytes += likely_bytes;
-            self.guesses += usize::from(is_guess);
-            self.asked_count += 1;
-            self.next_position = self.positions.next();
-        }
-        Ok(())
-    }
-
-    /// Makes the requests of one object, and the handles that cancel them and what may follow them.
-    fn requests<E: From<Error>>(
-        &self,
-        want: Want,
-        slot: &Arc<Slot<Body<B>>>,
-        underway: &Arc<Underway>,
-        lend: &mut impl FnMut(usize) -> Result<B, E>,
-    ) -> Result<(Vec<Cancel>, Vec<Job>), E> {
-        let cancel = Cancel::new();
-        let course = Course {
-            client: self.client.clone(),
-            allowance: Arc::clone(&self.allowance),
-            cancel: cancel.clone(),
-            missing: self.missing,
-            changed: self.changed,
-            slot: Arc::clone(slot),
-            underway: Arc::clone(underway),
-        };
-        let size_bytes = want.size.and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
-        let born = self.born;
-        let Some(size_bytes) = size_bytes else {
-            let job = move || {
-                course.underway.begin(born);
-                course.run_native(&want)
-            };
-            return Ok((vec![cancel], vec![Box::new(job)]));
-        };
-        let buffer = lend(size_bytes)?;
-        let size = size_bytes as u64;
-        if size <= plan::SPLIT_ABOVE_BYTES {
-            let job = move || {
-                course.underway.begin(born);
-                course.run_lent(&want, buffer)
-            };
-            return Ok((vec![cancel], vec![Box::new(job)]));
-        }
-        let stretches =
-            coalesce::stretches(vec![Span { range: 0..size, buffer: 0, at: 0 }], plan::PART_BYTES);
-        let whole = want.clone();
-        let asked = SystemClock.now();
-        let finish = Box::new(move |outcome: Result<Scattered<B>, Error>| {
-            if outcome.is_ok() {
-                course.client.note_whole_object(SystemClock.now().saturating_duration_since(asked));
-            }
-            course.finish_parts(&whole, outcome);
-        });
-        let (share, parts) =
-            scatter::scatter(&self.client, want, vec![buffer], stretches, Vec::new(), finish);
-        // This thread has no bytes to bring.
-        share.end(None);
-        let (mut cancels, jobs): (Vec<Cancel>, Vec<Job>) = parts.into_iter().unzip();
-        cancels.push(cancel);
-        Ok((cancels, jobs))
-    }
-
     /// Takes the next object, if it is there.
     pub fn try_next(&mut self) -> Next<B> {
         if self.asked.is_empty() {
             return if self.next_position.is_none() { Next::End } else { Next::Pending };
         }
         let Some(number) = self.deliverable() else { return Next::Pending };
+        let outcome = match self.asked[number].slot.take() {
+            None => return Next::Pending,
+            Some(Ok(Arrival::Announced(announced))) => {
+                self.note_announced(number, announced);
+                return Next::Pending;
+            }
+            Some(Ok(Arrival::Body(body))) => Ok(body),
+            Some(Err(error)) => Err(error),
+        };
+        self.no_guess_any_more(number, self.asked[number].underway.size());
         let Some(asked) = self.asked.remove(number) else { return Next::Pending };
-        let Some(outcome) = asked.slot.take() else { return Next::Pending };
-        self.asked_bytes -= asked.likely_bytes;
+        asked.underway.booking().end();
         if asked.hedged {
             // One of the two is still on its way.
             asked.cancels.iter().for_each(Cancel::cancel);
         }
-        if asked.is_guess {
-            self.guesses -= 1;
-            asked.underway.size().inspect(|&size_bytes| self.learn(size_bytes));
-        }
-        self.notes.delivered(self.asked.len(), self.asked_bytes, SystemClock.now());
+        self.notes.delivered(self.asked.len(), self.account.booked(), SystemClock.now());
         Next::Ready(asked.position, outcome)
     }
 
@@ -398,7 +284,7 @@ impl<B: Lend> Prefetch<B> {
             Completion::InOrder => 1,
             Completion::AsCompleted => self.asked.len(),
         };
-        self.asked.iter().take(among).position(|asked| asked.slot.is_done())
+        self.asked.iter().take(among).position(|asked| asked.announced.is_none() && asked.slot.is_done())
     }
 
     /// Waits for the next object, at most `slice`; true if it is there. Asks again for what is late. A wait also ends,
@@ -406,6 +292,9 @@ impl<B: Lend> Prefetch<B> {
     pub fn wait(&mut self, slice: Duration) -> bool {
         let begun = SystemClock.now();
         self.notes.waits(begun);
+        if self.is_announced_anew {
+            return false;
+        }
         if self.asked.is_empty() || self.workers.run_one() {
             return true;
         }
@@ -433,7 +322,8 @@ impl<B: Lend> Prefetch<B> {
     /// How many objects must be ready for a consumer that waits for another one to be woken, to ask for more.
     fn wakes_when_ready(&self, width: usize) -> u64 {
         let ready = self.bell.ready();
-        let is_full = self.asked_bytes > self.max_bytes / HELD_UP_SHARE || self.next_position.is_none();
+        let is_full =
+            self.account.booked() > self.account.bound() / HELD_UP_SHARE || self.next_position.is_none();
         if is_full || ready >= MOST_HELD_UP as u64 {
             return u64::MAX;
         }
@@ -454,7 +344,7 @@ impl<B: Lend> Prefetch<B> {
         let mut soonest = None;
         for number in 0..self.asked.len() {
             let asked = &self.asked[number];
-            let bytes = asked.likely_bytes;
+            let bytes = asked.underway.booking().bytes();
             if asked.hedged || bytes > hedge::MAX_BYTES || asked.slot.is_done() {
                 continue;
             }
@@ -496,10 +386,11 @@ impl<B: Lend> Prefetch<B> {
             }
             client.count(Counter::HedgesSent);
             // Only a whole answer counts: what to do about any other is the first request's affair.
-            let fetched = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel, &|_| ()));
-            let Ok(bytes) = fetched else { return 0 };
+            let takes = |size_bytes| size_bytes <= hedge::MAX_BYTES;
+            let fetched = fetch::guarded(|| fetch::into_scratch(&client, &want, &cancel, &takes));
+            let Ok(Whole::Received(bytes)) = fetched else { return 0 };
             let received = bytes.len() as u64;
-            if slot.offer(Ok(Body::Native(bytes))) {
+            if slot.offer(Ok(Arrival::Body(Body::Native(bytes)))) {
                 client.count(Counter::HedgesWon);
                 first.iter().for_each(Cancel::cancel);
             }
@@ -532,7 +423,7 @@ impl<B: Lend> Prefetch<B> {
                 asked.slot.wait(left);
             }
         }
-        (self.asked_bytes, self.guesses) = (0, 0);
+        (self.guesses, self.announced, self.is_announced_anew) = (0, 0, false);
         self.notes.asked(0, 0, 0);
     }
 }
@@ -590,12 +481,13 @@ mod tests {
             let slot = Slot::new(number, &prefetch.bell);
             let asked = Asked {
                 position: number,
-                likely_bytes: 1,
                 slot,
                 is_guess: false,
                 cancels: Vec::new(),
-                underway: Arc::default(),
+                underway: Arc::new(Underway::new(prefetch.account.book_anyway(1, false))),
                 hedged: false,
+                announced: None,
+                times_announced: 0,
             };
             prefetch.asked.push_back(asked);
         }

@@ -132,6 +132,13 @@ impl<T> Slot<T> {
         outcome
     }
 
+    /// As [`Slot::take`], if it is a `wanted` one; any other stays.
+    pub(crate) fn take_if(&self, wanted: impl FnOnce(&Result<T, Error>) -> bool) -> Option<Result<T, Error>> {
+        let is_wanted = self.is_done() && self.outcome.lock().as_ref().is_some_and(wanted);
+        // There is one consumer, so it is the same outcome.
+        if is_wanted { self.take() } else { None }
+    }
+
     /// Waits until the outcome is there, at most `slice`; true if it is.
     pub(crate) fn wait(&self, slice: Duration) -> bool {
         self.wait_while_few(u64::MAX, slice)

@@ -13,6 +13,7 @@ use crate::sync::{Arc, Mutex, Weak};
 pub(crate) struct Load {
     pub(crate) read_ahead_objects: u64,
     pub(crate) read_ahead_bytes: u64,
+    /// Of all that read ahead, together.
     pub(crate) read_ahead_limit_bytes: u64,
     pub(crate) uploads_open: u64,
     pub(crate) upload_buffer_bytes: u64,
@@ -29,7 +30,7 @@ impl Load {
     fn add(&mut self, other: Load) {
         self.read_ahead_objects += other.read_ahead_objects;
         self.read_ahead_bytes += other.read_ahead_bytes;
-        self.read_ahead_limit_bytes += other.read_ahead_limit_bytes;
+        self.read_ahead_limit_bytes = self.read_ahead_limit_bytes.max(other.read_ahead_limit_bytes);
         self.uploads_open += other.uploads_open;
         self.upload_buffer_bytes += other.upload_buffer_bytes;
         self.upload_parts_waiting += other.upload_parts_waiting;

@@ -40,6 +40,9 @@ pub trait BodySink {
     /// When there is no room, `OutOfMemory`; the operation ends with that error.
     fn begin(&mut self, body_bytes: u64) -> Result<(), Error>;
 
+    /// Told before `begin` which version of the object comes: its ETag with quotes, if the answer has one.
+    fn of_version(&mut self, _etag: Option<&str>) {}
+
     /// Where the bytes behind the first `received` go: all that is left of the destination, or of the piece of it
     /// that they are in. Not empty before the body is over.
     fn memory(&mut self, received: u64) -> &mut [MaybeUninit<u8>];
@@ -422,6 +425,7 @@ impl Wanted<'_> {
             .map_err(|misfit| misfit.into_failure(call).of_request(head.request_id.as_deref()))?;
         self.learn(head, length);
         if !self.begun {
+            sink.of_version(self.pin.as_deref());
             sink.begin(length).map_err(Failure::last)?;
             self.begun = true;
         }
