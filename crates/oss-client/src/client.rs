@@ -182,6 +182,11 @@ impl Client {
         self.shared.at_end.get_or_init(|| Box::new(told));
     }
 
+    /// How many handles on this client there are, this one included.
+    pub fn handles(&self) -> usize {
+        Arc::strong_count(&self.shared)
+    }
+
     /// Finds this client later, and keeps nothing of it alive.
     pub fn downgrade(&self) -> WeakClient {
         WeakClient { shared: Arc::downgrade(&self.shared) }

@@ -15,13 +15,14 @@ use oss_client::read::object::ObjectReader;
 use oss_client::read::prefetch::{Changed, Completion, Missing, Prefetch as PrefetchEngine};
 use oss_client::write::UploadOptions;
 use pyo3::exceptions::PyValueError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyMapping, PyTuple};
 
 use crate::arguments::{object_uri, options, positions, prefix_uri};
 use crate::buckets;
 use crate::buffer::with_bytes;
-use crate::credentials;
+use crate::credentials::{self, Asking};
 use crate::errors::OrRaise;
 use crate::listing::{Entries, Listing};
 use crate::order::Order;
@@ -55,10 +56,30 @@ pub(crate) struct Client {
     client: oss_client::client::Client,
     datasets: ReadEngine,
     checkpoints: ReadEngine,
+    /// What asks the user's provider; the provider of `client` has it as well.
+    asking: Option<Arc<Asking>>,
 }
+
+/// Handles of the client that this object has itself: its own, and those of the two engines.
+const OWN_HANDLES: usize = 3;
 
 #[pymethods]
 impl Client {
+    /// A provider that holds what it is the provider of makes a ring. While a reader, a writer or a request has the client
+    /// too, nothing of the ring is garbage, and the collector is not shown that it is one.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match &self.asking {
+            Some(asking) if self.client.handles() == OWN_HANDLES => asking.traverse(&visit),
+            _ => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        if let Some(asking) = &self.asking {
+            asking.clear();
+        }
+    }
+
     #[new]
     fn new(
         py: Python<'_>,
@@ -72,14 +93,14 @@ impl Client {
         let options = self::options(options)?;
         let named = options.iter().map(|(name, value)| (name.as_str(), value));
         let config = config::resolve(place, named, &config::environment_variable).or_raise(py)?;
-        let provider = credentials::provider(credentials, &config)?;
+        let (provider, asking) = credentials::provider(credentials, &config)?;
         let datasets = ceiling(&config, config.limits.dataset_max_concurrency);
         let checkpoints = ceiling(&config, config.limits.checkpoint_max_concurrency);
         let client = oss_client::client::Client::new(config, provider).or_raise(py)?;
         let datasets = ReadEngine::new(client.clone(), datasets);
         let checkpoints = ReadEngine::new(client.clone(), checkpoints);
         process::enter(py, &client);
-        Ok(Self { client, datasets, checkpoints })
+        Ok(Self { client, datasets, checkpoints, asking })
     }
 
     /// Says how many processes read side by side with this one, before it reads: they share what one begins with.
