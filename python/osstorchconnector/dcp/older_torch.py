@@ -1,8 +1,13 @@
-"""What an older torch lacks, in one place: extensions of streams before 2.7, safe looks at a pickle before 2.6."""
+"""What an older torch lacks, in one place.
+
+Extensions of streams before 2.7, safe looks at a pickle before 2.6, and settings that hold on one thread.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +63,38 @@ class _KeptOpen(io.RawIOBase):
 
     def write(self, data: ReadableBuffer, /) -> int | None:
         return self._stream.write(data)
+
+
+def without_crc32() -> AbstractContextManager[object]:
+    """Let `torch.save` compute no CRC-32 on this thread.
+
+    It takes half of the thread's time, and torch compares it with nothing; what we store has a CRC-64. Where settings
+    hold on all threads it is computed: other savings must not go without because of ours.
+    """
+    if not _settings_hold_on_one_thread():
+        return contextlib.nullcontext()
+    return _without_crc32()
+
+
+def _without_crc32() -> AbstractContextManager[object]:
+    from torch.utils.serialization import config
+
+    settings: Any = config
+    patched: AbstractContextManager[object] = settings.patch("save.compute_crc32", False)
+    return patched
+
+
+@functools.cache
+def _settings_hold_on_one_thread() -> bool:
+    asked = getattr(torch.serialization, "get_crc32_options", None)
+    if asked is None:
+        return False
+    try:
+        with _without_crc32():
+            # Torch keeps them in a context, of which each thread has its own.
+            return bool(contextvars.Context().run(asked))
+    except (ImportError, AttributeError):
+        return False
 
 
 def transforms(of: Any) -> Any:

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 
 from osstorchconnector.checksum import crc64_combine
 from osstorchconnector.dcp.manifest import Item, Payload
-from osstorchconnector.dcp.older_torch import storage_info
+from osstorchconnector.dcp.older_torch import storage_info, without_crc32
 from osstorchconnector.errors import OssError
 
 if TYPE_CHECKING:
@@ -270,7 +270,8 @@ class ShardWriter:
         if isinstance(data, torch.Tensor):
             is_plain = not descriptors and _is_plain(data)
             recorder.look_for(data.nbytes if is_plain else -1)
-            torch.save(data, transformed)
+            with without_crc32():
+                torch.save(data, transformed)
             found = recorder.found()
             if is_plain and found is not None:
                 payload = Payload(found - offset, str(data.dtype).removeprefix("torch."), tuple(data.shape))
