@@ -112,6 +112,21 @@ def test_an_iterator_that_lies_idle_does_not_stop_another(site):
     assert sum(1 for _ in idle) == 59
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+def test_large_and_small_objects_of_unknown_size_all_come(ordered, site):
+    sizes = {"large": 12 * MIB, "middle": 3 * MIB, "small": 1000}
+    for name, size in sizes.items():
+        site.oss.fill("bucket", f"{name}/", 6, size, synthetic=True)
+    uris = [f"oss://bucket/{name}/{number:08}" for number in range(6) for name in sizes]
+    arguments = site.configured(network={"maxBytesInFlight": BOUND})
+    dataset = OssIterableDataset.from_objects(uris, ordered=ordered, **arguments)
+    for _ in range(2):
+        came = [(sample.uri, sample.size) for sample in dataset]
+        assert sorted(came) == sorted((uri, sizes[uri.split("/")[3]]) for uri in uris)
+        assert not ordered or [uri for uri, _ in came] == uris
+    assert dataset.stats()["requests_failed"] == 0
+
+
 def test_one_object_larger_than_the_bytes_in_flight_is_read(site):
     size = 40 * MIB
     site.oss.fill("bucket", "k/", 3, size, synthetic=True)
