@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from page_programs import run_python
 
 PAGE = Path(__file__).parent.parent / "docs" / "quickstart.md"
 
@@ -16,17 +15,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "quickstart.md"
 @pytest.mark.timeout(120)
 def test_the_pieces_of_the_page_run_in_order(tmp_path, site):
     site.fill({"first": b""})
-    script = tmp_path / "quickstart.py"
-    script.write_text("".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)))
-    ran = subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        env={**os.environ, **site.oss.environ()},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    program = "".join(re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    ran = run_python(program, tmp_path, site, timeout_seconds=110)
     assert ran.returncode == 0, ran.stderr
     first, *batches, weights, counted = ran.stdout.splitlines()
     assert first == "b'sample 7'"

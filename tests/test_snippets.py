@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from osstorchconnector import config
+from page_programs import run_python
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).name
@@ -143,20 +144,6 @@ def test_what_a_page_tells_a_shell_runs(page, shell):
             assert said.splitlines()[-1] == version
         if "doctor" in text:
             assert "ok      list" in said
-
-
-def run_python(text, tmp_path, site):
-    script = tmp_path / "example.py"
-    script.write_text(text)
-    return subprocess.run(
-        [sys.executable, script],
-        cwd=tmp_path,
-        env={**os.environ, **site.oss.environ()},
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
 
 
 def test_the_example_of_the_object_index_runs(tmp_path, site):

@@ -1,46 +1,21 @@
 //! Index files: what goes in comes out, whole, and anything else is refused.
-#![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use oss_client::clock::{Clock, ManualClock, SystemClock};
+use oss_client::clock::{Clock, ManualClock};
 use oss_client::error::{Error, ErrorKind};
 use oss_client::index::{BuildOutcome, Index, Patience, Row, build, build_from_rows};
 use oss_client::objects::ObjectSource;
 use oss_protocol::time::UtcTime;
 use proptest::prelude::*;
 
-/// A private directory that is removed with the value.
-struct Place(PathBuf);
+mod index_support;
 
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("oss-index-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory");
-        Place(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn patiently<T>(act: impl FnOnce(&mut Patience<'_>) -> T) -> T {
-    let mut watch = || Ok(());
-    act(&mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch })
-}
+use index_support::{Place, patiently};
 
 fn object<'a>(key: &'a str, size: Option<u64>, etag: Option<&'a str>, label: &'a str) -> Row<'a> {
     Row { bucket: "b", key, range: None, size, etag, label }
@@ -202,15 +177,17 @@ fn a_failed_build_leaves_nothing_behind() {
     let rows = [Ok(object("a", None, None, "")), Err(Error::cancelled("list"))];
     let error = patiently(|patience| build_from_rows(&path, patience, rows)).expect_err("the row's error");
     assert_eq!(error.kind, ErrorKind::Cancelled);
-    let names: Vec<_> =
-        fs::read_dir(&place.0).expect("a directory").map(|entry| entry.expect("one").file_name()).collect();
+    let names: Vec<_> = fs::read_dir(place.path())
+        .expect("a directory")
+        .map(|entry| entry.expect("one").file_name())
+        .collect();
     assert_eq!(names, ["index.lock"]);
 }
 
 #[test]
 fn a_directory_open_to_others_is_refused() {
     let place = Place::new();
-    fs::set_permissions(&place.0, fs::Permissions::from_mode(0o755)).expect("changed");
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("changed");
     let error = store(&place.file("index"), &samples()).expect_err("refused");
     assert_eq!(error.kind, ErrorKind::Config);
     assert!(error.message.contains("chmod 700"), "{error}");

@@ -1,44 +1,15 @@
 //! Packed indexes: what goes in comes out, a few bytes a row, and anything else is refused.
 #![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::path::Path;
 
-use oss_client::clock::SystemClock;
 use oss_client::error::{Error, ErrorKind};
-use oss_client::index::{BuildOutcome, Index, Patience, Row, build_from_rows, pack, unpack};
+use oss_client::index::{BuildOutcome, Index, Row, build_from_rows, pack, unpack};
 use proptest::prelude::*;
 
-/// A private directory that is removed with the value.
-struct Place(PathBuf);
+mod index_support;
 
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("oss-index-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory");
-        Place(path)
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn patiently<T>(act: impl FnOnce(&mut Patience<'_>) -> T) -> T {
-    let mut watch = || Ok(());
-    act(&mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch })
-}
+use index_support::{Place, patiently};
 
 fn object<'a>(key: &'a str, size: Option<u64>, etag: Option<&'a str>, label: &'a str) -> Row<'a> {
     Row { bucket: "b", key, range: None, size, etag, label }

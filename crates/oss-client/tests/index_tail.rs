@@ -2,45 +2,19 @@
 #![expect(clippy::expect_used, reason = "a test that cannot set up its scene has failed")]
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::path::Path;
 
-use oss_client::clock::SystemClock;
 use oss_client::error::Error;
-use oss_client::index::{Builder, Index, Patience, Row, Tail, build, build_from_rows};
+use oss_client::index::{Builder, Index, Row, Tail, build, build_from_rows};
 use oss_client::objects::ObjectSource;
 use proptest::prelude::*;
 
-/// A private directory that is removed with the value.
-struct Place(PathBuf);
+mod index_support;
 
-impl Place {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("oss-tail-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory");
-        Place(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("index")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use index_support::{Place, patiently};
 
 fn built(path: &Path, fill: impl FnOnce(&mut Builder) -> Result<(), Error>) -> Result<Index, Error> {
-    let mut watch = || Ok(());
-    let patience =
-        &mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch };
-    build(path, patience, |builder, _| fill(builder).map(|()| 0))?;
+    patiently(|patience| build(path, patience, |builder, _| fill(builder).map(|()| 0)))?;
     Index::open(path)
 }
 
@@ -72,7 +46,7 @@ fn taken(tail: &mut Tail, keys: &mut Vec<String>) -> usize {
 #[test]
 fn nobody_writes_nothing_to_read() {
     let place = Place::new();
-    assert!(Tail::open(&place.file(), "b", 1).expect("no failure").is_none());
+    assert!(Tail::open(&place.file("index"), "b", 1).expect("no failure").is_none());
 }
 
 #[test]
@@ -82,11 +56,11 @@ fn rows_are_read_while_they_are_written() {
     let mut keys = Vec::new();
     let mut tail = None;
     let mut pieces = 0;
-    let index = built(&place.file(), |builder| {
+    let index = built(&place.file("index"), |builder| {
         for (n, key) in all.iter().enumerate() {
             builder.push(&row(key, n as u64))?;
             if n == 500 {
-                let opened = tail.insert(Tail::open(&place.file(), "b", 1)?.expect("somebody writes"));
+                let opened = tail.insert(Tail::open(&place.file("index"), "b", 1)?.expect("somebody writes"));
                 assert_eq!(taken(opened, &mut keys), 1);
                 assert!((200..=500).contains(&keys.len()), "{} rows", keys.len());
             }
@@ -108,12 +82,12 @@ fn pieces_end_with_a_round_of_ranks() {
     let place = Place::new();
     let all: Vec<String> = (0..1000).map(|n| format!("{n:08}")).collect();
     let (mut keys, mut tail) = (Vec::new(), None);
-    built(&place.file(), |builder| {
+    built(&place.file("index"), |builder| {
         for (n, key) in all.iter().enumerate() {
             builder.push(&row(key, n as u64))?;
             if n > 500 {
                 let opened =
-                    tail.get_or_insert(Tail::open(&place.file(), "b", 48)?.expect("somebody writes"));
+                    tail.get_or_insert(Tail::open(&place.file("index"), "b", 48)?.expect("somebody writes"));
                 taken(opened, &mut keys);
                 assert_eq!(keys.len() % 48, 0);
             }
@@ -130,11 +104,11 @@ fn another_listing_is_told_by_its_rows() {
     let place = Place::new();
     let keys: Vec<String> = (0..2000).map(|n| format!("{n:08}")).collect();
     let mut tail = None;
-    let failed = built(&place.file(), |builder| {
+    let failed = built(&place.file("index"), |builder| {
         for (n, key) in keys.iter().enumerate() {
             builder.push(&row(key, n as u64))?;
         }
-        tail = Tail::open(&place.file(), "b", 1)?;
+        tail = Tail::open(&place.file("index"), "b", 1)?;
         Err(Error::cancelled("list"))
     });
     assert!(failed.is_err());
@@ -143,8 +117,8 @@ fn another_listing_is_told_by_its_rows() {
     taken(tail, &mut read);
     assert!(read.len() > 1000, "{} rows", read.len());
     let compared = |changed: usize, count: usize| {
-        let _ = fs::remove_file(place.file());
-        let index = built(&place.file(), |builder| {
+        let _ = fs::remove_file(place.file("index"));
+        let index = built(&place.file("index"), |builder| {
             let sizes = (0..).map(|n| if n == changed { 7777 } else { n as u64 });
             keys[..count].iter().zip(sizes).try_for_each(|(key, size)| builder.push(&row(key, size)))
         });
@@ -163,22 +137,20 @@ proptest! {
     ) {
         let place = Place::new();
         let rows: Vec<Row<'_>> = labels.iter().map(|label| Row { label, ..row(label, 1) }).collect();
-        let mut watch = || Ok(());
-        let patience =
-            &mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch };
-        build_from_rows(&place.file(), patience, rows.iter().cloned().map(Ok)).expect("built");
-        let whole = fs::read(place.file()).expect("bytes");
+        let given = rows.iter().cloned().map(Ok);
+        patiently(|patience| build_from_rows(&place.file("index"), patience, given)).expect("built");
+        let whole = fs::read(place.file("index")).expect("bytes");
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a small number")]
         let cut = (whole.len() as f64 * cut) as usize;
-        fs::write(place.0.join("index.building"), &whole[..cut]).expect("written");
-        let mut tail = Tail::open(&place.file(), "b", 1).expect("opened").expect("somebody writes");
+        place.written("index.building", &whole[..cut]);
+        let mut tail = Tail::open(&place.file("index"), "b", 1).expect("opened").expect("somebody writes");
         let piece = tail.next_piece().expect("a piece");
         for position in 0..piece.rows() {
             let position_usize = usize::try_from(position).expect("small");
             prop_assert_eq!(piece.row(position).expect("a row"), rows[position_usize].clone());
         }
         // What is missing comes with the next piece.
-        fs::write(place.0.join("index.building"), &whole).expect("written");
+        place.written("index.building", &whole);
         let behind = tail.next_piece().expect("a piece");
         prop_assert_eq!(piece.rows() + behind.rows(), rows.len() as u64);
     }

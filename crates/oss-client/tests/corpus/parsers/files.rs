@@ -1,50 +1,20 @@
 //! What lies on disks: indexes, whole, packed and growing; keys in files of three forms.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use oss_client::clock::SystemClock;
 use oss_client::credentials::{
     CredentialsProvider, Fetched, IniProvider, JsonFileProvider, ProfileProvider, Surroundings,
 };
 use oss_client::error::{Error, ErrorKind};
-use oss_client::index::{Index, Patience, Row, Tail, build_from_rows, pack, unpack};
+use oss_client::index::{Index, Row, Tail, build_from_rows, pack, unpack};
 use oss_client::objects::ObjectSource;
 use oss_protocol::crc64::crc64;
 
 use super::Parser;
+use index_support::{Place, patiently};
 
-/// A private directory in memory, where there is one, that is removed with the value.
-struct Place(PathBuf);
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = base.join(format!("oss-corpus-{name}-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).expect("a directory");
-        Place(path)
-    }
-
-    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).expect("room for a file");
-        path
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn patiently<T>(act: impl FnOnce(&mut Patience<'_>) -> T) -> T {
-    let mut watch = || Ok(());
-    act(&mut Patience { clock: &SystemClock, deadline: Duration::from_secs(60), watch: &mut watch })
-}
+#[path = "../../index_support/mod.rs"]
+mod index_support;
 
 fn check_error(error: &Error, kind: ErrorKind) {
     assert_eq!(error.kind, kind, "{error}");
@@ -73,7 +43,7 @@ fn rows(index: &Index) -> Option<Vec<Row<'_>>> {
 /// What is read can be written again, and is the same.
 fn check_written_again(index: &Index, place: &Place) -> bool {
     let Some(rows) = rows(index) else { return false };
-    let path = place.0.join("again");
+    let path = place.file("again");
     let written = patiently(|patience| build_from_rows(&path, patience, rows.iter().cloned().map(Ok)));
     written.expect("rows that were read can be written");
     let again = Index::open(&path).expect("what we write we read");
@@ -84,7 +54,7 @@ fn check_written_again(index: &Index, place: &Place) -> bool {
 }
 
 pub(crate) fn index_files() -> Parser {
-    let place = Place::new("index");
+    let place = Place::new();
     // The header ends at byte 96 in its own checksum.
     let seal = |bytes: &mut Vec<u8>| {
         if bytes.len() >= 96 {
@@ -92,7 +62,7 @@ pub(crate) fn index_files() -> Parser {
             bytes[88..96].copy_from_slice(&crc);
         }
     };
-    Parser::sealed(seal, move |bytes| match Index::open(&place.file("index", bytes)) {
+    Parser::sealed(seal, move |bytes| match Index::open(&place.written("index", bytes)) {
         Ok(index) => check_written_again(&index, &place),
         Err(error) => {
             check_error(&error, ErrorKind::Format);
@@ -102,20 +72,20 @@ pub(crate) fn index_files() -> Parser {
 }
 
 pub(crate) fn packed_indexes() -> Parser {
-    let place = Place::new("packed");
+    let place = Place::new();
     let seal = |bytes: &mut Vec<u8>| {
         bytes.truncate(bytes.len().saturating_sub(8));
         let crc = crc64(bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
     };
     Parser::sealed(seal, move |bytes| {
-        let path = place.0.join("index");
+        let path = place.file("index");
         let outcome = patiently(|patience| unpack(bytes, &path, patience));
         let taken = match outcome {
             Ok(_outcome) => {
                 let index = Index::open(&path).expect("what was unpacked is whole");
                 let again = pack(&index, &mut || Ok(())).expect("what was unpacked can be packed");
-                let other = place.0.join("other");
+                let other = place.file("other");
                 patiently(|patience| unpack(&again, &other, patience)).expect("and unpacked again");
                 assert_eq!(rows(&Index::open(&other).expect("whole")), rows(&index));
                 fs::remove_file(other).expect("it was there");
@@ -133,10 +103,10 @@ pub(crate) fn packed_indexes() -> Parser {
 }
 
 pub(crate) fn growing_indexes() -> Parser {
-    let place = Place::new("growing");
+    let place = Place::new();
     Parser::new(move |bytes| {
-        place.file("index.building", bytes);
-        let tail = Tail::open(&place.0.join("index"), "bucket", 2).expect("it can be opened");
+        place.written("index.building", bytes);
+        let tail = Tail::open(&place.file("index"), "bucket", 2).expect("it can be opened");
         let mut tail = tail.expect("it is there");
         let mut count = 0;
         loop {
@@ -172,9 +142,9 @@ fn check_keys(outcome: Result<Fetched, Error>, may_quote: bool) -> bool {
 }
 
 pub(crate) fn key_files() -> Parser {
-    let place = Place::new("json");
+    let place = Place::new();
     Parser::new(move |bytes| {
-        let path = place.file("keys", bytes);
+        let path = place.written("keys", bytes);
         let _ = JsonFileProvider::looks_like_one(&path);
         check_keys(JsonFileProvider::new(path).fetch(), false)
     })
@@ -187,16 +157,16 @@ fn leads_elsewhere(bytes: &[u8]) -> bool {
 }
 
 fn home(place: &Place) -> Surroundings {
-    let home = place.0.display().to_string();
+    let home = place.path().display().to_string();
     Surroundings::with(move |name| (name == "HOME").then(|| home.clone()), "/nonexistent", None)
 }
 
 pub(crate) fn profiles() -> Parser {
-    let place = Place::new("profile");
-    fs::create_dir(place.0.join(".aliyun")).expect("a directory");
+    let place = Place::new();
+    fs::create_dir(place.file(".aliyun")).expect("a directory");
     let around = home(&place);
     Parser::new(move |bytes| {
-        place.file(".aliyun/config.json", bytes);
+        place.written(".aliyun/config.json", bytes);
         match ProfileProvider::from_environment(&around) {
             Ok(Some(provider)) => leads_elsewhere(bytes) || check_keys(provider.fetch(), true),
             Ok(None) => false,
@@ -210,11 +180,11 @@ pub(crate) fn profiles() -> Parser {
 }
 
 pub(crate) fn ini_files() -> Parser {
-    let place = Place::new("ini");
-    fs::create_dir(place.0.join(".alibabacloud")).expect("a directory");
+    let place = Place::new();
+    fs::create_dir(place.file(".alibabacloud")).expect("a directory");
     let around = home(&place);
     Parser::new(move |bytes| {
-        place.file(".alibabacloud/credentials.ini", bytes);
+        place.written(".alibabacloud/credentials.ini", bytes);
         let provider = IniProvider::from_environment(&around).expect("readable").expect("the file is there");
         !leads_elsewhere(bytes) && check_keys(provider.fetch(), true)
     })
