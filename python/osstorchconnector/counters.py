@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-# A bar on a terminal looks alive at five updates a second, and what a process takes of its machine is looked at as often.
+# A bar on a terminal looks alive at five updates a second, and what a process takes of its machine is looked at as
+# often.
 PUBLISH_SECONDS = 0.2
 
 # A file that is taken while one looks was listed under its old name; more often than this, it is another's trouble.

@@ -238,7 +238,8 @@ class Schedule:
         start, progress, drawn_from = 0, Progress(), fingerprint
         if state is not None:
             self._demand_same_index(state, fingerprint, count)
-            # Of a changed bucket, too, the order of the state: with as many objects nothing is lost and none comes twice.
+            # Of a changed bucket, too, the order of the state: with as many objects nothing is lost and none comes
+            # twice.
             start, drawn_from = state.position, state.fingerprint
             progress = _progress_of(state, {**layout, "batch_size": self._epochs.batch_size})
         share = share_of(

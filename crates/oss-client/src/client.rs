@@ -176,8 +176,8 @@ impl Client {
         Pressure { pacings, holds_back, slow_mode, pause_seconds: pause.as_secs_f64() }
     }
 
-    /// Lets `told` have the last counters, from whichever thread gives up the last handle: a reader or a writer may have
-    /// it. One alone is told.
+    /// Lets `told` have the last counters, from whichever thread gives up the last handle: a reader or a writer may
+    /// have it. One alone is told.
     pub fn at_end(&self, told: impl Fn(&Snapshot) + Send + Sync + 'static) {
         self.shared.at_end.get_or_init(|| Box::new(told));
     }
@@ -192,8 +192,8 @@ impl Client {
         WeakClient { shared: Arc::downgrade(&self.shared) }
     }
 
-    /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them, and so is the bound
-    /// of what all read ahead.
+    /// As [`Client::stats`] of each, to be added up: a pace that several share is told by one of them, and so is the
+    /// bound of what all read ahead.
     pub fn stats_of_all(clients: &[Client]) -> Vec<Snapshot> {
         let told = |(index, client): (usize, &Client)| {
             let mut snapshot = client.stats();

@@ -1,5 +1,5 @@
-//! Concurrent nouns under schedules that a model checker chooses (`scripts/models`): each model runs some thousand times,
-//! with another order of steps each time, at random and with few changes of the running thread (PCT).
+//! Concurrent nouns under schedules that a model checker chooses (`scripts/models`): each model runs some thousand
+//! times, with another order of steps each time, at random and with few changes of the running thread (PCT).
 //!
 //! A step lies between two uses of what `sync` gives. A deadlock fails, and so does a wake-up that is lost, as the long
 //! waits of a model end by one alone. A schedule that fails is printed, and `shuttle::replay` runs it again.

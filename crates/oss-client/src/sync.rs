@@ -5,8 +5,8 @@
 //! (what it guards is made of whole values), a thread of ours never receives a signal (they belong to
 //! Python's threads), and every thread has a name and a small stack.
 //!
-//! Built with `--cfg shuttle` it leads to the primitives of a model checker, which runs one thread at a time and chooses
-//! the next one: `models` has what is tried in that way.
+//! Built with `--cfg shuttle` it leads to the primitives of a model checker, which runs one thread at a time and
+//! chooses the next one: `models` has what is tried in that way.
 
 use std::io;
 use std::sync::PoisonError;
@@ -73,8 +73,8 @@ impl Condvar {
         self.0.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// The same in a model, where no time passes: a short wait ends whenever the scheduler lets its timer run, a long one
-    /// by a notification alone. So a notification that is lost shows, as a deadlock.
+    /// The same in a model, where no time passes: a short wait ends whenever the scheduler lets its timer run, a long
+    /// one by a notification alone. So a notification that is lost shows, as a deadlock.
     #[cfg(shuttle)]
     pub fn wait_for<'a, T>(&self, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
         const SHORT: Duration = Duration::from_secs(1);

@@ -9,16 +9,16 @@
 //! width is measured for as long as it gathers speed. And half of the width that was found is tried at once, and half
 //! of that, for as long as a doubling would not be kept, measured like this. From then on the window tries, in turn, a
 //! quarter more, which must pay, and a quarter less, which must cost nothing: the network may have changed. A trial
-//! compares some rounds with some rounds; it comes soon after the last success, and later after each failure. A throttle
-//! shrinks the window at once.
+//! compares some rounds with some rounds; it comes soon after the last success, and later after each failure. A
+//! throttle shrinks the window at once.
 //!
-//! Who reads in batches and asks for nothing ahead, as a map dataset does, leaves the workers idle in between. A batch may
-//! be over before a round is, so a round goes on in the next one.
+//! Who reads in batches and asks for nothing ahead, as a map dataset does, leaves the workers idle in between. A batch
+//! may be over before a round is, so a round goes on in the next one.
 
 use std::time::{Duration, Instant};
 
-/// Requests in flight at the start, and the fewest they settle on: enough to tell latency from bandwidth, and that a few
-/// that hang do not hold up the others; few enough for any server.
+/// Requests in flight at the start, and the fewest they settle on: enough to tell latency from bandwidth, and that a
+/// few that hang do not hold up the others; few enough for any server.
 const START: usize = 16;
 /// Of processes that read side by side each begins with its part of them, but with so many.
 const LEAST_START: usize = 4;
@@ -172,8 +172,8 @@ impl Window {
 
     /// There is work again, so many `jobs`, after the workers were idle: that time does not count.
     ///
-    /// A round goes on over whole batches that fill the window, with their ends, in which less and less is in flight. What
-    /// fewer jobs bring says nothing of its width, nor does the end of a batch alone.
+    /// A round goes on over whole batches that fill the window, with their ends, in which less and less is in flight.
+    /// What fewer jobs bring says nothing of its width, nor does the end of a batch alone.
     pub fn resume(&mut self, jobs: usize, now: Instant) {
         if jobs < self.width || self.round_began_amid_work {
             self.start_round(now);
@@ -213,8 +213,8 @@ impl Window {
         )]
         let narrower = ((self.width as f64 * AFTER_THROTTLE) as usize).max(LEAST.min(self.width));
         let before = std::mem::replace(&mut self.width, narrower);
-        // The pace holds the rate from now on: if it needs more at a time than are left, that is soon found out, and that
-        // half would do as well says nothing.
+        // The pace holds the rate from now on: if it needs more at a time than are left, that is soon found out, and
+        // that half would do as well says nothing.
         self.is_doubtful = false;
         self.pause = TRIAL_ROUNDS;
         self.settle();

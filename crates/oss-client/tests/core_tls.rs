@@ -46,7 +46,8 @@ fn listen(speak: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
     address
 }
 
-/// Leads to `target`. On the first `narrow` connections answers come freely at first, and from their 8 KiB on byte by byte.
+/// Leads to `target`. On the first `narrow` connections answers come freely at first, and from their 8 KiB on byte by
+/// byte.
 fn narrow_way_to(target: SocketAddr, narrow: usize) -> SocketAddr {
     let count = AtomicUsize::new(0);
     listen(move |mut client| {

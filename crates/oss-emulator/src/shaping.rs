@@ -116,7 +116,8 @@ fn millis(value: f64) -> Duration {
     Duration::try_from_secs_f64(value / 1000.0).unwrap_or_default()
 }
 
-/// Longest stretch moved at once on a paced connection: 2.6 ms of 100 MB/s. Each costs a timer and two switches of threads.
+/// Longest stretch moved at once on a paced connection: 2.6 ms of 100 MB/s. Each costs a timer and two switches of
+/// threads.
 const MAX_SLICE_BYTES: u64 = 256 * 1024;
 
 /// Spreads bytes evenly over time.

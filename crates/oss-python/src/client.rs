@@ -65,8 +65,8 @@ const OWN_HANDLES: usize = 3;
 
 #[pymethods]
 impl Client {
-    /// A provider that holds what it is the provider of makes a ring. While a reader, a writer or a request has the client
-    /// too, nothing of the ring is garbage, and the collector is not shown that it is one.
+    /// A provider that holds what it is the provider of makes a ring. While a reader, a writer or a request has the
+    /// client too, nothing of the ring is garbage, and the collector is not shown that it is one.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         match &self.asking {
             Some(asking) if self.client.handles() == OWN_HANDLES => asking.traverse(&visit),

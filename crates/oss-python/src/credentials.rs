@@ -54,8 +54,8 @@ impl Asking {
     }
 }
 
-/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet. `config` says which authorities
-/// are trusted, and how long a user's own provider is waited for. A user's own is given apart, too.
+/// Makes the provider that `spec` describes (see `_native.pyi`); nothing is fetched yet. `config` says which
+/// authorities are trusted, and how long a user's own provider is waited for. A user's own is given apart, too.
 pub(crate) fn provider(spec: &Bound<'_, PyTuple>, config: &ClientConfig) -> PyResult<Provider> {
     let mut users = None;
     let around = || Surroundings::new().trusting(config.ca_file.clone());

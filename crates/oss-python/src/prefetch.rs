@@ -44,8 +44,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Objects in the order of the positions asked for, each whole and verified.
 ///
 /// The engine is held for one step at a time, of [`SLICE`] at most, and never while Python code runs: signal handlers
-/// and log handlers may use the very iterator that their thread waits in. What is asked about it lies beside the engine,
-/// so whoever asks waits for nobody.
+/// and log handlers may use the very iterator that their thread waits in. What is asked about it lies beside the
+/// engine, so whoever asks waits for nobody.
 #[pyclass(frozen, module = "osstorchconnector._native")]
 pub(crate) struct Prefetch {
     engine: Mutex<Engine>,

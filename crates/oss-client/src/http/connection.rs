@@ -209,8 +209,8 @@ impl Connection {
         Ok(())
     }
 
-    /// As [`Connection::read_body`], for a body that comes in chunks. One of which every byte came is whole even if what
-    /// marks its end did not: then only the connection cannot be used again.
+    /// As [`Connection::read_body`], for a body that comes in chunks. One of which every byte came is whole even if
+    /// what marks its end did not: then only the connection cannot be used again.
     fn read_chunked_body(
         &mut self,
         into: &mut [MaybeUninit<u8>],

@@ -136,8 +136,8 @@ impl Stream for Socket {
     /// Has what its reader took acknowledged at once, until the next request goes.
     ///
     /// A socket that has sent something is taken for one side of a dialogue, and keeps its acknowledgements for what it
-    /// will say next, 40 ms and more. A sender who may not have more on the way waits for them: one of 16 ranges that ended
-    /// 80 ms after the others (`docs/decisions/0022`).
+    /// will say next, 40 ms and more. A sender who may not have more on the way waits for them: one of 16 ranges that
+    /// ended 80 ms after the others (`docs/decisions/0022`).
     #[cfg(target_os = "linux")]
     fn turn(&mut self) {
         use std::os::linux::net::TcpStreamExt;

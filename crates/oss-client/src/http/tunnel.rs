@@ -13,7 +13,8 @@ use crate::config::Proxy;
 /// Longest answer of a proxy that is looked at: 16 KiB of head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// Asks `proxy` at the other end of `stream` for a way to `host` and `port`, until `end`, asking `is_given_up` at every tick.
+/// Asks `proxy` at the other end of `stream` for a way to `host` and `port`, until `end`, asking `is_given_up` at every
+/// tick.
 pub(super) fn open(
     stream: &mut dyn Stream,
     proxy: &Proxy,

@@ -4,8 +4,8 @@
 //! cuts the range that seems longest (`split`) and reads the part behind the cut, a serial chain of pages with the
 //! guards of every listing. Each object is in exactly one range, whatever the guess was worth: a range is
 //! (after, end], and its pages are cut at the end that holds when they arrive. Ranges are joined in key order.
-//! No more are asked for at a time than the processors can read: near an endpoint a page arrives faster than it is read,
-//! and every cut may cost a page. Decision 0011 has the rules and what was measured.
+//! No more are asked for at a time than the processors can read: near an endpoint a page arrives faster than it is
+//! read, and every cut may cost a page. Decision 0011 has the rules and what was measured.
 
 use std::collections::BTreeMap;
 use std::thread::available_parallelism;

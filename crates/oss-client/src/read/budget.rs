@@ -1,12 +1,13 @@
 //! The bytes that the streams of a process keep ahead, and the bound that all of them keep together.
 //!
-//! The bound is `network.maxBytesInFlight`; each stream heeds that of its own client. Up to it who comes first is served.
-//! Beyond it a stream still gets its part, the bound divided by the streams there are, so that one that is read does not
-//! stand behind one that lies idle with all it holds. What is asked for counts from then until it is delivered, or until
-//! the worker that brings it has noticed that nobody wants it any more.
+//! The bound is `network.maxBytesInFlight`; each stream heeds that of its own client. Up to it who comes first is
+//! served. Beyond it a stream still gets its part, the bound divided by the streams there are, so that one that is read
+//! does not stand behind one that lies idle with all it holds. What is asked for counts from then until it is
+//! delivered, or until the worker that brings it has noticed that nobody wants it any more.
 //!
-//! An object whose size nobody knows is booked by a guess, within three quarters of the bound: what is left is for those
-//! that turn out to be larger than the guess. A worker that hears a size for which there is no room must not receive it.
+//! An object whose size nobody knows is booked by a guess, within three quarters of the bound: what is left is for
+//! those that turn out to be larger than the guess. A worker that hears a size for which there is no room must not
+//! receive it.
 //!
 //! A child of a fork has none of its parent's streams and counts anew.
 

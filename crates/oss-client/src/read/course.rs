@@ -159,8 +159,8 @@ impl<B: Lend> Course<B> {
         received
     }
 
-    /// Whether an object that was replaced is read in its new version: one whose version only its own answer told always
-    /// is, as nobody listed it.
+    /// Whether an object that was replaced is read in its new version: one whose version only its own answer told
+    /// always is, as nobody listed it.
     fn rereads(&self, want: &Want) -> bool {
         let may = if self.times_announced == 0 {
             self.changed == Changed::Reread

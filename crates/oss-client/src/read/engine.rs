@@ -47,7 +47,8 @@ impl ReadEngine {
         }
     }
 
-    /// Says how many processes read side by side, before the first request of this one: they share what one begins with.
+    /// Says how many processes read side by side, before the first request of this one: they share what one begins
+    /// with.
     pub fn read_alongside(&self, processes: usize) {
         self.processes.store(processes, Ordering::Relaxed);
     }

@@ -154,7 +154,8 @@ pub(crate) fn into_lent<B: Lend>(
     Ok(Fetched { buffer, crc64: got.received_crc64, object_crc64 })
 }
 
-/// Fetches a whole object of unknown size with one request, on this thread, unless `takes` says no when it hears the size.
+/// Fetches a whole object of unknown size with one request, on this thread, unless `takes` says no when it hears the
+/// size.
 pub(crate) fn into_scratch(
     client: &Client,
     want: &Want,

@@ -3,13 +3,13 @@
 //! The consuming thread calls [`Prefetch::top_up`], which lends memory for the next objects and puts their
 //! requests in the workers' queue, and then [`Prefetch::try_next`]. Objects of known size are received straight
 //! into memory the consumer lent; others into native buffers. Large objects are split into ranges. How far ahead
-//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered, which all
-//! streams of a process share (`budget`). An object whose size is not known is booked by what others had, and by its own
-//! size as soon as its answer tells it; before any answer has, no more than a window of them is asked for.
+//! it goes is bounded twice: by the workers' window, and by the bytes that lie between asked for and delivered, which
+//! all streams of a process share (`budget`). An object whose size is not known is booked by what others had, and by
+//! its own size as soon as its answer tells it; before any answer has, no more than a window of them is asked for.
 //!
-//! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive, and
-//! soon nothing would be left for the workers to do. So what is there already does not count against the window as long
-//! as the consumer waits, within a quarter of the bytes.
+//! While one object is held up, by a pause before its repetition or by a stalled connection, those behind it arrive,
+//! and soon nothing would be left for the workers to do. So what is there already does not count against the window as
+//! long as the consumer waits, within a quarter of the bytes.
 
 mod asking;
 
@@ -398,8 +398,8 @@ impl<B: Lend> Prefetch<B> {
         }));
     }
 
-    /// Gives up what was asked for, the last first: a worker that is cut off takes the next job, and is to find it given
-    /// up already.
+    /// Gives up what was asked for, the last first: a worker that is cut off takes the next job, and is to find it
+    /// given up already.
     fn cancel(&self) {
         self.asked.iter().rev().flat_map(|asked| &asked.cancels).for_each(Cancel::cancel);
     }

@@ -1,8 +1,8 @@
 //! A Unix socket at which a process answers what it is doing.
 //!
 //! Its name is `<prefix>.<process>-<start time>`, so that a process number which comes back is not taken for the one
-//! before. The prefix carries the process that owns the files: a child's socket is removed by the parent, or by the next
-//! process that comes to the directory. One line is asked: `state`, or `trace <seconds>`.
+//! before. The prefix carries the process that owns the files: a child's socket is removed by the parent, or by the
+//! next process that comes to the directory. One line is asked: `state`, or `trace <seconds>`.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -1,5 +1,5 @@
-//! What all requests of a client share: the retry budget, first contact, and the pace and the pauses, which may be other
-//! clients' too.
+//! What all requests of a client share: the retry budget, first contact, and the pace and the pauses, which may be
+//! other clients' too.
 //!
 //! On the fast path it is a few relaxed loads and one relaxed count.
 

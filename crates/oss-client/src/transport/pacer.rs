@@ -1,11 +1,11 @@
 //! How many requests a second may go to an endpoint: found from what it refuses, below what the user allows. Pure.
 //!
 //! Without a refusal and without a bound nothing is paced. The first refusal sets the rate to what was admitted in the
-//! second before it. That guess is poor where many begin at once, so for half a second refusals only lower the rate, and
-//! it grows by e every second until the first refusal after that. From then on every round of refusals leaves four
-//! fifths of the rate. In between it grows by a step that is the same for all, so that processes which share a limit draw
-//! level: who sends more is refused more often. The longer nothing was refused, the faster it grows: a limit that was
-//! raised is found in seconds. Time in which nobody asked for a turn teaches nothing, and hardly counts.
+//! second before it. That guess is poor where many begin at once, so for half a second refusals only lower the rate,
+//! and it grows by e every second until the first refusal after that. From then on every round of refusals leaves four
+//! fifths of the rate. In between it grows by a step that is the same for all, so that processes which share a limit
+//! draw level: who sends more is refused more often. The longer nothing was refused, the faster it grows: a limit that
+//! was raised is found in seconds. Time in which nobody asked for a turn teaches nothing, and hardly counts.
 //! docs/decisions/0014 says how these numbers were chosen.
 //!
 //! Who asks takes a turn, a number. When it comes depends on the rate at that time and not on the rate when it was

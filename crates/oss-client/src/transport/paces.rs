@@ -1,11 +1,12 @@
-//! Clients of one process that meet the same limit keep to one pace: a job that trains, evaluates and saves has several.
+//! Clients of one process that meet the same limit keep to one pace: a job that trains, evaluates and saves has
+//! several.
 //!
 //! The bound of the user is meant for the job, so those with the same endpoint and the same bound share it. Without one
 //! the service limits an account, so those with the same endpoint and the same account share what they find by being
 //! refused; processes find it each for itself.
 //!
-//! The account is known by the id of a key that lasts. Keys of a role are drawn anew by each client and at each refresh,
-//! so there it is their source, which names the role, the file or the class of the provider.
+//! The account is known by the id of a key that lasts. Keys of a role are drawn anew by each client and at each
+//! refresh, so there it is their source, which names the role, the file or the class of the provider.
 
 use std::fmt;
 use std::time::Instant;

@@ -190,8 +190,8 @@ impl Copy<'_> {
         })
     }
 
-    /// Drops the parts. They are the service's own copies: none is on its way from here any more. True if the upload was
-    /// still there to be dropped.
+    /// Drops the parts. They are the service's own copies: none is on its way from here any more. True if the upload
+    /// was still there to be dropped.
     fn abort(&self) -> bool {
         let aborted = self.client.abort_multipart_upload(self.target, self.upload_id, &Cancel::new());
         aborted.unwrap_or_else(|error| {

@@ -1,7 +1,7 @@
 //! Pulling elements out of a document that may be hostile.
 //!
-//! What markup there may be is decided by [`super::tokens`]; how deep, how many, how large and which references, here. A
-//! document is read in one pass, so the cost is linear in its size whatever it holds.
+//! What markup there may be is decided by [`super::tokens`]; how deep, how many, how large and which references, here.
+//! A document is read in one pass, so the cost is linear in its size whatever it holds.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,9 @@
 //! What is asked for next, and in how many requests.
 //!
-//! An object of unknown size is asked for whole. If its answer announces one that travels in parts, or for which there is
-//! no room, the answer is cut off behind its head, and the object is asked for again when there is room, as one whose
-//! size and version a listing had told. Until then the objects behind it go on; the first one never waits for room.
+//! An object of unknown size is asked for whole. If its answer announces one that travels in parts, or for which there
+//! is no room, the answer is cut off behind its head, and the object is asked for again when there is room, as one
+//! whose size and version a listing had told. Until then the objects behind it go on; the first one never waits for
+//! room.
 
 use super::{Asked, Prefetch, want};
 use crate::cancel::Cancel;

@@ -1,8 +1,8 @@
 //! Parsers of what somebody else writes, and what must hold of every input that they are given.
 //!
-//! The mutation test beside this folder gives them damaged samples; `fuzz/` takes this folder too, and gives them what a
-//! coverage-guided fuzzer makes of the same samples. A parser's name is that of its test, of its fuzz target and, with
-//! hyphens, of its samples in `tests/corpus`.
+//! The mutation test beside this folder gives them damaged samples; `fuzz/` takes this folder too, and gives them what
+//! a coverage-guided fuzzer makes of the same samples. A parser's name is that of its test, of its fuzz target and,
+//! with hyphens, of its samples in `tests/corpus`.
 
 pub(crate) mod files;
 pub(crate) mod messages;
