@@ -76,3 +76,24 @@ def test_a_copy_that_cannot_be_completed_leaves_the_target_and_no_upload(site, n
     assert failed.value.state == "not_committed"
     assert operations(site)[-1] == "AbortMultipartUpload"
     assert native.get_object("oss://bucket/copy") == b"old"
+
+
+@pytest.mark.parametrize("may_abort", [True, False])
+def test_f57_a_completion_of_a_copy_that_was_met_with_silence_is_called_back(may_abort, site, native, large):
+    site.fill({"copy": b"old"})
+    denied = {"status": 403, "code": "AccessDenied"}
+    site.oss.rules(
+        [
+            {
+                "match": {"op": "CompleteMultipartUpload", "nth": 1},
+                "action": {"fail_without_commit": "reset"},
+            },
+            {"match": {"op": "CompleteMultipartUpload"}, "action": denied},
+            *([] if may_abort else [{"match": {"op": "AbortMultipartUpload"}, "action": denied}]),
+        ]
+    )
+    with pytest.raises(UploadError) as failed:
+        native.copy_object(large, "oss://bucket/copy")
+    assert failed.value.state == ("not_committed" if may_abort else "unknown")
+    assert operations(site).count("AbortMultipartUpload") == 1
+    assert native.get_object("oss://bucket/copy") == b"old"
