@@ -132,7 +132,8 @@ fn a_small_object_costs_one_request() {
     let objects = (0..50).map(|number| listed(&format!("o/{number}"), Some(5000))).collect();
     assert_eq!(deliver(&mut prefetch(&world, objects, Missing::Raise)).len(), 50);
     let hedges = usize::try_from(world.engine.client().stats().get("hedges_sent")).unwrap();
-    assert_eq!(world.requests("GetObject"), 50 + hedges);
+    // One that is cut off may not have been sent by then.
+    assert!((50..=50 + hedges).contains(&world.requests("GetObject")));
     assert_eq!(world.requests("HeadObject"), 0);
 }
 
@@ -692,5 +693,10 @@ fn test_f95_a_worker_that_panics_fails_one_object_and_no_other() {
         }
     }
     assert_eq!(read_all(&mut world.reader("k07"), sizes[7]).unwrap(), content(7, sizes[7]));
-    assert_eq!(world.engine.client().stats().get("in_flight"), 0);
+    // One that was asked for again, and came meanwhile, is cut off.
+    let end = SystemClock.now() + Duration::from_secs(20);
+    while world.engine.client().stats().get("in_flight") > 0 {
+        assert!(SystemClock.now() < end, "a request that nobody waits for ends");
+        std::thread::yield_now();
+    }
 }
