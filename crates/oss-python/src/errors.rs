@@ -54,6 +54,12 @@ pub(crate) fn is_ours(py: Python<'_>, raised: &PyErr) -> bool {
     errors(py).and_then(|module| module.getattr("OssError")).is_ok_and(|class| raised.is_instance(py, &class))
 }
 
+/// Looks at the classes now. A fork in the middle of a first look would leave it half done in the child, whose first
+/// error would then wait for ever.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    errors(py).map(drop)
+}
+
 fn errors(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     let import = || py.import("osstorchconnector.errors").map(Bound::unbind);
     Ok(ERRORS.get_or_try_init(py, import)?.bind(py))

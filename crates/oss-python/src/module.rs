@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 use crate::buffer::with_bytes;
 use crate::client::{Client, ObjectInfo};
+use crate::errors;
 use crate::index::Index;
 use crate::leaving;
 use crate::order::{Order, Share};
@@ -59,6 +60,7 @@ fn continued(value: u64, bytes: &[u8]) -> u64 {
 /// The Rust core of osstorchconnector.
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    errors::prepare(module.py())?;
     let at_exit = module.py().import("atexit")?.getattr("register")?;
     at_exit.call1((wrap_pyfunction!(leaving::leave, module)?,))?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
