@@ -264,6 +264,8 @@ class Index:
     def __len__(self) -> int: ...
     def row(self, position: int) -> tuple[str, int | None, str | None, str]:
         """Return ("/bucket/key", size or None, etag or None, label)."""
+    def names(self, position: int) -> tuple[str, str]:
+        """Return ("/bucket/key", label)."""
     @property
     def fingerprint(self) -> str: ...
     @property
@@ -297,6 +299,8 @@ class Piece:
         """How many rows of the index are known with this piece: the position behind its last row."""
     def row(self, position: int) -> tuple[str, int | None, str | None, str]:
         """Return ("/bucket/key", size or None, etag or None, label) of a position of the index."""
+    def names(self, position: int) -> tuple[str, str]:
+        """Return ("/bucket/key", label) of a position of the index."""
 
 @final
 class Order:

@@ -316,7 +316,7 @@ class Delivery:
         try:
             for position, data in deliveries:
                 row = position if order is None else order.row_at(position)
-                path, _, _, label = rows.row(row)
+                path, label = rows.names(row)
                 if isinstance(data, bytes):
                     done.objects += 1
                     done.bytes += len(data)
@@ -359,7 +359,7 @@ class Delivery:
         """
         position = self.position(index)
         here = self._here()
-        path, _, _, label = here.index.row(position)
+        path, label = here.index.names(position)
         try:
             with logs.emitting():
                 data = self._fetched(here, position)

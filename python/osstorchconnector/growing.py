@@ -37,6 +37,9 @@ class Piece(Protocol):
     def row(self, position: int) -> Row:
         """Return the row at a position of the index."""
 
+    def names(self, position: int) -> tuple[str, str]:
+        """Return path and label of that row."""
+
 
 class Tail(Protocol):
     """What is being written of an index."""

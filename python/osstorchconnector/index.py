@@ -43,6 +43,11 @@ class MemoryIndex:
         """Return one row."""
         return self._rows[position]
 
+    def names(self, position: int) -> tuple[str, str]:
+        """Return path and label of one row."""
+        path, _, _, label = self._rows[position]
+        return path, label
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash all rows in their order."""

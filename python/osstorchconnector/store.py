@@ -100,6 +100,9 @@ class Rows(Protocol):
     def row(self, position: int) -> Row:
         """Return one row."""
 
+    def names(self, position: int) -> tuple[str, str]:
+        """Return path and label of one row, all that a delivered object needs of it."""
+
 
 class RowIndex(Rows, Protocol):
     """Rows by position: a mapped index file, or rows in memory."""

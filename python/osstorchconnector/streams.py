@@ -7,7 +7,6 @@ of the writer's own `with` block publish; an exception, a dropped handle, interp
 from __future__ import annotations
 
 import atexit
-import io
 import logging
 import operator
 import os
@@ -15,6 +14,7 @@ import sys
 import threading
 import warnings
 import weakref
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 from osstorchconnector import _native, logs
@@ -76,7 +76,7 @@ class ObjectReader(DataObject):
     @classmethod
     def of_bytes(cls, data: bytes, path: str, label: str = "") -> Self:
         """Wrap an object whose bytes are here; reading it whole returns that very `bytes` object."""
-        return cls(io.BytesIO(data), path, len(data), label)
+        return cls(BytesIO(data), path, len(data), label)
 
     def carry(self) -> tuple[Callable[..., ObjectReader], tuple[bytes, str, str, int]]:
         """Reduce an object whose bytes are here, for the queue between a DataLoader's worker and its owner.
@@ -84,7 +84,7 @@ class ObjectReader(DataObject):
         Raises:
             TypeError: its bytes are elsewhere.
         """
-        if isinstance(self._source, io.BytesIO):
+        if isinstance(self._source, BytesIO):
             return _carried, (self._source.getvalue(), self._path, self.label, self._source.tell())
         raise self._uncopyable()
 
@@ -132,9 +132,14 @@ class ObjectReader(DataObject):
         wanted = size if count is None else count
         if wanted is None or wanted < 0 or wanted > sys.maxsize:
             wanted = -1
+        source = self._source
+        if wanted == -1 and type(source) is BytesIO:
+            # Nothing of it can fail, and nearly every sample is read so.
+            self._failure = None
+            return source.read()
         source = self._opened()
         data = self._do(source.read, wanted)
-        if wanted < 0 and not isinstance(source, io.BytesIO):
+        if wanted < 0 and not isinstance(source, BytesIO):
             # Many a program reads everything, and never closes.
             logs.emit_waiting()
         return data
@@ -240,7 +245,7 @@ class ObjectReader(DataObject):
         source, self._source = self._source, None
         if source is not None:
             source.close()
-            if not isinstance(source, io.BytesIO):
+            if not isinstance(source, BytesIO):
                 logs.emit_waiting()
 
     def __enter__(self) -> Self:

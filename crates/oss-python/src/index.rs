@@ -11,7 +11,7 @@ use oss_protocol::uri::ObjectUri;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyIterator};
+use pyo3::types::{PyBytes, PyIterator, PyString};
 
 use crate::arguments::object_uri;
 use crate::errors::OrRaise;
@@ -72,6 +72,15 @@ fn take_rows(rows: &Bound<'_, PyIterator>) -> PyResult<Vec<GivenRow>> {
 pub(crate) fn py_row(row: &Row<'_>) -> PyRow {
     let path = format!("/{}/{}", row.bucket, row.key);
     (path, row.size, row.etag.map(str::to_owned), row.label.to_owned())
+}
+
+/// What a delivered object is called: its path, and its label.
+pub(crate) type PyNames = (Py<PyString>, Py<PyString>);
+
+/// The names of a row, without the rest of it: every object that is delivered passes here.
+pub(crate) fn py_names(py: Python<'_>, row: &Row<'_>) -> PyNames {
+    let path = ["/", row.bucket, "/", row.key].concat();
+    (PyString::new(py, &path).unbind(), PyString::new(py, row.label).unbind())
 }
 
 #[pymethods]
@@ -135,14 +144,12 @@ impl Index {
 
     /// The row at `position`: ("/bucket/key", size or None, etag or None, label).
     fn row(&self, py: Python<'_>, position: u64) -> PyResult<PyRow> {
-        if position >= self.inner.rows() {
-            return Err(PyIndexError::new_err(format!(
-                "position {position} is outside of the index's {} rows",
-                self.inner.rows()
-            )));
-        }
-        let row = self.inner.row(position).or_raise(py)?;
-        Ok(py_row(&row))
+        Ok(py_row(&self.at(py, position)?))
+    }
+
+    /// Path and label of the row at `position`: ("/bucket/key", label).
+    fn names(&self, py: Python<'_>, position: u64) -> PyResult<PyNames> {
+        Ok(py_names(py, &self.at(py, position)?))
     }
 
     /// A hash of all rows in their order, as 16 hexadecimal digits.
@@ -159,6 +166,16 @@ impl Index {
 }
 
 impl Index {
+    fn at(&self, py: Python<'_>, position: u64) -> PyResult<Row<'_>> {
+        if position >= self.inner.rows() {
+            return Err(PyIndexError::new_err(format!(
+                "position {position} is outside of the index's {} rows",
+                self.inner.rows()
+            )));
+        }
+        self.inner.row(position).or_raise(py)
+    }
+
     pub(crate) fn load(py: Python<'_>, path: &Path) -> PyResult<Self> {
         let inner = py.detach(|| oss_client::index::Index::open(path)).or_raise(py)?;
         Ok(Self { inner: Arc::new(inner) })

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oss_client::index::Row;
 use oss_client::objects::ObjectSource;
 use pyo3::exceptions::PyIndexError;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
 use crate::errors::OrRaise;
-use crate::index::{Index, PyRow, py_row};
+use crate::index::{Index, PyNames, PyRow, py_names, py_row};
 use crate::waiting::without_gil;
 
 /// The rows that a listing has written so far, whichever process lists.
@@ -58,8 +59,18 @@ impl Piece {
 
     /// The row at `position` of the index: ("/bucket/key", size or None, etag or None, label).
     fn row(&self, position: u64) -> PyResult<PyRow> {
-        let row = self.inner.row(position);
-        row.map(|row| py_row(&row)).ok_or_else(|| {
+        Ok(py_row(&self.at(position)?))
+    }
+
+    /// Path and label of the row at `position` of the index: ("/bucket/key", label).
+    fn names(&self, py: Python<'_>, position: u64) -> PyResult<PyNames> {
+        Ok(py_names(py, &self.at(position)?))
+    }
+}
+
+impl Piece {
+    fn at(&self, position: u64) -> PyResult<Row<'_>> {
+        self.inner.row(position).ok_or_else(|| {
             let (first, end) = (self.inner.first(), self.inner.count());
             PyIndexError::new_err(format!("position {position} is outside of this piece, {first}..{end}"))
         })
