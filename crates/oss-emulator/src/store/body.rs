@@ -125,7 +125,7 @@ impl Body {
                 Source::Memory(bytes) => {
                     let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
                     let end = start + usize::try_from(piece.size_bytes).unwrap_or(0);
-                    see(bytes.get(start..end).unwrap_or_default())?;
+                    see(bytes.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?)?;
                 }
                 Source::File(file) => {
                     let open = File::open(&file.path)?;

@@ -176,18 +176,24 @@ fn is_blank(bytes: &[u8]) -> bool {
     bytes.len() >= LEAST_BLANK_BYTES && bytes.chunks(LEAST_BLANK_BYTES).all(is_zero)
 }
 
-/// Adds so many zeros, at most as many as are received at once.
+/// Adds so many zeros.
 fn extend_by_zeros(pieces: &mut Vec<Piece>, count: usize) {
-    let count = count as u64;
+    let mut left = count as u64;
     let is_run = |piece: &&mut Piece| {
         let is_zeros = matches!(&piece.source, Source::Memory(bytes) if Arc::ptr_eq(bytes, &ZEROS));
-        is_zeros && piece.size_bytes + count <= PIECE_BYTES as u64
+        is_zeros && piece.size_bytes < PIECE_BYTES as u64
     };
-    match pieces.last_mut().filter(is_run) {
-        Some(run) => run.size_bytes += count,
-        None => {
-            let source = Source::Memory(Arc::clone(&ZEROS));
-            pieces.push(Piece { source, offset: 0, size_bytes: count });
+    while left > 0 {
+        match pieces.last_mut().filter(is_run) {
+            Some(run) => {
+                let more = left.min(PIECE_BYTES as u64 - run.size_bytes);
+                run.size_bytes += more;
+                left -= more;
+            }
+            None => {
+                let source = Source::Memory(Arc::clone(&ZEROS));
+                pieces.push(Piece { source, offset: 0, size_bytes: 0 });
+            }
         }
     }
 }
@@ -236,11 +242,13 @@ mod tests {
 
     #[test]
     fn a_run_of_zeros_is_cut_where_the_shared_ones_end() {
-        let mut pieces = Vec::new();
-        (0..5).for_each(|_| extend_by_zeros(&mut pieces, PIECE_BYTES / 2));
-        let sizes: Vec<_> = pieces.iter().map(|piece| piece.size_bytes).collect();
         let whole = PIECE_BYTES as u64;
-        assert_eq!(sizes, [whole, whole, whole / 2]);
+        let sizes = |pieces: &[Piece]| -> Vec<u64> { pieces.iter().map(|piece| piece.size_bytes).collect() };
+        let (mut few, mut once) = (Vec::new(), Vec::new());
+        (0..5).for_each(|_| extend_by_zeros(&mut few, PIECE_BYTES / 2));
+        assert_eq!(sizes(&few), [whole, whole, whole / 2]);
+        extend_by_zeros(&mut once, 2 * PIECE_BYTES + 7);
+        assert_eq!(sizes(&once), [whole, whole, 7]);
     }
 
     #[test]
