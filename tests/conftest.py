@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import secrets
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,15 @@ class Site:
         network = {**self.network, **document.get("network", {})}
         path = self.oss.write_config(self.directory, {**document, "network": network})
         return {**self.arguments, "config_path": path}
+
+    def of_own_account(self) -> dict[str, Any]:
+        """Return the arguments with keys of another account: no pace of another test's client is kept to."""
+        secret = self.oss.access_key_secret
+        key_id = f"own-{secrets.token_hex(8)}"
+        self.oss.accept(access_key_id=key_id, access_key_secret=secret)
+        path = self.directory / "own-credentials"
+        path.write_text(json.dumps({"AccessKeyId": key_id, "AccessKeySecret": secret}))
+        return {**self.arguments, "cred_path": str(path)}
 
     def fill(self, objects: dict[str, bytes], bucket: str = "bucket") -> list[str]:
         """Put objects in; return their URIs in byte order."""

@@ -84,7 +84,7 @@ def told(caplog):
 def test_a_throttled_epoch_ends_with_the_line_and_a_free_one_without(site, caplog):
     caplog.set_level(logging.INFO, "osstorchconnector")
     site.fill({f"k/{number:04}": b"x" for number in range(600)})
-    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.of_own_account())
     assert len(list(dataset)) == 600
     assert told(caplog) == []
     site.oss.shape(admit_rps={"rps": 300, "burst": 20})
@@ -110,7 +110,7 @@ class LogFile:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_the_workers_tell_of_an_epoch_once(site, tmp_path, persistent):
     site.fill({f"k/{number:04}": b"x" for number in range(600)})
-    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.of_own_account())
     dataset.prepare()
     site.oss.shape(admit_rps={"rps": 200, "burst": 10})
     loader = DataLoader(

@@ -101,7 +101,7 @@ def test_the_bound_is_told_by_the_stats(site):
 @pytest.mark.parametrize("delay", [{}, {"qos_delay_ms": 20}])
 def test_f29_what_the_service_admits_is_found_and_kept(site, delay, caplog):
     site.fill({f"k/{number:04}": b"x" for number in range(900)})
-    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.of_own_account())
     dataset.prepare()
     site.oss.shape(admit_rps={"rps": 400, "burst": 40, **delay})
     limits = []

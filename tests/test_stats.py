@@ -70,7 +70,7 @@ def test_a_large_object_that_comes_in_parts_is_one_whole_object(site):
 
 def test_throttling_is_counted_with_its_pauses_and_the_last_cut(site):
     site.fill({f"k/{number:04}": b"x" for number in range(300)})
-    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.arguments)
+    dataset = OssIterableDataset.from_prefix("oss://bucket/k/", **site.of_own_account())
     dataset.prepare()
     site.oss.shape(admit_rps={"rps": 300, "burst": 20})
     assert len(list(dataset)) == 300
