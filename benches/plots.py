@@ -128,7 +128,7 @@ def _rows(measured: dict[str, Any]) -> Figure:
             _told(axes, at + 0.22, theirs, "original", "")
         if line.bound is not None:
             axes.plot([line.bound.value] * 2, [at - 0.4, at + 0.12], color=INK, linewidth=2.4, zorder=5)
-        most = max(most, *(one.median for one in (ours, seeds) if one is not None))
+        most = max(most, ours.most, seeds.median if seeds is not None else 0)
     axes.axvline(1, color=LIMIT, linestyle="--", linewidth=1.2, zorder=0)
     axes.text(1, -0.62, "raw client", ha="center", va="bottom", color=SOFT, fontsize=8.5)
     axes.text(
