@@ -13,6 +13,8 @@ from pathlib import Path
 import private_names
 import pytest
 
+import torch_versions
+
 ROOT = Path(__file__).parents[2]
 ORIGINAL = ROOT / ".cache" / "original"
 OURS = ROOT / "python"
@@ -43,6 +45,8 @@ def way_to_names(buckets, directory):
     """Return what to put before a command so that the buckets' host names lead to loopback in it."""
     if not (ORIGINAL / "osstorchconnector").is_dir():
         cannot_witness("it is not installed; `make original` fetches it where it can be had")
+    if torch_versions.THIS < (2, 3):
+        cannot_witness("it needs torch 2.3")
     prefix = private_names.command_prefix([f"{bucket}.{HOST}" for bucket in buckets], directory)
     if prefix is None:
         cannot_witness("its host names cannot be made to resolve here (no user namespaces, no root)")
