@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from osstorchconnector import OssIterableDataset
-
-if TYPE_CHECKING:
-    from measure import Target
+from workloads.figured import FiguredWorkload
 
 SAMPLE_SECONDS = 0.25
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Counts while it reads: `figures` has a list of (objects delivered, requests, refusals) a moment apart."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Read every object once; return the bytes read."""

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from torch.utils.data import DataLoader
 
 from osstorchconnector import OssIterableDataset
+from workloads.figured import FiguredWorkload
 from workloads.transforms import size_of
-
-if TYPE_CHECKING:
-    from measure import Target
 
 BATCH_SIZE = 256
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Nothing is made before the clock starts."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """List, start workers, and wait for one batch; return its bytes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,13 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from osstorchconnector import OssIterableDataset
-
-if TYPE_CHECKING:
-    from measure import Target
+from workloads.figured import FiguredWorkload
 
 BATCH_SIZE = 256
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Nothing is made before the clock starts: the listing counts too."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Decode every picture once; return the bytes read."""

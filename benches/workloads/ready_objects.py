@@ -7,11 +7,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
 from osstorchconnector import OssIterableDataset
+from workloads.figured import FiguredWorkload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from measure import Target
 
 # So many at least are asked for from the beginning.
 READY = 8
@@ -49,12 +49,8 @@ class _Holding:
         return _Held(self._held)
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Takes a few objects, pauses until the next ones are there, and again."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Read every object once; return the bytes read."""

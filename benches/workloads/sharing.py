@@ -5,24 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from osstorchconnector import OssIterableDataset
-
-if TYPE_CHECKING:
-    from measure import Target
+from workloads.figured import FiguredWorkload
 
 SECONDS = 20.0
 # Until all have been forked: they begin in one moment, and end in one.
 FORKING_SECONDS = 4.0
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """The objects are listed beforehand, once; then `target.workers` processes are forked."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Read for a while; return the bytes read, which no process knows beforehand."""

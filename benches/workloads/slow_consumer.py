@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from osstorchconnector import OssIterableDataset
-
-if TYPE_CHECKING:
-    from measure import Target
+from workloads.figured import FiguredWorkload
 
 TAKEN = 400
 PAUSE_SECONDS = 0.005
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Nothing is made before the clock starts."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Take some objects, slowly; return their bytes."""

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from osstorchconnector import OssIterableDataset
-
-if TYPE_CHECKING:
-    from measure import Target
+from workloads.figured import FiguredWorkload
 
 TICK_SECONDS = 0.001
 BASE_SECONDS = 1.0
 
 
-class Workload:
+class Workload(FiguredWorkload):
     """Ticks for a while with nothing beside it first: what the machine does to it anyway."""
-
-    def __init__(self, target: Target) -> None:
-        self.target = target
-        self.figures: dict[str, object] = {}
 
     def run(self) -> int:
         """Read every object once; return the bytes read."""
