@@ -139,7 +139,7 @@ class ObjectReader(DataObject):
             return source.read()
         source = self._opened()
         data = self._do(source.read, wanted)
-        if wanted < 0 and not isinstance(source, BytesIO):
+        if wanted < 0:
             # Many a program reads everything, and never closes.
             logs.emit_waiting()
         return data

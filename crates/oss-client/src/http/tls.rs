@@ -24,7 +24,8 @@ use crate::cancel::Interrupt;
 use crate::clock::Clock;
 use crate::sync::Arc;
 
-/// What came unasked is looked through in so many receives of 4 KiB: servers send two tickets of some 250 bytes.
+/// What came unasked is looked through in so many batches, which rustls takes by 4 KiB: servers send two tickets of some
+/// 250 bytes.
 const TICKET_BATCHES: usize = 4;
 
 /// Encrypted bytes that are received at a time, two full records. rustls by itself asks for 4 KiB, and an object of
