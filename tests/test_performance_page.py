@@ -303,3 +303,27 @@ def test_a_forked_run_is_measured_and_one_that_fails_is_told(tmp_path):
         assert starter.run("four_bytes", target)["bytes"] == 4
     finally:
         starter.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "at", "column"),
+    [
+        ("oss-worker  ffffffff81a0 _copy_to_iter ([kernel.kallsyms])", "_copy_to_iter", "requests: kernel"),
+        ("oss-worker 7f00 [unknown] (/a/_native.cpython-311.so)", "[unknown]", "requests: code of ours"),
+        ("oss-worker 7f00 malloc (/lib/libc.so.6)", "malloc", "requests: libraries"),
+        ("oss-list 7f00 memchr::find (/a/_native.abi3.so)", "memchr::find", "listing"),
+        (
+            "python 7f00 PyObject_Free (/lib/libpython3.11.so.1.0)",
+            "PyObject_Free",
+            "Python's threads: interpreter",
+        ),
+        ("pt data worker 7f00 memcpy (/lib/libc.so.6)", "memcpy", "Python's threads: libraries"),
+    ],
+)
+def test_a_sample_of_a_profile_stands_in_its_column(line, at, column):
+    import where
+
+    thread, library, symbol = where.sample(line)
+    assert symbol == at
+    assert where.column(thread, library) == column
+    assert column in where.COLUMNS
