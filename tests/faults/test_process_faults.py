@@ -255,7 +255,7 @@ print(checkpoint.reader("oss://bucket/a").read() == bytes(3 << 20), images[1].re
 
 
 @pytest.mark.parametrize(
-    ("over", "rounds"), [("site", 5), ("secure_site", 2), pytest.param("site", 125, marks=pytest.mark.soak)]
+    ("over", "rounds"), [("site", 5), ("secure_site", 3), pytest.param("site", 125, marks=pytest.mark.soak)]
 )
 def test_f77_ctrl_c_is_felt_at_once_and_the_client_works_on(over, rounds, request):
     wire = request.getfixturevalue(over)
