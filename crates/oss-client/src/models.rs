@@ -15,6 +15,8 @@ use crate::clock::{Clock, ManualClock, ServerClock};
 use crate::credentials::{CredentialsCache, CredentialsProvider, Fetched};
 use crate::error::Error;
 use crate::lend::{Lend, Scratch, carve};
+use crate::operations::GotObject;
+use crate::read::landing::{Landing, Room};
 use crate::read::slot::{Bell, Slot};
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{Arc, spawn};
@@ -143,6 +145,41 @@ fn a_consumer_is_woken_for_what_it_waits_for() {
             thread.join().expect("no panic");
         }
         assert_eq!(bell.ready(), 0);
+    });
+}
+
+/// Room for a body, which counts who gave it back.
+struct Counting(Arc<AtomicUsize>);
+
+impl Room for Counting {
+    fn memory(&mut self) -> &mut [std::mem::MaybeUninit<u8>] {
+        Default::default()
+    }
+
+    fn end(self: Box<Self>, _outcome: Result<GotObject, Error>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_part_lands_in_one_place() {
+    check(|| {
+        let (landing, ended) = (Arc::new(Landing::open()), Arc::new(AtomicUsize::new(0)));
+        let clock = clock();
+        let worker = {
+            let (landing, clock) = (Arc::clone(&landing), Arc::clone(&clock));
+            spawn("worker", move || {
+                let room = landing.wait(&*clock).or_else(|| landing.end());
+                let is_lent = room.is_some();
+                room.into_iter().for_each(|room| room.end(Err(Error::cancelled("GetObject"))));
+                is_lent
+            })
+        };
+        landing.leave(clock.now());
+        let was_lent = landing.lend(Counting(Arc::clone(&ended))).is_ok();
+        landing.settle();
+        let is_lent = worker.expect("a thread").join().expect("no panic");
+        assert_eq!((was_lent, ended.load(Ordering::SeqCst)), (is_lent, usize::from(is_lent)));
     });
 }
 

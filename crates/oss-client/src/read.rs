@@ -7,6 +7,7 @@ mod course;
 pub mod engine;
 pub(crate) mod fetch;
 mod hedge;
+pub(crate) mod landing;
 pub(crate) mod loading;
 mod nap;
 pub mod object;

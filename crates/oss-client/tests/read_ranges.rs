@@ -242,6 +242,91 @@ fn large_reads_in_order_find_what_follows_them_on_its_way() {
     }
 }
 
+/// The request for a part that starts so far in the object.
+fn part_at(start_mib: usize) -> Value {
+    json!({"op": "GetObject", "range": format!("bytes={}-*", start_mib * MIB)})
+}
+
+/// Reads to the end in calls of so many bytes, and compares.
+fn read_in_calls(world: &World, whole: &[u8], call_bytes: usize) {
+    let mut reader = world.reader("k");
+    for piece in whole.chunks(call_bytes) {
+        assert!(read_on(&mut reader, piece.len()).unwrap() == *piece, "in calls of {call_bytes}");
+    }
+}
+
+#[test]
+fn calls_of_every_size_give_what_is_there_and_ask_once() {
+    let whole = content(12, 25 * MIB + 7);
+    for call_mib in [1, 3, 9, 16, 18, 24] {
+        let world = world();
+        world.put("k", &whole);
+        read_in_calls(&world, &whole, call_mib * MIB);
+        let asked = asked(&world);
+        let ends = asked.iter().map(|(_, end)| *end);
+        let starts = asked.iter().skip(1).map(|(start, _)| *start).chain([whole.len()]);
+        assert!(ends.eq(starts), "{call_mib} MiB: {asked:?}");
+        assert_eq!((counter(&world, "crc_checked"), counter(&world, "crc_mismatched")), (1, 0));
+    }
+}
+
+#[test]
+fn parts_that_land_in_the_next_call_are_resumed_and_checked() {
+    let world = world();
+    let whole = content(13, 48 * MIB);
+    world.put("k", &whole);
+    // The late ones are on their way when their call comes, with every timing.
+    let late = json!({"match": {"op": "GetObject"}, "action": {"delay_ms": 20}});
+    for action in [json!({"reset_after_bytes": 70_123}), json!({"chunked": true})] {
+        let hurt = [20, 28].map(|at| json!({"match": part_at(at), "action": action, "times": 1}));
+        set_rules(&world, json!([hurt[0], hurt[1], late]));
+        read_in_calls(&world, &whole, 16 * MIB);
+    }
+    assert_eq!(counter(&world, "crc_mismatched"), 0);
+    let hurt = json!({"match": part_at(36), "action": {"flip_bit": 77}, "times": 1});
+    set_rules(&world, json!([hurt, late]));
+    read_in_calls(&world, &whole, 16 * MIB);
+    assert_eq!(counter(&world, "crc_mismatched"), 1, "the last call is fetched again");
+}
+
+#[test]
+fn a_refusal_of_a_part_that_was_asked_for_ahead_is_that_of_the_call() {
+    let world = world();
+    let whole = content(14, 48 * MIB);
+    world.put("k", &whole);
+    let refused = json!({"match": part_at(24), "action": {"status": 403, "code": "AccessDenied"}});
+    set_rules(&world, json!([refused]));
+    let mut reader = world.reader("k");
+    assert!(read_on(&mut reader, 16 * MIB).unwrap() == whole[..16 * MIB]);
+    assert_eq!(read_on(&mut reader, 16 * MIB).unwrap_err().kind, ErrorKind::PermissionDenied);
+    set_rules(&world, json!([]));
+    assert!(read_on(&mut reader, 16 * MIB).unwrap() == whole[16 * MIB..32 * MIB], "it goes on where it was");
+}
+
+#[test]
+fn an_interrupt_gives_back_what_was_lent_to_parts_on_their_way() {
+    let world = world();
+    let whole = content(15, 48 * MIB);
+    world.put("k", &whole);
+    let silent =
+        [16, 20, 24, 28].map(|at| json!({"match": part_at(at), "action": {"stall_after_bytes": 1000}}));
+    set_rules(&world, json!(silent));
+    let mut reader = world.reader("k");
+    assert!(read_on(&mut reader, 16 * MIB).unwrap() == whole[..16 * MIB]);
+    let alive = Arc::new(());
+    let mut looks = 0;
+    let mut watch = || {
+        looks += 1;
+        if looks > 2 { Err(Error::new(ErrorKind::Internal, "signal", "interrupted")) } else { Ok(()) }
+    };
+    let memory = Tracked { loan: lend(16 * MIB).unwrap(), _alive: Arc::clone(&alive) };
+    let Err(error) = reader.read_into(memory, &mut watch) else { panic!("it is interrupted") };
+    assert_eq!(error.operation, "signal");
+    assert_eq!(Arc::strong_count(&alive), 1, "no worker can still write into it");
+    set_rules(&world, json!([]));
+    assert!(read_on(&mut reader, 16 * MIB).unwrap() == whole[16 * MIB..32 * MIB], "it goes on where it was");
+}
+
 #[test]
 fn bodies_that_break_off_are_resumed_and_bodies_in_chunks_are_understood() {
     let world = world();

@@ -11,11 +11,13 @@ use oss_protocol::uri::ObjectUri;
 
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::error::{Error, ErrorKind};
+use crate::clock::{Clock as _, SystemClock};
+use crate::error::Error;
 use crate::interrupt::Watch;
 use crate::lend::{Filled, Scratch};
 use crate::read::engine::wait_watched;
 use crate::read::fetch::{self, Fetched, Want};
+use crate::read::landing::{Landing, LandingSink, Room};
 use crate::read::plan;
 use crate::read::slot::{Bell, Slot};
 use crate::sync::Arc;
@@ -29,6 +31,10 @@ const FIRST_PART_BYTES: u64 = 256 * 1024;
 
 /// Bytes kept on the wire ahead of a reader that reads in order.
 const AHEAD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The same behind calls so large that most of it lands in the next one's memory: between two calls there is more to
+/// do for the wire.
+const MOST_AHEAD_BYTES: u64 = 2 * AHEAD_BYTES;
 
 /// A read that passes over no more than this is still in order: archives pad what they hold.
 const PADDING_BYTES: u64 = 128 * 1024;
@@ -68,6 +74,9 @@ struct Part {
     range: Range<u64>,
     slot: Arc<Slot<Fetched<Scratch>>>,
     cancel: Cancel,
+    landing: Arc<Landing>,
+    /// Its job's, for [`Workers::withdraw`].
+    batch: u64,
     bytes: Option<Vec<u8>>,
 }
 
@@ -77,7 +86,7 @@ pub(crate) struct Ahead {
     client: Client,
     workers: Workers,
     uri: ObjectUri,
-    /// In order, without gaps.
+    /// In order, without gaps but for parts that land elsewhere.
     stream: VecDeque<Part>,
     tail: Option<Part>,
     /// Where the last read ended: a read that starts here is in order.
@@ -92,6 +101,8 @@ pub(crate) struct Ahead {
     ahead_bytes: u64,
     /// How many bytes to keep ahead; doubles while reads are in order.
     depth_bytes: u64,
+    /// Where a large read ends that is like the last one and follows it: parts before that wait for its memory.
+    next_to: u64,
     /// Memory of parts that were read, for parts to come: fresh memory costs a page fault every 4 KiB.
     spare: Vec<Vec<u8>>,
     bell: Arc<Bell>,
@@ -116,6 +127,7 @@ impl Ahead {
             part_bytes,
             ahead_bytes: AHEAD_BYTES.max(part_bytes),
             depth_bytes: first_bytes,
+            next_to: 0,
             spare: Vec::new(),
             bell: Bell::new(),
             part_count: 0,
@@ -125,6 +137,11 @@ impl Ahead {
     /// True if a part that was asked for holds `position`.
     pub(crate) fn covers(&self, position: u64) -> bool {
         self.parts().any(|part| part.range.contains(&position))
+    }
+
+    /// True if `range` is that of a part of the stream which is not in memory.
+    pub(crate) fn is_on_its_way(&self, range: &Range<u64>) -> bool {
+        self.stream.iter().any(|part| part.range == *range && part.bytes.is_none())
     }
 
     /// True if `position` lies in the stream, not in the tail.
@@ -170,32 +187,59 @@ impl Ahead {
 
     /// Asks for what a small read at `position` needs, and for what will likely follow it.
     pub(crate) fn reach(&mut self, position: u64, version: &Version) {
+        self.next_to = 0;
         if !self.covers(position) {
             self.start_at(position, version);
         }
         // A visit to the tail leaves the stream alone.
         if self.streams(position) {
             self.pass_to(position);
-            self.extend(position, version);
+            self.extend(position, self.depth_bytes, version);
         }
     }
 
-    /// Asks for what follows a large read of `range`, which lies in the stream; lets go of what it has passed.
+    /// Asks for what follows a large read of `range`, all of which was asked for ahead; lets go of what it has passed.
     pub(crate) fn reach_behind(&mut self, range: &Range<u64>, version: &Version) {
+        let depth_bytes = self.expect_after(range);
         self.pass_to(range.start);
-        self.depth_bytes = self.ahead_bytes;
-        self.extend(range.end, version);
+        self.extend(range.end, depth_bytes, version);
     }
 
-    /// Asks for what follows a large read that ends at `end`, so that the next one finds bytes waiting.
-    pub(crate) fn follow(&mut self, end: u64, version: &Version) {
+    /// Asks for what follows a large read of `range`, so that the next one finds bytes waiting.
+    pub(crate) fn follow(&mut self, range: &Range<u64>, version: &Version) {
+        let depth_bytes = self.expect_after(range);
         self.drop_stream();
-        self.passed_to = end;
+        self.passed_to = range.end;
+        self.extend(range.end, depth_bytes, version);
+    }
+
+    /// Large reads are followed by others of their size, mostly. Returns how deep to read ahead.
+    fn expect_after(&mut self, range: &Range<u64>) -> u64 {
+        let size_bytes = range.end - range.start;
+        self.next_to = range.end.saturating_add(size_bytes);
         self.depth_bytes = self.ahead_bytes;
-        for range in plan::cut(end..self.limit(version).min(end + self.ahead_bytes), self.part_bytes) {
-            let part = self.ask(range, version);
-            self.stream.push_back(part);
-        }
+        self.ahead_bytes.max((size_bytes / 2).min(MOST_AHEAD_BYTES))
+    }
+
+    /// The caller goes: what waits for the next call does not wait for long.
+    pub(crate) fn caller_leaves(&self) {
+        let now = SystemClock.now();
+        self.stream.iter().for_each(|part| part.landing.leave(now));
+    }
+
+    /// Lets the part of exactly `range` land in `room`, and no longer here; gives the room back if it is too late for
+    /// that, or there is no such part.
+    pub(crate) fn lend<R: Room + 'static>(
+        &mut self,
+        range: &Range<u64>,
+        room: R,
+    ) -> Result<(Cancel, u64), R> {
+        let Some(number) = self.stream.iter().position(|part| part.range == *range) else {
+            return Err(room);
+        };
+        self.stream[number].landing.lend(room)?;
+        let part = self.stream.remove(number).map(|part| (part.cancel, part.batch));
+        Ok(part.unwrap_or_default())
     }
 
     /// Waits for the part that holds `position`; None if it is in memory already.
@@ -208,6 +252,7 @@ impl Ahead {
         if part.bytes.is_some() {
             return Ok(None);
         }
+        part.landing.settle();
         let fetched = wait_watched(&self.workers, &part.slot, watch).flatten()?;
         let size_bytes = usize::try_from(part.range.end - part.range.start).unwrap_or(usize::MAX);
         part.bytes = Some(fetched.buffer.into_filled(Filled(size_bytes)));
@@ -280,13 +325,14 @@ impl Ahead {
     }
 
     /// Asks for parts behind the stream, as deep as the reader's habit allows.
-    fn extend(&mut self, position: u64, version: &Version) {
-        let (part_bytes, limit) = (self.depth_bytes.min(self.part_bytes), self.limit(version));
-        while let Some(end) = self.stream.back().map(|part| part.range.end) {
-            if end >= limit || end >= position + self.depth_bytes {
-                break;
-            }
-            let part = self.ask(end..limit.min(end + part_bytes), version);
+    fn extend(&mut self, position: u64, depth_bytes: u64, version: &Version) {
+        let (part_bytes, limit) = (depth_bytes.min(self.part_bytes), self.limit(version));
+        // Parts that landed elsewhere are no longer in the stream.
+        let mut end = self.stream.back().map_or(position, |part| part.range.end.max(position));
+        while end < limit.min(position + depth_bytes) {
+            let range = end..limit.min(end + part_bytes);
+            end = range.end;
+            let part = self.ask(range, version);
             self.stream.push_back(part);
         }
     }
@@ -296,14 +342,16 @@ impl Ahead {
         let slot = Slot::new(self.part_count, &self.bell);
         self.part_count += 1;
         let cancel = Cancel::new();
+        let landing = Arc::new(if range.end <= self.next_to { Landing::open() } else { Landing::settled() });
         let job = {
             let want = version.want(&self.uri, Some(range.clone()));
             let memory = Scratch::of(self.spare.pop().unwrap_or_default());
             let (client, slot, cancel) = (self.client.clone(), Arc::clone(&slot), cancel.clone());
-            Box::new(move || fetch_part(&client, &want, memory, &cancel, &slot)) as Job
+            let landing = Arc::clone(&landing);
+            Box::new(move || fetch_part(&client, &want, memory, &landing, &cancel, &slot)) as Job
         };
-        self.workers.submit([job]);
-        Part { range, slot, cancel, bytes: None }
+        let batch = self.workers.submit([job]);
+        Part { range, slot, cancel, landing, batch, bytes: None }
     }
 
     fn drop_stream(&mut self) {
@@ -315,7 +363,10 @@ impl Ahead {
     /// Keeps the memory of a part that is no longer needed, as much as the stream is deep; cancels what is not here.
     fn reclaim(&mut self, part: Part) {
         let most = usize::try_from(self.ahead_bytes / self.part_bytes).unwrap_or(1);
-        let Some(bytes) = part.bytes else { return part.cancel.cancel() };
+        let Some(bytes) = part.bytes else {
+            part.cancel.cancel();
+            return part.landing.settle();
+        };
         if self.spare.len() < most {
             self.spare.push(bytes);
         }
@@ -325,18 +376,21 @@ impl Ahead {
 fn fetch_part(
     client: &Client,
     want: &Want,
-    mut memory: Scratch,
+    memory: Scratch,
+    landing: &Landing,
     cancel: &Cancel,
     slot: &Slot<Fetched<Scratch>>,
 ) -> u64 {
-    let size = want.range.as_ref().map_or(0, |range| range.end - range.start);
-    let outcome = fetch::guarded(|| {
-        if !usize::try_from(size).is_ok_and(|size_bytes| memory.reserve(size_bytes)) {
-            return Err(Error::new(ErrorKind::OutOfMemory, "GetObject", "no memory to read ahead"));
-        }
-        fetch::into_lent(client, want, memory, cancel)
-    });
-    let received = outcome.as_ref().map_or(0, |_| size);
-    slot.put(outcome);
+    let mut sink = LandingSink::new(landing, memory);
+    let outcome = fetch::guarded(|| fetch::get(client, want, want.range.clone(), &mut sink, cancel));
+    let received = outcome.as_ref().map_or(0, |got| got.received_bytes);
+    match sink.into_place() {
+        Ok(room) => room.end(outcome),
+        Err(buffer) => slot.put(outcome.map(|got| Fetched {
+            buffer,
+            crc64: got.received_crc64,
+            object_crc64: fetch::comparable(client, got.object_crc64),
+        })),
+    }
     received
 }

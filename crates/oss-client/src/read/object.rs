@@ -199,6 +199,7 @@ impl ObjectReader {
         }
         self.notes.waits(SystemClock.now());
         let read = self.read_large(start..start + count, buffer, watch);
+        self.ahead.caller_leaves();
         self.told();
         let buffer = read?;
         self.move_to(start + count);

@@ -16,6 +16,7 @@ use crate::lend::{self, Carved, Filled, Lend, Piece, Scratch};
 use crate::operations::{BodySink, GotObject};
 use crate::read::coalesce::{Place, Span, Stretch};
 use crate::read::fetch::{self, Fetched, Want};
+use crate::read::landing::Room;
 use crate::sync::{Arc, Mutex};
 use crate::workers::Job;
 
@@ -97,33 +98,55 @@ pub(crate) struct Share<B: Lend> {
     brought: Brought,
 }
 
-/// Makes one job for each stretch, and the share of the caller, which must [`Share::end`].
+/// A span whose bytes were asked for before, and its memory: a request that is on its way may yet bring them there.
+pub(crate) struct Lodging<B: Lend> {
+    assembly: Arc<Assembly<B>>,
+    number: usize,
+    span: Span,
+    piece: Piece<B>,
+}
+
+/// What takes part in filling the buffers.
+pub(crate) struct Parties<B: Lend> {
+    pub(crate) share: Share<B>,
+    /// Each must be lent, or given to the share.
+    pub(crate) lodgings: Vec<Lodging<B>>,
+    pub(crate) jobs: Vec<(Cancel, Job)>,
+}
+
+/// Makes one job for each stretch, one lodging for each of the spans that are `arriving`, and the share of the caller,
+/// which must [`Share::end`].
 ///
-/// Together the spans of the stretches and `held` tile each buffer. The jobs pin `want.etag`. A stretch that is the
+/// Together the spans of the stretches, `arriving` and `held` tile each buffer. The jobs pin `want.etag`. A stretch that is the
 /// whole object of `want.size` bytes is verified, and repeated, by its own request.
 pub(crate) fn scatter<B: Lend>(
     client: &Client,
     want: Want,
     buffers: Vec<B>,
     stretches: Vec<Stretch>,
-    held: Vec<Span>,
+    (arriving, held): (Vec<Span>, Vec<Span>),
     finish: Finish<B>,
-) -> (Share<B>, Vec<(Cancel, Job)>) {
+) -> Parties<B> {
     let whole = want.size.map(|size_bytes| 0..size_bytes);
     let (carved, mut rows) =
-        carve_all(buffers, stretches.iter().map(|stretch| &stretch.spans).chain([&held]));
+        carve_all(buffers, stretches.iter().map(|stretch| &stretch.spans).chain([&arriving, &held]));
     let pieces = rows.pop().unwrap_or_default();
+    let rooms = rows.pop().unwrap_or_default();
     let cancels: Vec<Cancel> = stretches.iter().map(|_| Cancel::new()).collect();
     let state = State {
         carved,
         brought: Vec::new(),
-        left: stretches.len() + 1,
+        left: stretches.len() + rooms.len() + 1,
         cancels: cancels.clone(),
         failure: None,
         finish: Some(finish),
     };
     let assembly = Arc::new(Assembly { client: client.clone(), want, state: Mutex::new(state) });
     let share = Share { assembly: Arc::clone(&assembly), spans: held, pieces, brought: Brought::default() };
+    let lodgings = (stretches.len()..)
+        .zip(arriving.into_iter().zip(rooms))
+        .map(|(number, (span, piece))| Lodging { assembly: Arc::clone(&assembly), number, span, piece })
+        .collect();
     let jobs = cancels
         .into_iter()
         .zip(stretches)
@@ -135,7 +158,7 @@ pub(crate) fn scatter<B: Lend>(
             (cancel, Box::new(move || assembly.fetch(number, &stretch, range, pieces, &own)) as Job)
         })
         .collect();
-    (share, jobs)
+    Parties { share, lodgings, jobs }
 }
 
 /// A piece of a buffer: where it starts, its size, and the row and number of its span.
@@ -218,6 +241,31 @@ impl<B: Lend> Assembly<B> {
     }
 }
 
+impl<B: Lend> Lodging<B> {
+    /// The range of the object that is to be brought.
+    pub(crate) fn range(&self) -> &Range<u64> {
+        &self.span.range
+    }
+}
+
+impl<B: Lend> Room for Lodging<B> {
+    fn memory(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.piece.memory()
+    }
+
+    fn end(self: Box<Self>, outcome: Result<GotObject, Error>) {
+        let Lodging { assembly, number, span, piece } = *self;
+        drop(piece);
+        assembly.note(outcome.map(|got| Brought {
+            number,
+            checksums: vec![Checksum::of(&span, got.received_crc64)],
+            received: Some((span.range, got.received_crc64)),
+            marks: Vec::new(),
+            object_crc64: fetch::comparable(&assembly.client, got.object_crc64),
+        }));
+    }
+}
+
 impl<B: Lend> State<B> {
     fn conclude(&mut self) -> Result<Scattered<B>, Error> {
         let count = self.carved.len();
@@ -254,7 +302,25 @@ impl<B: Lend> State<B> {
 }
 
 impl<B: Lend> Share<B> {
-    /// The spans to be filled, in order.
+    /// Takes over what nobody else brings.
+    pub(crate) fn take(&mut self, lodging: Lodging<B>) {
+        let Lodging { assembly, span, piece, .. } = lodging;
+        assembly.state.lock().left -= 1;
+        self.spans.push(span);
+        self.pieces.push(piece);
+    }
+
+    /// Lets a failure of anyone end the request behind `cancel` too, which brings what a lodging is for.
+    pub(crate) fn cancels(&self, cancel: &Cancel) {
+        let mut state = self.assembly.state.lock();
+        if state.failure.is_none() {
+            return state.cancels.push(cancel.clone());
+        }
+        drop(state);
+        cancel.cancel();
+    }
+
+    /// The spans to be filled.
     pub(crate) fn spans(&self) -> &[Span] {
         &self.spans
     }

@@ -12,7 +12,7 @@ use crate::read::ahead::Version;
 use crate::read::coalesce::{self, Span, Stretch};
 use crate::read::engine::wait_watched;
 use crate::read::fetch::Want;
-use crate::read::scatter::{self, Scattered, Share};
+use crate::read::scatter::{self, Parties, Scattered, Share};
 use crate::read::slot::{Bell, Slot};
 use crate::read::tiles::Tiles;
 use crate::stats::Counter;
@@ -100,17 +100,20 @@ impl ObjectReader {
         let before = self.tiles.clone();
         let (held, missing) = coalesce::divide(spans.clone(), &self.ahead.ranges());
         let is_held = missing.is_empty();
+        // Ranges that overlap would want one part twice.
+        let arrives = |span: &Span| in_order.is_some() && self.ahead.is_on_its_way(&span.range);
+        let (arriving, held) = held.into_iter().partition(arrives);
         let stretches = coalesce::stretches(missing, self.ahead.part_bytes());
         let (want, all) = (version.want(&self.uri, None), 0..version.size);
         // Such a request is compared with the object's checksum, and repeated, by the transport.
         let is_settled = stretches.iter().any(|stretch| stretch.range == all);
-        let mut scattering = Scattering::new(self, want, buffers, stretches, held);
+        let mut scattering = Scattering::new(self, want, buffers, stretches, (arriving, held));
         if let Some(range) = in_order.as_ref().filter(|_| is_held) {
             self.ahead.reach_behind(range, version);
         }
         let copied = self.copy_held(&mut scattering.share, watch);
         if let Some(range) = in_order.filter(|_| !is_held && copied.is_ok()) {
-            self.ahead.follow(range.end, version);
+            self.ahead.follow(&range, version);
         }
         let filled = self.wait_for(scattering, copied, watch)?;
         if is_settled {
@@ -128,7 +131,7 @@ impl ObjectReader {
         copied: Result<(), Error>,
         watch: Watch<'_>,
     ) -> Result<Scattered<B>, Error> {
-        let Scattering { share, slot, cancels, batch } = scattering;
+        let Scattering { share, slot, cancels, batches } = scattering;
         share.end(copied.as_ref().err().map(|_| Error::cancelled("GetObject")));
         let mut telling = self.loading.telling(watch);
         let outcome = copied.and_then(|()| wait_watched(&self.workers, &slot, &mut telling));
@@ -140,7 +143,8 @@ impl ObjectReader {
             cancels.iter().for_each(Cancel::cancel);
             self.ahead.give_up_missing();
             // Those that nobody began with end here at once: in the queue they may be behind other readers' stalls.
-            self.workers.withdraw(batch).into_iter().for_each(|job| {
+            let unbegun = batches.into_iter().flat_map(|batch| self.workers.withdraw(batch));
+            unbegun.for_each(|job| {
                 job();
             });
             // The workers may write into the loans until the last of them has let go of them.
@@ -194,7 +198,7 @@ impl ObjectReader {
         // Nobody was given anything of this read: if the object does not come again, the proof stands where it stood.
         self.tiles = before;
         let want = version.want(&self.uri, None).after_damage();
-        let again = Scattering::new(self, want, scattered.buffers, stretches, Vec::new());
+        let again = Scattering::new(self, want, scattered.buffers, stretches, Default::default());
         let again = self.wait_for(again, Ok(()), watch)?;
         if mem::take(&mut self.tiles).agree_with(&again.marks) {
             return Ok(again);
@@ -216,27 +220,40 @@ struct Scattering<B: Lend> {
     share: Share<B>,
     slot: Arc<Slot<Scattered<B>>>,
     cancels: Vec<Cancel>,
-    batch: u64,
+    batches: Vec<u64>,
 }
 
 impl<B: Lend> Scattering<B> {
-    /// Puts the requests of `stretches` on the wire.
+    /// Puts the requests of `stretches` on the wire; of the other spans, the first are still `arriving`.
     fn new(
-        reader: &ObjectReader,
+        reader: &mut ObjectReader,
         want: Want,
         buffers: Vec<B>,
         stretches: Vec<Stretch>,
-        held: Vec<Span>,
+        others: (Vec<Span>, Vec<Span>),
     ) -> Self {
         let slot = Slot::new(0, &Bell::new());
         let finish = {
             let slot = Arc::clone(&slot);
             Box::new(move |outcome| slot.put(outcome))
         };
-        let (share, requests) = scatter::scatter(&reader.client, want, buffers, stretches, held, finish);
-        let requests = requests.into_iter().map(|(cancel, job)| (cancel, reader.loading.counting(job)));
-        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = requests.unzip();
-        let batch = reader.workers.submit(jobs);
-        Self { share, slot, cancels, batch }
+        let Parties { mut share, lodgings, jobs } =
+            scatter::scatter(&reader.client, want, buffers, stretches, others, finish);
+        let (mut cancels, mut batches) = (Vec::new(), Vec::new());
+        for lodging in lodgings {
+            match reader.ahead.lend(&lodging.range().clone(), lodging) {
+                Ok((cancel, batch)) => {
+                    share.cancels(&cancel);
+                    cancels.push(cancel);
+                    batches.push(batch);
+                }
+                Err(lodging) => share.take(lodging),
+            }
+        }
+        let counting = |(cancel, job)| (cancel, reader.loading.counting(job));
+        let (own, jobs): (Vec<Cancel>, Vec<Job>) = jobs.into_iter().map(counting).unzip();
+        cancels.extend(own);
+        batches.push(reader.workers.submit(jobs));
+        Self { share, slot, cancels, batches }
     }
 }

@@ -16,7 +16,7 @@ use crate::read::coalesce::{self, Span};
 use crate::read::course::{Arrival, Course, Underway};
 use crate::read::fetch::{Announced, Want};
 use crate::read::plan;
-use crate::read::scatter::{self, Scattered};
+use crate::read::scatter::{self, Parties, Scattered};
 use crate::read::slot::Slot;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering;
@@ -227,11 +227,11 @@ impl<B: Lend> Prefetch<B> {
             }
             course.finish_parts(&whole, outcome);
         });
-        let (share, parts) =
-            scatter::scatter(&self.client, want, vec![buffer], stretches, Vec::new(), finish);
+        let Parties { share, jobs, .. } =
+            scatter::scatter(&self.client, want, vec![buffer], stretches, Default::default(), finish);
         // This thread has no bytes to bring.
         share.end(None);
-        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = parts.into_iter().unzip();
+        let (cancels, jobs): (Vec<Cancel>, Vec<Job>) = jobs.into_iter().unzip();
         asked.cancels.extend(cancels);
         Ok(jobs)
     }
