@@ -21,6 +21,7 @@ def _bare(bare):
 
 
 def test_the_examples_of_the_page_run(capsys):
+    need_checkpoints()
     pytest.importorskip("pandas")
     pytest.importorskip("datasets")
     examples = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -56,6 +57,7 @@ def test_f66_a_save_over_a_checkpoint_that_fails_leaves_no_metadata_on_the_bare_
 
 def test_f61_a_writer_of_torch_that_raises_deletes_the_old_file_on_the_bare_path(bare):
     """This too is torch's own: our file publishes nothing, and then torch deletes what was there."""
+    need_checkpoints()
     import torch.distributed.checkpoint._fsspec_filesystem as theirs
 
     bare.oss.put_object("bucket", "run/__0_0.distcp", b"old")

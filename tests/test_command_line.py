@@ -63,6 +63,22 @@ def test_a_fault_of_ours_is_one_line_too_and_a_traceback_on_request(monkeypatch)
     assert "Traceback" in said.stderr
 
 
+def test_a_torch_that_is_too_old_for_a_command_is_named_and_no_fault_of_ours():
+    script = (
+        "import sys, torch; torch.__version__ = '2.3.1+cpu'; from osstorchconnector.cli import main; "
+        "sys.exit(main(['checkpoints', 'latest', 'oss://b/x']))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert said.returncode == 1
+    assert said.stderr.startswith(
+        "ossconnector: osstorchconnector.dcp needs torch 2.4 or newer, this is 2.3.1"
+    )
+    assert said.stderr.endswith("pip install --upgrade torch\n")
+    assert said.stderr.count("\n") == 1
+
+
 def test_the_package_does_not_import_the_library_of_commands():
     script = "import sys, osstorchconnector, osstorchconnector.client; print('click' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "False\n"

@@ -13,6 +13,7 @@ import pytest
 from command_process import COMMAND, Shell
 from osstorchconnector import OssClient
 from osstorchconnector.cli.command import command as root
+from torch_versions import need_checkpoints
 
 # What each is called with; `{pid}` is a process of ours.
 CALLS = {
@@ -66,6 +67,8 @@ def test_the_table_has_every_command():
 @pytest.mark.parametrize("name", CALLS)
 def test_every_command_prints_one_document(shell, site, name):
     assert any("--json" in option.opts for option in LEAVES[name].params)
+    if name.startswith("checkpoints"):
+        need_checkpoints()
     if name in ("index show", "index diff"):
         shell.printed("index", "build", "oss://bucket/run/", "index")
     if name == "dump":

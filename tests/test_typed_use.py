@@ -67,7 +67,8 @@ def test_a_program_that_uses_everything_is_typed(tmp_path):
         env={"MYPYPATH": str(ROOT / "python"), "PATH": ""},
         cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False,
     )  # fmt: skip
-    said = checked.stdout.splitlines()
+    # `make check` looks at the package itself, against the types of the torch that it is written for.
+    said = [line for line in checked.stdout.splitlines() if line.startswith("program.py:")]
     assert [line for line in said if ": error:" in line] == [], checked.stderr
     assert 'Revealed type is "osstorchconnector.dataset.OssMapDataset"' in said[0]
     assert 'Revealed type is "osstorchconnector.dataset.OssIterableDataset"' in said[1]

@@ -37,6 +37,9 @@ def said_in_one_line(failure: Exception) -> str:
         library = (failure.name or "").partition(".")[0]
         if library in ("numpy", "torch"):
             return f"this command needs {library}: pip install 'osstorchconnector[torch]'"
+    if isinstance(failure, ImportError) and failure.name is None:
+        # Raised by hand, not by an import that found nothing: its text says what to install.
+        return _line(str(failure))
     if os.environ.get(_TRACEBACK):
         raise failure
     what = f"{type(failure).__name__}: {failure}"
