@@ -7,6 +7,7 @@ cannot use it. A group of its own over gloo carries the bytes, so that no GPU is
 from __future__ import annotations
 
 import logging
+import pickle
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -33,36 +34,88 @@ def process_group() -> Group | None:
     return distributed.get_rank(), distributed.get_world_size()
 
 
+class _Talk:
+    """What ranks tell each other, over a gloo group of their own.
+
+    Tensors that travelled are kept until the group is gone. An older torch frees a group with the GIL held, and waits
+    for its threads; one of them that held the last reference to a tensor known to Python would wait for the GIL, for
+    ever (seen with 2.0 and 2.4).
+    """
+
+    def __init__(self, ranks: Sequence[int] | None = None) -> None:
+        self._group: Any = distributed.new_group(ranks, backend="gloo")
+        self._kept: list[torch.Tensor] = []
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return what each rank gave."""
+        data = pickle.dumps(value)
+        sizes = self._gathered(torch.tensor([len(data)], device="cpu"))
+        most = max(int(size.item()) for size in sizes)
+        own = self._room(most)
+        own.numpy()[: len(data)] = memoryview(data)
+        return [pickle.loads(other.numpy().tobytes()) for other in self._gathered(own)]  # noqa: S301  (ranks of one job)
+
+    def broadcast(self, data: bytes) -> bytes:
+        """Give all ranks the bytes of rank 0, along gloo's tree."""
+        is_first = distributed.get_rank() == 0
+        # On the CPU, whatever the user made the default: gloo carries nothing else.
+        size = torch.tensor([len(data)], device="cpu")
+        self._kept.append(size)
+        distributed.broadcast(size, 0, group=self._group)
+        if is_first:
+            carried = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            self._kept.append(carried)
+        else:
+            carried = self._room(int(size.item()))
+        distributed.broadcast(carried, 0, group=self._group)
+        return carried.numpy().tobytes()
+
+    def end(self) -> None:
+        """End the group and its threads."""
+        distributed.destroy_process_group(self._group)
+        self._group = None
+
+    def _gathered(self, own: torch.Tensor) -> list[torch.Tensor]:
+        others = [torch.empty_like(own, device="cpu") for _ in range(distributed.get_world_size())]
+        self._kept += [own, *others]
+        distributed.all_gather(others, own, group=self._group)
+        return others
+
+    def _room(self, size_bytes: int) -> torch.Tensor:
+        self._kept.append(torch.zeros(size_bytes, dtype=torch.uint8, device="cpu"))
+        return self._kept[-1]
+
+
 def share_index(delivery: Delivery) -> None:
     """Give all ranks the index of rank 0; each rank must call this.
 
     Raises:
         OssError: rank 0 could not list, or a node could not keep the index; raised in every rank.
     """
-    group = distributed.new_group(backend="gloo")
+    talk = _Talk()
     try:
-        _share(delivery, group)
+        _share(delivery, talk)
     finally:
-        distributed.destroy_process_group(group)
+        talk.end()
 
 
-def _share(delivery: Delivery, group: Any) -> None:
+def _share(delivery: Delivery, talk: _Talk) -> None:
     rank = distributed.get_rank()
-    nodes: list[str] = _gathered(node(), group)
+    nodes: list[str] = talk.gathered(node())
     leader = nodes.index(nodes[rank])
     leaders = sorted({nodes.index(one) for one in nodes})
     listed, failure = (
         _attempt(lambda: _listed(delivery, pack=len(leaders) > 1)) if rank == 0 else (None, None)
     )
-    _raise_any(_gathered(failure, group))
+    _raise_any(talk.gathered(failure))
     packed = _carried(listed or b"", leaders) if len(leaders) > 1 else b""
     if rank == leader != 0:
         _, failure = _attempt(lambda: delivery.take_packed(packed))
-    _raise_any(_gathered(failure, group))
-    paths = _gathered(delivery.index_path, group)
+    _raise_any(talk.gathered(failure))
+    paths = talk.gathered(delivery.index_path)
     fingerprint, failure = _attempt(lambda: _opened(delivery, None if rank == leader else paths[leader]))
-    _raise_any(_gathered(failure, group))
-    prints = set(_gathered(fingerprint, group))
+    _raise_any(talk.gathered(failure))
+    prints = set(talk.gathered(fingerprint))
     assert len(prints) == 1, "every rank has the index of rank 0"
 
 
@@ -79,32 +132,17 @@ def _opened(delivery: Delivery, path: str | None) -> str:
 
 
 def _carried(packed: bytes, leaders: Sequence[int]) -> bytes:
-    """Send the packed index from rank 0 to one rank of each node: once a node, along gloo's tree."""
-    few = distributed.new_group(list(leaders), backend="gloo")
-    rank = distributed.get_rank()
+    """Send the packed index from rank 0 to one rank of each node: once a node."""
+    few, rank = _Talk(list(leaders)), distributed.get_rank()
     if rank not in leaders:
         return b""
     try:
-        # On the CPU, whatever the user made the default: gloo carries nothing else.
-        size = torch.tensor([len(packed)], device="cpu")
-        distributed.broadcast(size, 0, group=few)
-        data = (
-            torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-            if rank == 0
-            else torch.empty(int(size.item()), dtype=torch.uint8, device="cpu")
-        )
-        distributed.broadcast(data, 0, group=few)
-        if rank == 0:
-            _log.info("sent the index of %d bytes to %d nodes", len(packed), len(leaders) - 1)
-        return data.numpy().tobytes()
+        carried = few.broadcast(packed)
     finally:
-        distributed.destroy_process_group(few)
-
-
-def _gathered(value: Any, group: Any) -> list[Any]:
-    values: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(values, value, group=group)
-    return values
+        few.end()
+    if rank == 0:
+        _log.info("sent the index of %d bytes to %d nodes", len(packed), len(leaders) - 1)
+    return carried
 
 
 def _attempt(action: Callable[[], T]) -> tuple[T | None, OssError | None]:
