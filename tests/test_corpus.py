@@ -21,12 +21,10 @@ import pytest
 import safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch.distributed.checkpoint.metadata import Metadata
 
 from mutation import Corpus
 from osstorchconnector import config, dumping, errors, whole_file
 from osstorchconnector.cli.cp.begun import Note
-from osstorchconnector.dcp import manifest, naming, unpickling
 from osstorchconnector.delivery import Worker
 from osstorchconnector.epochs import SharedEpoch
 from osstorchconnector.errors import ConfigError, FormatError, InternalError, OssError
@@ -34,6 +32,7 @@ from osstorchconnector.loaded import LoadedState
 from osstorchconnector.manifest import ManifestSource, imagenet_manifest_parser
 from osstorchconnector.progress import state_of
 from osstorchconnector.safetensors import header, weight_map
+from torch_versions import need_checkpoints
 
 URI = "oss://bucket/a"
 MOST_MEMORY_BYTES = 64 << 20
@@ -129,12 +128,20 @@ def error_text(octets):
 
 
 def metadata_of_a_checkpoint(octets):
+    need_checkpoints()
+    from torch.distributed.checkpoint.metadata import Metadata
+
+    from osstorchconnector.dcp import unpickling
+
     found = refused(lambda data: unpickling.read_metadata(data, URI), octets, FormatError)
     assert found is None or isinstance(found, Metadata)
     return found is not None
 
 
 def manifest_of_a_save(octets):
+    need_checkpoints()
+    from osstorchconnector.dcp import manifest
+
     found = refused(lambda data: manifest.decode(data, URI), octets, FormatError)
     if found is None:
         return False
@@ -155,6 +162,9 @@ def state_of_a_dataset(octets):
 
 
 def name_below_a_checkpoint(octets):
+    need_checkpoints()
+    from osstorchconnector.dcp import naming
+
     taken = 0
     for line in octets.decode(errors="replace").split("\n"):
         save = naming.save_of_shard(line) or naming.save_of_manifest(line)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from torch_versions import need_checkpoints
+from torch_versions import SHARDED, need_checkpoints, need_torch
 
 need_checkpoints()
 
@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.tensor import Shard, distribute_tensor
 
 import osstorchconnector
 from dcp_ranks import on_ranks
@@ -114,11 +113,19 @@ def fs(site):
     return osstorchconnector.OssDCPFileSystem(**site.configured(checkpointConfig={"uploadIoSizeMB": 1}))
 
 
+@pytest.fixture
+def _sharded():
+    """Ranks that want rows of a tensor hold it as a DTensor."""
+    need_torch(SHARDED, "sharded states")
+
+
 def save_full(fs, **options):
     save(fs, {"a": BESIDE.clone(), "w": FULL.clone(), "z": BESIDE.clone()}, **options)
 
 
 def load_sharded(rank, fs, dimension=0, dtype=torch.int32):
+    from torch.distributed.tensor import Shard, distribute_tensor
+
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))
     own = distribute_tensor(torch.zeros(FULL.shape, dtype=dtype), mesh, [Shard(dimension)])
     state = {"w": own, "a": torch.zeros_like(BESIDE)}
@@ -136,6 +143,7 @@ def bytes_read(site, since):
     )
 
 
+@pytest.mark.usefixtures("_sharded")
 @pytest.mark.parametrize("dtype", [torch.int32, torch.float64], ids=["in place", "converted"])
 def test_ranks_that_want_rows_read_the_parts_around_them(dtype, fs, site):
     save_full(fs)
@@ -146,6 +154,7 @@ def test_ranks_that_want_rows_read_the_parts_around_them(dtype, fs, site):
     assert FULL.nbytes <= bytes_read(site, since) <= FULL.nbytes + 4 * 2 * MIB + small
 
 
+@pytest.mark.usefixtures("_sharded")
 def test_ranks_that_want_columns_read_the_whole(fs, site):
     save_full(fs)
     since = len(site.oss.journal())
@@ -176,6 +185,7 @@ def test_the_manifest_has_the_checksum_of_each_part(fs, site):
     ]
 
 
+@pytest.mark.usefixtures("_sharded")
 def test_a_save_that_noted_no_parts_is_read_whole(fs, site):
     save_full(fs)
     change_manifest(fs, site, lambda shard: shard.pop("parts"))
@@ -210,6 +220,7 @@ def load_rows_refused(rank, fs):
     return None
 
 
+@pytest.mark.usefixtures("_sharded")
 def test_f67_rows_that_are_not_what_was_written_are_refused(fs, site):
     save_full(fs)
     # In the middle of the last rank's rows, in every answer.
@@ -223,6 +234,7 @@ def test_f67_rows_that_are_not_what_was_written_are_refused(fs, site):
         assert any("IntegrityError" in text and "'w'" in text and "CRC-64" in text for text in failures)
 
 
+@pytest.mark.usefixtures("_sharded")
 def test_f67_rows_that_arrive_damaged_once_are_read_again(fs, site):
     save_full(fs)
     flipped = {
@@ -234,6 +246,7 @@ def test_f67_rows_that_arrive_damaged_once_are_read_again(fs, site):
     assert site.oss.rule_hits()[0]["hits"] == 1
 
 
+@pytest.mark.usefixtures("_sharded")
 def test_a_checksum_of_a_part_that_is_wrong_is_found(fs, site):
     save_full(fs)
 

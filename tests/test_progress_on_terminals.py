@@ -10,7 +10,7 @@ import pytest
 
 from osstorchconnector import OssCheckpoint, OssClient
 from osstorchconnector.cli import main
-from osstorchconnector.dcp import retention
+from torch_versions import need_checkpoints
 
 MIB = 1 << 20
 
@@ -74,6 +74,9 @@ def test_nothing_is_drawn_where_there_is_no_terminal(site, typed):
 
 
 def test_garbage_of_checkpoints(many, typed, monkeypatch):
+    need_checkpoints()
+    from osstorchconnector.dcp import retention
+
     found = retention.Garbage([f"/bucket/many/{number:08}" for number in range(2500)], [])
     monkeypatch.setattr(retention, "garbage", lambda *_: found)
     status, said, shown = typed("checkpoints", "gc", "--yes", "oss://bucket/many/")

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import torch
-from torch.distributed import checkpoint as dcp
 
 import osstorchconnector
-from osstorchconnector import OssCheckpoint, OssClient, OssDCPFileSystem, OssIterableDataset
+from osstorchconnector import OssCheckpoint, OssClient, OssIterableDataset
 from osstorchconnector.errors import NotFoundError, UploadError
 from osstorchconnector.steps import Steps
 from torch_versions import need_checkpoints
@@ -88,7 +87,9 @@ def work_between_steps(_site):
 
 def distributed_checkpoint(site):
     need_checkpoints()
-    files = OssDCPFileSystem(**site.arguments)
+    from torch.distributed import checkpoint as dcp
+
+    files = osstorchconnector.OssDCPFileSystem(**site.arguments)
     state = {"weight": torch.ones(1000)}
     dcp.save(state, storage_writer=files.writer("oss://bucket/c"))
     dcp.load(state, storage_reader=files.reader("oss://bucket/c"))
