@@ -263,6 +263,7 @@ for batch in DataLoader(dataset, batch_size=4, num_workers=workers):
 """
 
 
+@pytest.mark.timeout(240)  # four trainings import torch one after the other, on a machine that may be busy
 def test_f91_a_killed_training_goes_on_with_another_number_of_workers(filled, tmp_path):
     arguments = {name: str(value) for name, value in filled.arguments.items()}
 
