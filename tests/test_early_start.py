@@ -69,6 +69,24 @@ def test_the_first_objects_come_while_the_listing_goes_on(ordered, site, argumen
     assert listings(site) == PAGES
 
 
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("options", [{}, {"shard": "rank", "rank": 1, "world_size": 8, "uneven": "pad"}])
+def test_the_wire_does_not_run_dry_where_a_piece_ends(options, ordered, site, arguments):
+    late_pages(site, milliseconds=300)
+    dataset = made(arguments, ordered=ordered, **options)
+    running = iter(dataset)
+    keys, ahead = [next(running)], []
+    lister()[0].join(30)
+    for key in running:
+        keys.append(key)
+        ahead.append(dataset.stats()["read_ahead_objects"])
+    later = made(arguments, **options)
+    later.prepare()
+    assert (keys if ordered else sorted(keys)) == (list(later) if ordered else sorted(later))
+    assert ahead[-1] == 0
+    assert all(ahead[:-1])
+
+
 class Arrival:
     """Tells of each sample the worker, and how many pages were asked for by then."""
 
@@ -246,7 +264,7 @@ class Rows:
 
 def test_rows_of_a_broken_listing_are_not_taken_for_those_of_the_next():
     ended = threading.Event()
-    growing = GrowingIndex("oss://bucket/p/", lambda _: ended.wait(30), Rows)
+    growing = GrowingIndex("oss://bucket/p/", lambda _: ended.wait(30), Rows, prefetch=None)
     assert growing.has_begun()
     ended.set()
     assert [piece.end for piece in growing.pieces()] == [3]

@@ -348,6 +348,13 @@ class Prefetch:
         """Seconds the consumer waited for data so far."""
     @property
     def in_flight(self) -> int: ...
+    @property
+    def has_asked_all(self) -> bool:
+        """Whether all objects were asked for."""
+    def extend(
+        self, index: Index | Piece, positions: Share | range | Sequence[int], *, order: Order | None = None
+    ) -> None:
+        """Go on with objects of `index` behind those that there are, all of which were asked for."""
     def close(self) -> None:
         """Cancel what is in flight and give its memory back; within 200 ms."""
 

@@ -259,7 +259,10 @@ class OssStore:
             self._list(source, path, tell)
             progress.count(len(_native.Index.open(path)))
 
-        growing = GrowingIndex(source.name, listing, lambda: _native.Tail.open(path, bucket, rows_of_round))
+        def open_tail() -> _native.Tail | None:
+            return _native.Tail.open(path, bucket, rows_of_round)
+
+        growing = GrowingIndex(source.name, listing, open_tail, self.prefetch)
         return growing if growing.has_begun() else None
 
     def _list(self, source: PrefixSource, path: str, tell: Callable[[int, int], None]) -> None:

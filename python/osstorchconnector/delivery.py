@@ -21,6 +21,7 @@ from osstorchconnector import counters, index_checks, logs, measures, quota, sav
 from osstorchconnector.connection import set_role
 from osstorchconnector.data_object import DataObject
 from osstorchconnector.errors import OssError
+from osstorchconnector.growing import Growth
 from osstorchconnector.index import IndexFile, build_announced
 from osstorchconnector.policy import Policy, Tally, instead, kind_of
 from osstorchconnector.sources import ObjectsSource
@@ -286,16 +287,25 @@ class Delivery:
             yield None
             here = self._here()
             reading = self._reading(None, ordered=ordered)
-            with self._epoch(here):
-                for piece in growing.pieces():
-                    plan.grow(piece.end)
-                    yield from self._deliver(
-                        here, piece, plan.rest, reading, plan, lambda: plan.dealt(len(here.index)).count
-                    )
+
+            def settled() -> RowIndex:
                 growing.finish()
                 growing.demand_beginning_of(here.index)
                 settle(len(here.index), here.index.fingerprint)
-                yield from self._run(plan.rest, plan, ordered=ordered)
+                return here.index
+
+            growth = Growth(growing, plan, settled)
+
+            def count() -> int:
+                return plan.dealt(len(here.index)).count
+
+            with self._epoch(here):
+                for piece in growing.pieces():
+                    positions = growth.begin_with(piece)
+                    yield from self._deliver(here, piece, positions, reading, plan, count, growth)
+                if not growth.is_settled:
+                    settled()
+                    yield from self._run(plan.rest, plan, ordered=ordered)
 
     def _deliver(
         self,
@@ -305,16 +315,24 @@ class Delivery:
         reading: Reading,
         plan: Run | None,
         count: Callable[[], int],
+        growth: Growth | None = None,
     ) -> Iterator[Any]:
-        """Yield the transformed objects of `positions` of `rows`; `count` tells how many are this process's."""
+        """Yield the transformed objects of `positions` of `rows`; `count` tells how many are this process's.
+
+        Args:
+            growth: lets it go on behind `rows`.
+        """
         order = reading.order
-        deliveries = here.store.prefetch(rows, positions, reading)
+        deliveries = (growth or here.store).prefetch(rows, positions, reading)
         done, duties, transform = here.counters, here.duties, self._transform
         # An iterator that is open at exit may be closed when modules have no names any more.
         is_exiting = sys.is_finalizing
         done.running.add(deliveries)
         try:
             for position, data in deliveries:
+                if growth is not None:
+                    rows, order = growth.lengthen()
+                    growth = None if growth.is_settled else growth
                 row = position if order is None else order.row_at(position)
                 path, label = rows.names(row)
                 if isinstance(data, bytes):

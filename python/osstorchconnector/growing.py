@@ -8,14 +8,21 @@ are the beginning of the index that there is in the end, and a listing that fail
 from __future__ import annotations
 
 import threading
+import time
+from bisect import bisect
 from typing import TYPE_CHECKING, Any, Protocol
 
 from osstorchconnector.errors import ObjectChangedError
+from osstorchconnector.order import native_positions
+from osstorchconnector.sharding import Rest
+from osstorchconnector.store import Deliveries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from osstorchconnector.store import Row, RowIndex
+    from osstorchconnector.order import Order
+    from osstorchconnector.run import Run
+    from osstorchconnector.store import Positions, Reading, Row, RowIndex, Rows
 
 # How long it takes to look for new rows again: at first no longer than a page of a near endpoint takes, then twice as
 # long each time, as whoever lists does not tell.
@@ -51,6 +58,17 @@ class Tail(Protocol):
         """Say whether the rows so far are the first ones of an index of the same kind."""
 
 
+class ExtendableDeliveries(Deliveries, Protocol):
+    """Objects on their way, behind which others may follow."""
+
+    @property
+    def has_asked_all(self) -> bool:
+        """Whether all of them were asked for."""
+
+    def extend(self, index: Any, positions: Any, *, order: Any = None) -> None:
+        """Go on with rows of a piece or of an index, once all were asked for."""
+
+
 class GrowingIndex:
     """One process's view of an index while it is listed.
 
@@ -58,6 +76,7 @@ class GrowingIndex:
         name: what is listed.
         build: lists; calls what it is given now and then, and ends when that raises.
         open_tail: opens the rows that are being written; None while there are none.
+        prefetch: fetches objects of them.
     """
 
     def __init__(
@@ -65,7 +84,9 @@ class GrowingIndex:
         name: str,
         build: Callable[[Callable[[], None]], None],
         open_tail: Callable[[], Tail | None],
+        prefetch: Callable[[Rows, Positions, Reading], ExtendableDeliveries],
     ) -> None:
+        self.prefetch = prefetch
         self._name = name
         self._build = build
         self._open_tail = open_tail
@@ -73,6 +94,7 @@ class GrowingIndex:
         self._first: Piece | None = None
         self._ended = threading.Event()
         self._is_given_up = False
+        self._looked_at = 0.0
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._list, name="oss-index")
 
@@ -106,6 +128,18 @@ class GrowingIndex:
         while piece is not None:
             yield piece
             piece = self._next_piece()
+
+    def found(self) -> Piece | None:
+        """Return rows that came meanwhile, if there are any; looks for them now and then, and never waits."""
+        now = time.monotonic()
+        if self._tail is None or self._ended.is_set() or now < self._looked_at + _FIRST_LOOK_SECONDS:
+            return None
+        self._looked_at = now
+        return self._tail.next_piece()
+
+    def is_complete(self) -> bool:
+        """Say whether everything is listed, and well."""
+        return self._ended.is_set() and self._failure is None
 
     def finish(self) -> None:
         """Wait for the end of the listing.
@@ -163,3 +197,63 @@ class GrowingIndex:
         # An interpreter that exits waits for this thread, and nobody would tell it to stop.
         if self._is_given_up or not threading.main_thread().is_alive():
             raise _GivenUpError
+
+
+class Growth:
+    """Lets an iteration go on with what is found meanwhile: the wire is not to run dry between two pieces.
+
+    Args:
+        growing: what is being listed.
+        plan: of the iteration.
+        settle: waits for all rows, tells the plan how many they are, and returns them.
+    """
+
+    def __init__(self, growing: GrowingIndex, plan: Run, settle: Callable[[], RowIndex]) -> None:
+        self._growing, self._plan, self._settle = growing, plan, settle
+        self._pieces: list[Piece] = []
+        self._ends: list[int] = []
+        self._index: RowIndex | None = None
+        self._deliveries: ExtendableDeliveries | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the iteration goes on to the end of the index by itself."""
+        return self._index is not None
+
+    def begin_with(self, piece: Piece) -> Rest:
+        """Take the rows that come next, and return the positions that are to be read of them."""
+        known = self._plan.share.count
+        self._plan.grow(piece.end)
+        self._pieces.append(piece)
+        self._ends.append(piece.end)
+        return Rest(self._plan.share, known)
+
+    def prefetch(self, rows: Rows, positions: Positions, reading: Reading) -> Deliveries:
+        """Fetch objects of the last piece, and remember whose deliveries they are."""
+        self._deliveries = self._growing.prefetch(rows, positions, reading)
+        return self._deliveries
+
+    def lengthen(self) -> tuple[Rows, Order | None]:
+        """Let deliveries that have asked for everything go on with what there is; return all rows, and their order."""
+        deliveries = self._deliveries
+        if self._index is None and deliveries is not None and deliveries.has_asked_all:
+            piece = self._growing.found()
+            if piece is not None:
+                deliveries.extend(piece, native_positions(self.begin_with(piece)))
+            elif self._growing.is_complete():
+                known = self._plan.share.count
+                self._index = self._settle()
+                rest = native_positions(Rest(self._plan.share, known))
+                deliveries.extend(self._index, rest, order=self._plan.order)
+        return (self, None) if self._index is None else (self._index, self._plan.order)
+
+    def row(self, position: int) -> Row:
+        """Return the row at a position of the index."""
+        return self._piece(position).row(position)
+
+    def names(self, position: int) -> tuple[str, str]:
+        """Return path and label of that row."""
+        return self._piece(position).names(position)
+
+    def _piece(self, position: int) -> Piece:
+        return self._pieces[bisect(self._ends, position)]

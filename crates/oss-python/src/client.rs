@@ -357,8 +357,7 @@ impl Client {
             one_of("failures", failures, [("raise", Failures::Raise), ("yield", Failures::Yield)])?;
         let completion = if ordered { Completion::InOrder } else { Completion::AsCompleted };
         let positions = self::positions(positions)?;
-        let source = index.source();
-        let source = order.map_or_else(|| Arc::clone(&source), |order| order.over(Arc::clone(&source)));
+        let source = index.ordered(order);
         let engine = PrefetchEngine::new(&self.datasets, source, positions, missing).or_raise(py)?;
         Ok(Prefetch::new(engine.with(changed, completion), failures))
     }

@@ -13,9 +13,12 @@ use oss_client::read::prefetch::{Body, Next};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::arguments;
 use crate::buffer::LentMemory;
 use crate::errors::{OrRaise, to_python};
+use crate::order::Order;
 use crate::retired;
+use crate::tail::Rows;
 use crate::waiting::show_news;
 
 /// How long `close` waits for memory to come back: well within the 200 ms of an interrupt.
@@ -54,6 +57,7 @@ pub(crate) struct Prefetch {
     generation: u32,
     waited_nanoseconds: AtomicU64,
     ahead: AtomicUsize,
+    has_asked_all: AtomicBool,
     is_closed: AtomicBool,
 }
 
@@ -87,6 +91,7 @@ impl Prefetch {
             generation: fork::generation(),
             waited_nanoseconds: AtomicU64::new(0),
             ahead: AtomicUsize::new(0),
+            has_asked_all: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }
     }
@@ -124,6 +129,7 @@ impl Prefetch {
         engine.top_up(|size_bytes| LentMemory::bytes(py, size_bytes).map_err(Failure::Exception))?;
         let next = engine.try_next();
         self.ahead.store(engine.ahead(), Ordering::Relaxed);
+        self.has_asked_all.store(engine.has_asked_all(), Ordering::Relaxed);
         if matches!(next, Next::Pending) {
             let since = now();
             py.detach(|| engine.wait(SLICE));
@@ -189,6 +195,33 @@ impl Prefetch {
     #[getter]
     fn in_flight(&self) -> usize {
         self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// Whether all objects were asked for.
+    #[getter]
+    fn has_asked_all(&self) -> bool {
+        self.has_asked_all.load(Ordering::Relaxed)
+    }
+
+    /// Goes on with objects of `index` at `positions` of `order`, behind those that there are, all of which were asked
+    /// for.
+    #[pyo3(signature = (index, positions, *, order = None))]
+    fn extend(
+        &self,
+        py: Python<'_>,
+        index: Rows<'_>,
+        positions: &Bound<'_, PyAny>,
+        order: Option<&Order>,
+    ) -> PyResult<()> {
+        let positions = arguments::positions(positions)?;
+        let mut engine = self.lock(py)?;
+        if self.is_closed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let outcome = engine.extend(index.ordered(order), positions);
+        self.has_asked_all.store(engine.has_asked_all(), Ordering::Relaxed);
+        drop(engine);
+        outcome.or_raise(py)
     }
 
     /// Cancels what is in flight and gives its memory back; within 200 ms. Whoever waits for an object finds the end.

@@ -11,6 +11,7 @@ use pyo3::sync::MutexExt;
 
 use crate::errors::OrRaise;
 use crate::index::{Index, PyNames, PyRow, py_names, py_row};
+use crate::order::Order;
 use crate::waiting::without_gil;
 
 /// The rows that a listing has written so far, whichever process lists.
@@ -87,10 +88,12 @@ pub(crate) enum Rows<'py> {
 }
 
 impl Rows<'_> {
-    pub(crate) fn source(&self) -> Arc<dyn ObjectSource> {
-        match self {
+    /// The rows at the places of `order`, or in their own.
+    pub(crate) fn ordered(&self, order: Option<&Order>) -> Arc<dyn ObjectSource> {
+        let source: Arc<dyn ObjectSource> = match self {
             Rows::Index(index) => Arc::<oss_client::index::Index>::clone(&index.inner),
             Rows::Piece(piece) => Arc::<oss_client::index::Piece>::clone(&piece.inner),
-        }
+        };
+        order.map_or_else(|| Arc::clone(&source), |order| order.over(Arc::clone(&source)))
     }
 }

@@ -90,6 +90,8 @@ pub enum Next<B> {
 }
 
 struct Asked<B> {
+    /// Where it is described, and at which position.
+    source: Arc<dyn ObjectSource>,
     position: u64,
     slot: Arc<Slot<Arrival<B>>>,
     /// The bytes are a guess: the size was not known, and no answer has told it yet.
@@ -199,6 +201,32 @@ impl<B: Lend> Prefetch<B> {
     pub fn with(mut self, changed: Changed, completion: Completion) -> Self {
         (self.changed, self.completion) = (changed, completion);
         self
+    }
+
+    /// Whether all objects were asked for: there is nothing to do for the wire once they have come.
+    #[must_use]
+    pub fn has_asked_all(&self) -> bool {
+        self.next_position.is_none()
+    }
+
+    /// Goes on with the objects of `source` at `positions`, behind those that there are.
+    ///
+    /// # Errors
+    /// `Internal` if not all of those were asked for: what is left of one source would be looked for in the other.
+    pub fn extend(
+        &mut self,
+        source: Arc<dyn ObjectSource>,
+        mut positions: Box<dyn Iterator<Item = u64> + Send>,
+    ) -> Result<(), Error> {
+        if !self.has_asked_all() {
+            return Err(Error::internal(
+                "prefetch",
+                "there are objects before these that were not asked for",
+            ));
+        }
+        self.next_position = positions.next();
+        (self.source, self.positions) = (source, positions);
+        Ok(())
     }
 
     /// Asks for as many of the next objects as window and budget allow; `lend` makes memory of a given size.
@@ -372,9 +400,9 @@ impl<B: Lend> Prefetch<B> {
     }
 
     fn hedge(&mut self, number: usize) {
-        let Some(object) = self.source.object(self.asked[number].position) else { return };
-        let want = want(object);
         let asked = &mut self.asked[number];
+        let Some(object) = asked.source.object(asked.position) else { return };
+        let want = want(object);
         let cancel = Cancel::new();
         let first = asked.cancels.clone();
         asked.cancels.push(cancel.clone());
@@ -480,6 +508,7 @@ mod tests {
         for number in 0..100 {
             let slot = Slot::new(number, &prefetch.bell);
             let asked = Asked {
+                source: Arc::clone(&prefetch.source),
                 position: number,
                 slot,
                 is_guess: false,

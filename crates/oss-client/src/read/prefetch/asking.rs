@@ -10,7 +10,7 @@ use crate::cancel::Cancel;
 use crate::clock::{Clock, SystemClock};
 use crate::error::Error;
 use crate::lend::Lend;
-use crate::objects::ObjectRef;
+use crate::objects::{ObjectRef, ObjectSource};
 use crate::read::budget::Booking;
 use crate::read::coalesce::{self, Span};
 use crate::read::course::{Arrival, Course, Underway};
@@ -116,10 +116,11 @@ impl<B: Lend> Prefetch<B> {
         booking: Booking,
         lend: &mut impl FnMut(usize) -> Result<B, E>,
     ) -> Result<Vec<Job>, E> {
-        let (position, times) = (self.asked[number].position, self.asked[number].times_announced);
-        let want = want(self.object(position)?);
+        let Asked { source, position, times_announced, .. } = &self.asked[number];
+        let want = want(object(source, *position)?);
         let want = Want { size: Some(announced.size_bytes), etag: announced.etag, ..want };
-        let mut asked = self.about_to_ask(position, booking, false);
+        let (source, position, times) = (Arc::clone(source), *position, *times_announced);
+        let mut asked = Asked { source, ..self.about_to_ask(position, booking, false) };
         asked.times_announced = times + 1;
         let jobs = self.requests(want, &mut asked, lend)?;
         let before = std::mem::replace(&mut self.asked[number], asked);
@@ -138,7 +139,7 @@ impl<B: Lend> Prefetch<B> {
         lend: &mut impl FnMut(usize) -> Result<B, E>,
     ) -> Result<(), E> {
         while let Some(position) = self.next_position {
-            let object = self.object(position)?;
+            let object = object(&self.source, position)?;
             let is_guess = object.size.is_none();
             let ahead = if is_guess && !self.likely.is_known() { blind } else { ahead };
             let likely_bytes = object.size.unwrap_or_else(|| self.likely.guess());
@@ -164,6 +165,7 @@ impl<B: Lend> Prefetch<B> {
         let slot = Slot::new(self.asked_count, &self.bell);
         self.asked_count += 1;
         Asked {
+            source: Arc::clone(&self.source),
             position,
             slot,
             is_guess,
@@ -173,11 +175,6 @@ impl<B: Lend> Prefetch<B> {
             announced: None,
             times_announced: 0,
         }
-    }
-
-    fn object(&self, position: u64) -> Result<ObjectRef<'_>, Error> {
-        let object = self.source.object(position);
-        object.ok_or_else(|| Error::internal("prefetch", format!("the index has no position {position}")))
     }
 
     /// Makes the requests of one object, and the handles that cancel them and what may follow them.
@@ -235,4 +232,9 @@ impl<B: Lend> Prefetch<B> {
         asked.cancels.extend(cancels);
         Ok(jobs)
     }
+}
+
+fn object(source: &Arc<dyn ObjectSource>, position: u64) -> Result<ObjectRef<'_>, Error> {
+    let object = source.object(position);
+    object.ok_or_else(|| Error::internal("prefetch", format!("the index has no position {position}")))
 }
